@@ -1,0 +1,38 @@
+"""The unit of the cache: one scored response, and which of several is best or worst."""
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+
+class Candidate(TypedDict):
+    """One response with its reward: an entry of the cache C (paper, Algorithm 1).
+
+    A plain dictionary, so that it can stand in the graph's state, in a checkpoint and in JSON.
+    """
+
+    iteration: int
+    """0 for the first samples, i for those written by the i-th update."""
+    position: int
+    """Index among the samples of that iteration, from 0."""
+    reward: float
+    """The reward model's score of the response; finite."""
+    response: str
+    """The text, as the user would read it."""
+
+
+def best(candidates: Iterable[Candidate]) -> Candidate:
+    """The candidate of the highest reward; ties go to the earliest (argmax of the cache).
+
+    Raises:
+        ValueError: there is no candidate.
+    """
+    return max(candidates, key=lambda c: (c["reward"], -c["iteration"], -c["position"]))
+
+
+def worst(candidates: Iterable[Candidate]) -> Candidate:
+    """The candidate of the lowest reward; ties go to the earliest (argmin of the cache).
+
+    Raises:
+        ValueError: there is no candidate.
+    """
+    return min(candidates, key=lambda c: (c["reward"], c["iteration"], c["position"]))

@@ -1,0 +1,178 @@
+"""`TPOContext`: every value a caller may set for one run, with bounds and descriptions.
+
+It is the graph's `context_schema`: LangGraph hands it to each node, LangGraph Studio shows it as a
+form. Values only: live handles (models, cache, prompts) go to `create_tpo_graph`, and secrets go
+nowhere near it, because servers copy the context into metadata.
+"""
+
+from typing import Any, Self, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_SAMPLING = ["sample", "update"]
+_CRITIC = ["loss", "gradient"]
+
+
+def _nodes(*names: str, **extra: Any) -> dict[str, Any]:
+    """Field metadata by which LangGraph Studio shows the field beside the nodes that read it."""
+    return {"langgraph_nodes": list(names), **extra}
+
+
+class Sampling(TypedDict):
+    """Sampling parameters of one request; None leaves the parameter out of the request."""
+
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    seed: int | None
+
+
+class TPOContext(BaseModel):
+    """The settings of one run (paper, section 4: D is `depth`, N is `width`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(
+        default=5,
+        ge=1,
+        le=1024,
+        description="N: responses sampled at the start and written by each update.",
+        json_schema_extra=_nodes(*_SAMPLING),
+    )
+    depth: int = Field(
+        default=2,
+        ge=0,
+        le=1000,
+        description="D: how many times the loss, gradient, update loop runs. 0 is best-of-N.",
+        json_schema_extra=_nodes("select"),
+    )
+    criteria: str | None = Field(
+        default=None,
+        max_length=20_000,
+        description="What the person asking cares about, in their own words; the critic reads it.",
+        json_schema_extra=_nodes(*_CRITIC, "update", langgraph_type="prompt"),
+    )
+    temperature: float | None = Field(
+        default=0.7,
+        ge=0,
+        le=2,
+        description="Sampling temperature of responses. Unset it for models that refuse it.",
+        json_schema_extra=_nodes(*_SAMPLING),
+    )
+    top_p: float | None = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="Nucleus sampling of responses. Unset it for models that refuse it.",
+        json_schema_extra=_nodes(*_SAMPLING),
+    )
+    max_tokens: int | None = Field(
+        default=2048,
+        ge=1,
+        description="Most tokens of one response. Unset it for the model's own limit.",
+        json_schema_extra=_nodes(*_SAMPLING),
+    )
+    critic_temperature: float | None = Field(
+        default=0.7,
+        ge=0,
+        le=2,
+        description="Sampling temperature of the textual loss and gradient.",
+        json_schema_extra=_nodes(*_CRITIC),
+    )
+    critic_top_p: float | None = Field(
+        default=0.99,
+        gt=0,
+        le=1,
+        description="Nucleus sampling of the textual loss and gradient.",
+        json_schema_extra=_nodes(*_CRITIC),
+    )
+    critic_max_tokens: int | None = Field(
+        default=8192,
+        ge=1,
+        description="Most tokens of one textual loss or gradient.",
+        json_schema_extra=_nodes(*_CRITIC),
+    )
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**31,
+        description="Makes a run repeatable where the model honours seeds.",
+        json_schema_extra=_nodes(*_SAMPLING, *_CRITIC),
+    )
+    target_reward: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="Stop as soon as the best reward reaches this.",
+        json_schema_extra=_nodes("select"),
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="Stop after this many iterations without a gain of at least min_gain.",
+        json_schema_extra=_nodes("select"),
+    )
+    min_gain: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="The rise of the best reward that counts as a gain for `patience`.",
+        json_schema_extra=_nodes("select"),
+    )
+    max_total_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Stop before an iteration that would probably pass this many tokens.",
+        json_schema_extra=_nodes("select"),
+    )
+    max_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Stop before an iteration that would probably pass this much model time.",
+        json_schema_extra=_nodes("select"),
+    )
+    policy: str | None = Field(
+        default=None,
+        description='Model that answers and updates ("provider:model"), instead of the graph\'s.',
+        json_schema_extra=_nodes(*_SAMPLING),
+    )
+    critic: str | None = Field(
+        default=None,
+        description='Model of loss and gradient ("provider:model"), instead of the graph\'s.',
+        json_schema_extra=_nodes(*_CRITIC),
+    )
+    reward_model: str | None = Field(
+        default=None,
+        description='Reward model ("local:PATH_OR_HUB_ID"), instead of the graph\'s.',
+        json_schema_extra=_nodes("reward_score"),
+    )
+
+    def response_sampling(self, iteration: int) -> Sampling:
+        """Sampling parameters for the responses of one iteration (0: the first samples)."""
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            seed=self._seed(3 * iteration),
+        )
+
+    def critic_sampling(self, iteration: int, stage: str) -> Sampling:
+        """Sampling parameters for the `loss` or `gradient` call that follows `iteration`."""
+        return Sampling(
+            temperature=self.critic_temperature,
+            top_p=self.critic_top_p,
+            max_tokens=self.critic_max_tokens,
+            seed=self._seed(3 * iteration + (1 if stage == "loss" else 2)),
+        )
+
+    def _seed(self, call: int) -> int | None:
+        # A seed per call, from the iteration alone: a resumed or extended run draws what an
+        # uninterrupted one would have drawn.
+        return None if self.seed is None else (self.seed * 1_000_003 + call) % 2**31
+
+    @classmethod
+    def of(cls, context: Self | dict[str, Any] | None) -> Self:
+        """The context of a run: LangGraph passes None when the caller gave none."""
+        if context is None:
+            return cls()
+        return context if isinstance(context, cls) else cls.model_validate(context)

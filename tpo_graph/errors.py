@@ -1,0 +1,56 @@
+"""Every error tpo_graph raises on purpose, named after the boundary that failed.
+
+    TPOError
+    ├── ConfigurationError      an option, a model name or a file is wrong; nothing was run
+    │   └── PromptError         a prompt set is missing, malformed or uses a variable it must not
+    ├── PolicyError             the policy or the critic failed or never gave a usable reply
+    ├── RewardError             the reward model failed, or gave no finite number
+    │   └── RewardInputError    this text cannot be scored (too long, no chat template, ...)
+    └── StoreError              the database failed; what was committed before is intact
+        ├── RunNotFoundError    no run of that id is stored
+        ├── RunBusyError        another process holds the run
+        └── DatabaseVersionError  the database was written by a newer tpo_graph
+
+Each message shows the offending value with ``repr`` and says the fix; the cause is kept in
+``__cause__``. Errors of LangGraph itself (recursion limit, interrupts) pass through untouched.
+"""
+
+
+class TPOError(Exception):
+    """Base of every error tpo_graph raises on purpose."""
+
+
+class ConfigurationError(TPOError, ValueError):
+    """An option, a model name or a file is wrong. Nothing was run."""
+
+
+class PromptError(ConfigurationError):
+    """A prompt set is missing, malformed, or uses a variable it must not use."""
+
+
+class PolicyError(TPOError):
+    """The policy (or the critic) failed, or never gave a usable reply."""
+
+
+class RewardError(TPOError):
+    """The reward model failed, or did not return one finite number per response."""
+
+
+class RewardInputError(RewardError, ValueError):
+    """A text that this reward model cannot score: too long, or impossible to template."""
+
+
+class StoreError(TPOError):
+    """The database failed. Rows committed before the failure are intact."""
+
+
+class RunNotFoundError(StoreError, LookupError):
+    """No run of that id is stored in this database."""
+
+
+class RunBusyError(StoreError):
+    """Another live process is working on this run."""
+
+
+class DatabaseVersionError(StoreError):
+    """The database was written by a newer version of tpo_graph."""

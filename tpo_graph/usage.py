@@ -1,0 +1,78 @@
+"""What a run consumed: one `Usage` per stage (node), added up without double counting.
+
+Model calls make them (`models.sampling`, the reward models' scores), nodes put them in the state
+and in the cache, the command line and reports print them.
+"""
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+
+class Usage(TypedDict):
+    """Counters of one stage. Tokens are the provider's own counts; 0 where it reports none."""
+
+    requests: int
+    """Calls made: one HTTP request counts once, however many completions it returned."""
+    prompt_tokens: int
+    """Prompt tokens sent, cached ones included."""
+    cached_tokens: int
+    """Prompt tokens that the provider served from its prefix cache."""
+    completion_tokens: int
+    """Tokens generated, over all completions."""
+    unusable: int
+    """Replies that were empty or could not be parsed, and were asked for again."""
+    truncated: int
+    """Replies cut by the token limit (finish_reason "length"), used as they are."""
+    score_cache_hits: int
+    """Rewards taken from the score cache instead of the reward model."""
+    seconds: float
+    """Wall time spent waiting for the stage's calls."""
+
+
+Ledger = dict[str, Usage]
+"""Stage name (the node's name) -> what it has consumed so far in the run."""
+
+
+def no_usage() -> Usage:
+    """A `Usage` of zeros."""
+    return Usage(
+        requests=0,
+        prompt_tokens=0,
+        cached_tokens=0,
+        completion_tokens=0,
+        unusable=0,
+        truncated=0,
+        score_cache_hits=0,
+        seconds=0.0,
+    )
+
+
+def add_usage(first: Usage, second: Usage) -> Usage:
+    """The sum of two usages, counter by counter."""
+    return Usage(
+        requests=first["requests"] + second["requests"],
+        prompt_tokens=first["prompt_tokens"] + second["prompt_tokens"],
+        cached_tokens=first["cached_tokens"] + second["cached_tokens"],
+        completion_tokens=first["completion_tokens"] + second["completion_tokens"],
+        unusable=first["unusable"] + second["unusable"],
+        truncated=first["truncated"] + second["truncated"],
+        score_cache_hits=first["score_cache_hits"] + second["score_cache_hits"],
+        seconds=round(first["seconds"] + second["seconds"], 6),
+    )
+
+
+def charge(ledger: Mapping[str, Usage], stage: str, usage: Usage) -> Ledger:
+    """A new ledger in which `stage` has consumed `usage` on top of what it had."""
+    return {**ledger, stage: add_usage(ledger.get(stage, no_usage()), usage)}
+
+
+def total_tokens(ledger: Mapping[str, Usage]) -> int:
+    """Prompt and completion tokens of all stages but the reward model's.
+
+    The budget `max_total_tokens` counts these: what a provider bills for text.
+    """
+    return sum(
+        usage["prompt_tokens"] + usage["completion_tokens"]
+        for stage, usage in ledger.items()
+        if stage != "reward_score"
+    )
