@@ -1,0 +1,159 @@
+"""The cache C of the algorithm as nodes see it, and the one that lives in memory.
+
+Nodes write what they have just paid for, one `record` per node; `run.py` and the command line read
+it back. The SQL cache (`tpo_graph.store`) keeps the same promises in a database.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Protocol, TypedDict
+
+from tpo_graph.candidates import Candidate
+from tpo_graph.conversation import Turn
+from tpo_graph.usage import Usage
+
+
+class Run(TypedDict):
+    """What identifies a run and makes it repeatable; values only, no secrets."""
+
+    run_id: str
+    thread_id: str | None
+    """LangGraph thread that holds the run's checkpoints, if it has any."""
+    conversation: list[Turn]
+    settings: dict[str, Any]
+    """The run's `TPOContext`, fields that differ from the defaults included or not."""
+    policy: str
+    critic: str
+    reward_model: str
+    prompts: str
+
+
+class Step(TypedDict, total=False):
+    """What one iteration decided and wrote; nodes fill it in part by part."""
+
+    iteration: int
+    chosen: Candidate
+    rejected: Candidate
+    loss: str
+    gradient: str
+
+
+class Scores(TypedDict):
+    """Where rewards belong in the score cache."""
+
+    reward_model: str
+    """`RewardModel.name`."""
+    conversation: str
+    """`conversation_key` of the conversation that was answered."""
+
+
+class Cache(Protocol):
+    """Candidates, steps, usage and scores of runs.
+
+    Every write is idempotent on its natural key (run, iteration, position or stage): a node that
+    runs twice leaves one set of rows, the newest. Methods may be called from several tasks.
+    """
+
+    async def begin(self, run: Run) -> None:
+        """Make the run known, before its first model call."""
+        ...
+
+    async def record(
+        self,
+        run_id: str,
+        iteration: int,
+        stage: str,
+        *,
+        usage: Usage | None = None,
+        candidates: Sequence[Candidate] = (),
+        scores: Scores | None = None,
+        step: Step | None = None,
+        stop_reason: str | None = None,
+    ) -> None:
+        """Store all that one node has to say, in one transaction.
+
+        Args:
+            stage: the node's name.
+            usage: what this node consumed in this iteration.
+            candidates: the scored samples of this iteration (from `reward_score`).
+            scores: when given, the candidates' rewards enter the score cache under this key.
+            step: fields of this iteration's step; those absent keep their stored values.
+            stop_reason: why the run ended; only `select` gives it.
+        """
+        ...
+
+    async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[float | None]:
+        """The stored reward of each response, None where there is none (in order)."""
+        ...
+
+    async def candidates(self, run_id: str) -> list[Candidate]:
+        """All candidates of a run, by iteration and position."""
+        ...
+
+    async def steps(self, run_id: str) -> list[Step]:
+        """All steps of a run, by iteration."""
+        ...
+
+
+class _MemoryRun:
+    def __init__(self) -> None:
+        self.candidates: dict[tuple[int, int], Candidate] = {}
+        self.steps: dict[int, Step] = {}
+
+
+class MemoryCache:
+    """A `Cache` that lives and dies with the process.
+
+    Args:
+        max_runs: how many runs to remember; the oldest are forgotten first, so that a graph in a
+            long-lived server does not grow.
+    """
+
+    def __init__(self, max_runs: int = 256) -> None:
+        self._max_runs = max_runs
+        self._runs: OrderedDict[str, _MemoryRun] = OrderedDict()
+
+    async def begin(self, run: Run) -> None:
+        """See `Cache.begin`."""
+        self._run(run["run_id"])
+
+    async def record(
+        self,
+        run_id: str,
+        iteration: int,
+        stage: str,
+        *,
+        usage: Usage | None = None,
+        candidates: Sequence[Candidate] = (),
+        scores: Scores | None = None,
+        step: Step | None = None,
+        stop_reason: str | None = None,
+    ) -> None:
+        """See `Cache.record`. Usage and stop reason are in the graph's state already."""
+        run = self._run(run_id)
+        for candidate in candidates:
+            run.candidates[candidate["iteration"], candidate["position"]] = candidate
+        if step is not None:
+            known = run.steps.get(iteration, Step(iteration=iteration))
+            run.steps[iteration] = Step(**{**known, **step})
+
+    async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[float | None]:
+        """Nothing: in memory, `reward_score` only has to score equal responses of a batch once."""
+        return [None] * len(responses)
+
+    async def candidates(self, run_id: str) -> list[Candidate]:
+        """See `Cache.candidates`."""
+        run = self._run(run_id)
+        return [run.candidates[key] for key in sorted(run.candidates)]
+
+    async def steps(self, run_id: str) -> list[Step]:
+        """See `Cache.steps`."""
+        run = self._run(run_id)
+        return [run.steps[key] for key in sorted(run.steps)]
+
+    def _run(self, run_id: str) -> _MemoryRun:
+        run = self._runs.setdefault(run_id, _MemoryRun())
+        self._runs.move_to_end(run_id)
+        while len(self._runs) > self._max_runs:
+            self._runs.popitem(last=False)
+        return run
