@@ -135,7 +135,7 @@ class MemoryCache:
             run.candidates[candidate["iteration"], candidate["position"]] = candidate
         if step is not None:
             known = run.steps.get(iteration, Step(iteration=iteration))
-            run.steps[iteration] = Step(**{**known, **step})
+            run.steps[iteration] = {**known, **step}
 
     async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[float | None]:
         """Nothing: in memory, `reward_score` only has to score equal responses of a batch once."""
