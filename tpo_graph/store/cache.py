@@ -1,0 +1,226 @@
+"""The cache C in SQL: the same promises as `tpo_graph.cache.Cache`, kept in a database.
+
+Nodes call it as they finish; what a call wrote is committed when the call returns. Rows go through
+the `Writer`; `tpo runs` reads them with `tpo_graph.store.runs`.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, inspect, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tpo_graph.cache import Run, Scores, Step
+from tpo_graph.candidates import Candidate
+from tpo_graph.conversation import conversation_key, response_key
+from tpo_graph.store.failures import explained
+from tpo_graph.store.tables import Base, CandidateRow, RewardRow, RunRow, StepRow, UsageRow, now
+from tpo_graph.store.writer import Writer
+from tpo_graph.usage import Usage
+
+T = TypeVar("T")
+
+
+class SqlCache:
+    """A `Cache` in a database that `open_store` has opened. Usable from several event loops.
+
+    Args:
+        engine: for reading.
+        writer: for everything that must be committed.
+        reuse_scores: whether `known_rewards` looks into the score cache (`--no-score-cache`).
+    """
+
+    def __init__(self, engine: Engine, writer: Writer, *, reuse_scores: bool = True) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._reuse_scores = reuse_scores
+
+    async def begin(self, run: Run) -> None:
+        """See `Cache.begin`."""
+        moment = now()
+        row: dict[str, Any] = {
+            **run,
+            "conversation_key": conversation_key(run["conversation"]),
+            "status": "running",
+            "stop_reason": None,
+            "error": None,
+            "created_at": moment,
+            "updated_at": moment,
+        }
+        # created_at stays the first one's: a node that runs twice begins the same run.
+        columns = tuple(name for name in row if name != "created_at")
+        await self._writer.run(lambda connection: upsert(connection, RunRow, [row], columns))
+
+    async def record(
+        self,
+        run_id: str,
+        iteration: int,
+        stage: str,
+        *,
+        usage: Usage | None = None,
+        candidates: Sequence[Candidate] = (),
+        scores: Scores | None = None,
+        step: Step | None = None,
+        stop_reason: str | None = None,
+    ) -> None:
+        """See `Cache.record`. Committed when it returns.
+
+        Raises:
+            StoreError: the database failed, or the run was never begun.
+        """
+        keyed = [(candidate, response_key(candidate["response"])) for candidate in candidates]
+
+        def write(connection: Connection) -> None:
+            if keyed:
+                upsert(
+                    connection,
+                    CandidateRow,
+                    [{**c, "run_id": run_id, "response_key": key} for c, key in keyed],
+                    ("reward", "response", "response_key"),
+                )
+            if keyed and scores is not None:
+                upsert(connection, RewardRow, _reward_rows(keyed, scores), ("reward",))
+            if step is not None:
+                fields = _step_fields(step)
+                row = {"run_id": run_id, "iteration": iteration, **fields}
+                upsert(connection, StepRow, [row], tuple(fields))
+            if usage is not None:
+                row = {"run_id": run_id, "iteration": iteration, "stage": stage, **usage}
+                upsert(connection, UsageRow, [row], tuple(usage))
+            if stop_reason is not None:
+                connection.execute(
+                    update(RunRow)
+                    .where(RunRow.run_id == run_id)
+                    .values(status="finished", stop_reason=stop_reason, updated_at=now())
+                )
+
+        await self._writer.run(write)
+
+    async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[float | None]:
+        """See `Cache.known_rewards`."""
+        if not self._reuse_scores:
+            return [None] * len(responses)
+        keys = [response_key(response) for response in responses]
+        query = select(RewardRow.response_key, RewardRow.reward).where(
+            RewardRow.conversation_key == scores["conversation"],
+            RewardRow.response_key.in_(keys),
+            RewardRow.reward_model == scores["reward_model"],
+        )
+
+        def read(connection: Connection) -> dict[str, float]:
+            return dict(connection.execute(query).tuples().all())
+
+        known = await self._read(read)
+        return [known.get(key) for key in keys]
+
+    async def candidates(self, run_id: str) -> list[Candidate]:
+        """See `Cache.candidates`."""
+        return await self._read(lambda connection: read_candidates(connection, run_id))
+
+    async def steps(self, run_id: str) -> list[Step]:
+        """See `Cache.steps`."""
+        return await self._read(lambda connection: read_steps(connection, run_id))
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        def in_thread() -> T:
+            with explained(self._engine.url), self._engine.connect() as connection:
+                return work(connection)
+
+        return await asyncio.to_thread(in_thread)
+
+
+def upsert(
+    connection: Connection, model: type[Base], rows: list[dict[str, Any]], columns: tuple[str, ...]
+) -> None:
+    """Insert rows; where the primary key exists already, overwrite `columns` instead."""
+    connection.execute(_upsert(model, columns, connection.dialect.name), rows)
+
+
+@lru_cache
+def _upsert(model: type[Base], columns: tuple[str, ...], dialect: str) -> Any:
+    insert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(model)
+    keys = [column.name for column in inspect(model).primary_key]
+    if not columns:
+        return insert.on_conflict_do_nothing(index_elements=keys)
+    return insert.on_conflict_do_update(
+        index_elements=keys, set_={name: insert.excluded[name] for name in columns}
+    )
+
+
+def _reward_rows(keyed: Sequence[tuple[Candidate, str]], scores: Scores) -> list[dict[str, Any]]:
+    moment = now()
+    rewards = {key: candidate["reward"] for candidate, key in keyed}
+    # In one order everywhere, so that two processes with the same texts cannot deadlock.
+    return [
+        {
+            "conversation_key": scores["conversation"],
+            "response_key": key,
+            "reward_model": scores["reward_model"],
+            "reward": rewards[key],
+            "created_at": moment,
+        }
+        for key in sorted(rewards)
+    ]
+
+
+def _step_fields(step: Step) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for role in ("chosen", "rejected"):
+        if (candidate := step.get(role)) is not None:
+            fields[f"{role}_iteration"] = candidate["iteration"]
+            fields[f"{role}_position"] = candidate["position"]
+    for text in ("loss", "gradient"):
+        if (written := step.get(text)) is not None:
+            fields[text] = written
+    return fields
+
+
+def read_candidates(connection: Connection, run_id: str) -> list[Candidate]:
+    """All candidates of a run, by iteration and position."""
+    query = (
+        select(
+            CandidateRow.iteration,
+            CandidateRow.position,
+            CandidateRow.reward,
+            CandidateRow.response,
+        )
+        .where(CandidateRow.run_id == run_id)
+        .order_by(CandidateRow.iteration, CandidateRow.position)
+    )
+    return [
+        Candidate(iteration=iteration, position=position, reward=reward, response=response)
+        for iteration, position, reward, response in connection.execute(query)
+    ]
+
+
+def read_steps(connection: Connection, run_id: str) -> list[Step]:
+    """All steps of a run, by iteration, with the texts of their candidates."""
+    by_place = {(c["iteration"], c["position"]): c for c in read_candidates(connection, run_id)}
+    query = (
+        select(
+            StepRow.iteration,
+            StepRow.chosen_iteration,
+            StepRow.chosen_position,
+            StepRow.rejected_iteration,
+            StepRow.rejected_position,
+            StepRow.loss,
+            StepRow.gradient,
+        )
+        .where(StepRow.run_id == run_id)
+        .order_by(StepRow.iteration)
+    )
+    steps: list[Step] = []
+    for row in connection.execute(query):
+        step = Step(iteration=row.iteration)
+        if row.chosen_iteration is not None:
+            step["chosen"] = by_place[row.chosen_iteration, row.chosen_position]
+        if row.rejected_iteration is not None:
+            step["rejected"] = by_place[row.rejected_iteration, row.rejected_position]
+        if row.loss is not None:
+            step["loss"] = row.loss
+        if row.gradient is not None:
+            step["gradient"] = row.gradient
+        steps.append(step)
+    return steps

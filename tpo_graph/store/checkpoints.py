@@ -1,0 +1,111 @@
+"""LangGraph's own savers on our database URL, set up so that loading a row runs no code.
+
+`open_store` opens one beside the cache; a graph compiled with it can be resumed from any node.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiosqlite
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from sqlalchemy import URL
+
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.store.urls import BUSY_SECONDS
+
+KEY_VARIABLE = "LANGGRAPH_AES_KEY"
+_SETUP_TRIES = 20
+
+
+def strict_serializer() -> SerializerProtocol:
+    """The serializer of checkpoints: plain values and messages only, whatever a row asks for.
+
+    With `LANGGRAPH_AES_KEY` in the environment (16, 24 or 32 bytes), values are encrypted.
+
+    Raises:
+        ConfigurationError: the key has another length, or pycryptodome is not installed.
+    """
+    # LangGraph's default imports and calls any name that a row contains.
+    plain = JsonPlusSerializer(
+        pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None
+    )
+    if not os.environ.get(KEY_VARIABLE):
+        return plain
+    try:
+        return EncryptedSerializer.from_pycryptodome_aes(serde=plain)
+    except ImportError as e:
+        raise ConfigurationError(
+            f"{KEY_VARIABLE} asks for encrypted checkpoints, which need pycryptodome. "
+            "Install it with: pip install 'tpo-graph[encryption]'"
+        ) from e
+    except ValueError as e:
+        raise ConfigurationError(
+            f"{KEY_VARIABLE} must be 16, 24 or 32 bytes long "
+            f"(it has {len(os.environ[KEY_VARIABLE].encode())})."
+        ) from e
+
+
+@asynccontextmanager
+async def open_checkpointer(
+    url: URL, *, synchronous: str = "FULL"
+) -> AsyncGenerator[BaseCheckpointSaver[str]]:
+    """The official saver for `url`, its tables made, closed at the end.
+
+    It belongs to the event loop that opened it.
+    """
+    if url.get_backend_name() == "sqlite":
+        async with _sqlite(url, synchronous) as saver:
+            yield saver
+    else:
+        async with _postgres(url) as saver:
+            yield saver
+
+
+@asynccontextmanager
+async def _sqlite(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSaver[str]]:
+    async with aiosqlite.connect(str(url.database), timeout=BUSY_SECONDS) as connection:
+        saver = AsyncSqliteSaver(connection, serde=strict_serializer())
+        await connection.execute(f"PRAGMA synchronous={synchronous}")
+        # Turning a new file to WAL does not wait for a process that does so at the same moment.
+        for attempt in range(_SETUP_TRIES):
+            try:
+                await saver.setup()
+                break
+            except sqlite3.OperationalError as e:
+                if "locked" not in str(e) or attempt == _SETUP_TRIES - 1:
+                    raise
+                await asyncio.sleep(0.05)
+        yield saver
+
+
+@asynccontextmanager
+async def _postgres(url: URL) -> AsyncGenerator[BaseCheckpointSaver[str]]:
+    try:
+        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+        from psycopg.rows import dict_row
+        from psycopg_pool import AsyncConnectionPool
+    except ImportError as e:
+        raise ConfigurationError(
+            "PostgreSQL needs its drivers. Install them with: pip install 'tpo-graph[postgres]'"
+        ) from e
+    options: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
+    pool: Any = AsyncConnectionPool(
+        url.set(drivername="postgresql").render_as_string(hide_password=False),
+        min_size=1,
+        max_size=4,
+        open=False,
+        kwargs=options,
+        check=AsyncConnectionPool.check_connection,
+    )
+    async with pool:
+        saver = AsyncPostgresSaver(pool, serde=strict_serializer())
+        await saver.setup()
+        yield saver

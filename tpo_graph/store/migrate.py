@@ -1,0 +1,114 @@
+"""Bring a database to the schema of this version, with the migrations in `alembic/`.
+
+Called whenever a store is opened: it looks, and writes only when something is missing.
+"""
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection, Engine, text
+
+from tpo_graph.data import data_folder
+from tpo_graph.errors import DatabaseVersionError, StoreError
+from tpo_graph.store.tables import VERSION_TABLE
+from tpo_graph.store.urls import shown
+from tpo_graph.store.writer import begin_write
+
+_POSTGRES_LOCK = 0x74706F5F67726170  # "tpo_grap": advisory locks are numbers
+_LOCK_SECONDS = 60.0
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration for our migrations, on `connection` when there is one."""
+    config = Config()
+    config.set_main_option("script_location", str(data_folder("alembic")))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def head_revision() -> str:
+    """The revision that this version of tpo_graph works with."""
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    assert head is not None
+    return head
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision a database is at; None for one without our tables."""
+    options = {"version_table": VERSION_TABLE}
+    return MigrationContext.configure(connection, opts=options).get_current_revision()
+
+
+def upgrade(engine: Engine) -> None:
+    """Migrate to the newest revision. Several processes may do so at once.
+
+    Raises:
+        DatabaseVersionError: a newer tpo_graph has written this database.
+    """
+    with engine.connect() as connection:
+        if _is_current(connection):
+            return
+    with engine.connect() as connection, _alone(connection):
+        if _is_current(connection):  # another process was faster
+            return
+        command.upgrade(alembic_config(connection), "head")
+        connection.commit()
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    """Go back to an older revision ("base": no tables at all). Rows that it lacks are lost."""
+    with engine.connect() as connection, _alone(connection):
+        command.downgrade(alembic_config(connection), revision)
+        connection.commit()
+
+
+def _is_current(connection: Connection) -> bool:
+    revision = current_revision(connection)
+    if revision == head_revision():
+        return True
+    if revision is not None:
+        try:
+            ScriptDirectory.from_config(alembic_config()).get_revision(revision)
+        except CommandError as e:
+            raise DatabaseVersionError(
+                f"the database {shown(connection.engine.url)!r} is at revision {revision!r}, "
+                f"which this tpo_graph (revision {head_revision()!r}) does not know: a newer "
+                "version wrote it. Upgrade with: pip install --upgrade tpo-graph"
+            ) from e
+    return False
+
+
+@contextmanager
+def _alone(connection: Connection) -> Generator[None]:
+    """Keep other processes from migrating at the same time."""
+    connection.rollback()
+    if connection.dialect.name == "sqlite":
+        begin_write(connection)
+        yield
+        return
+    # Asked for again and again rather than waited for: a waiting statement holds a snapshot, and
+    # LangGraph's `CREATE INDEX CONCURRENTLY` waits for every snapshot to go.
+    lock = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=_POSTGRES_LOCK)
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while not connection.scalar(lock):
+        connection.rollback()
+        if time.monotonic() > deadline:
+            raise StoreError(
+                f"another process has been migrating {shown(connection.engine.url)!r} for "
+                f"{_LOCK_SECONDS:.0f} seconds. Wait for it, or end it, and try again."
+            )
+        time.sleep(0.05)
+    connection.commit()
+    try:
+        yield
+    finally:
+        connection.rollback()
+        connection.execute(text("SELECT pg_advisory_unlock(:key)").bindparams(key=_POSTGRES_LOCK))
+        connection.commit()

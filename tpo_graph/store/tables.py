@@ -1,0 +1,156 @@
+"""The five tables of tpo_graph, as SQLAlchemy models; `alembic/` migrates a database to them.
+
+Every name starts with `tpo_`, so that they can live beside LangGraph's checkpoint tables, or in a
+parent application's database, and be told apart. A text is stored once, in `tpo_candidates`.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, ForeignKeyConstraint, Index, MetaData, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+PREFIX = "tpo_"
+VERSION_TABLE = "tpo_alembic_version"
+
+
+def now() -> datetime:
+    """The time, in UTC and without a zone: what both back ends store and compare alike."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Base(DeclarativeBase):
+    """Base of the models; constraints are named, so that a migration can drop them by name."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        }
+    )
+    type_annotation_map = {str: Text, dict[str, Any]: JSON, list[dict[str, str]]: JSON}  # noqa: RUF012
+
+
+class RunRow(Base):
+    """One run of the graph: what was asked, of whom, with which settings, and how it ended."""
+
+    __tablename__ = "tpo_runs"
+    __table_args__ = (
+        Index(None, "created_at", "run_id"),
+        Index(None, "status", "created_at"),
+        Index(None, "policy", "created_at"),
+        Index(None, "conversation_key"),
+    )
+
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    thread_id: Mapped[str | None]
+    """LangGraph thread of the run's checkpoints; None when a host graph keeps them elsewhere."""
+    status: Mapped[str]
+    """"running" until `select` gives a stop reason, then "finished"; "failed" after an error,
+    "interrupted" after a clean stop. A killed process leaves "running" and a stale lease."""
+    stop_reason: Mapped[str | None]
+    """What `select` said when it ended the run."""
+    error: Mapped[str | None]
+    """One line about the failure, when `status` is "failed"."""
+    created_at: Mapped[datetime]
+    """UTC."""
+    updated_at: Mapped[datetime]
+    """UTC; the last write of any node."""
+    conversation: Mapped[list[dict[str, str]]]
+    """The turns (role, content) that were answered."""
+    conversation_key: Mapped[str]
+    """Digest of `conversation`: with a candidate's `response_key`, the key of `tpo_rewards`."""
+    settings: Mapped[dict[str, Any]]
+    """The run's `TPOContext`."""
+    policy: Mapped[str]
+    critic: Mapped[str]
+    reward_model: Mapped[str]
+    prompts: Mapped[str]
+    lease_owner: Mapped[str | None]
+    """The process that works on the run (host, process id, a random part); None when nobody."""
+    lease_seen_at: Mapped[datetime | None]
+    """UTC; the owner's last heartbeat. An old one means that the owner died."""
+
+
+class CandidateRow(Base):
+    """One scored response of a run: an entry of the cache C."""
+
+    __tablename__ = "tpo_candidates"
+
+    run_id: Mapped[str] = mapped_column(
+        ForeignKey("tpo_runs.run_id", ondelete="CASCADE"), primary_key=True
+    )
+    iteration: Mapped[int] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    reward: Mapped[float]
+    """By the run's own reward model; other models' rewards are in `tpo_rewards`."""
+    response: Mapped[str]
+    response_key: Mapped[str]
+    """Digest of `response`."""
+
+
+class StepRow(Base):
+    """What one iteration compared and what the critic wrote; texts of candidates by reference."""
+
+    __tablename__ = "tpo_steps"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["run_id", "chosen_iteration", "chosen_position"],
+            ["tpo_candidates.run_id", "tpo_candidates.iteration", "tpo_candidates.position"],
+            ondelete="CASCADE",
+        ),
+        ForeignKeyConstraint(
+            ["run_id", "rejected_iteration", "rejected_position"],
+            ["tpo_candidates.run_id", "tpo_candidates.iteration", "tpo_candidates.position"],
+            ondelete="CASCADE",
+        ),
+    )
+
+    run_id: Mapped[str] = mapped_column(
+        ForeignKey("tpo_runs.run_id", ondelete="CASCADE"), primary_key=True
+    )
+    iteration: Mapped[int] = mapped_column(primary_key=True)
+    chosen_iteration: Mapped[int | None]
+    chosen_position: Mapped[int | None]
+    rejected_iteration: Mapped[int | None]
+    rejected_position: Mapped[int | None]
+    loss: Mapped[str | None]
+    gradient: Mapped[str | None]
+
+
+class RewardRow(Base):
+    """The score cache: a reward model never scores the same response to the same query twice."""
+
+    __tablename__ = "tpo_rewards"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    conversation_key: Mapped[str] = mapped_column(primary_key=True)
+    response_key: Mapped[str] = mapped_column(primary_key=True)
+    reward_model: Mapped[str] = mapped_column(primary_key=True)
+    """`RewardModel.name`: everything that decides a score."""
+    reward: Mapped[float]
+    created_at: Mapped[datetime]
+    """UTC; `tpo runs prune` deletes by it."""
+
+
+class UsageRow(Base):
+    """What one node consumed in one iteration (`tpo_graph.usage.Usage`)."""
+
+    __tablename__ = "tpo_usage"
+
+    run_id: Mapped[str] = mapped_column(
+        ForeignKey("tpo_runs.run_id", ondelete="CASCADE"), primary_key=True
+    )
+    iteration: Mapped[int] = mapped_column(primary_key=True)
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    """Name of the node."""
+    requests: Mapped[int]
+    prompt_tokens: Mapped[int]
+    cached_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    unusable: Mapped[int]
+    truncated: Mapped[int]
+    score_cache_hits: Mapped[int]
+    seconds: Mapped[float]

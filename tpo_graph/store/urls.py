@@ -1,0 +1,77 @@
+"""A database URL: which back ends there are, their engines, and a form of it safe to show."""
+
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from tpo_graph.errors import ConfigurationError
+
+_POSTGRES = ("postgresql+psycopg", "postgresql", "postgres")
+BUSY_SECONDS = 30.0
+"""How long a SQLite connection waits for another process to finish its write."""
+
+
+def parse_url(url: str) -> URL:
+    """The URL with its driver made explicit.
+
+    Args:
+        url: `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`.
+
+    Raises:
+        ConfigurationError: another back end, no file, or not a URL at all.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        # No `from e`: SQLAlchemy quotes the whole text, which may hold a password.
+        raise ConfigurationError(
+            "the database is not a URL. Write sqlite:///FILE (or sqlite:////ABSOLUTE/FILE) or "
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
+        ) from None
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        if not parsed.database or parsed.database == ":memory:" or parsed.query:
+            raise ConfigurationError(
+                f"the database {shown(parsed)!r} does not name a plain file, which checkpoints "
+                "and runs could share. Write sqlite:///FILE, or leave the database out to keep "
+                "nothing."
+            )
+        return parsed.set(drivername="sqlite+pysqlite")
+    if parsed.drivername in _POSTGRES:
+        return parsed.set(drivername="postgresql+psycopg")
+    raise ConfigurationError(
+        f"the database back end {parsed.drivername!r} is not supported. "
+        "Use sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
+    )
+
+
+def shown(url: URL) -> str:
+    """The URL for messages and rows: without its password and without query options."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def make_engine(url: URL, *, synchronous: str = "FULL") -> Engine:
+    """An engine for `url`, with SQLite set up for many readers and one short writer.
+
+    Args:
+        synchronous: SQLite's pragma of that name; see docs/persistence.md for what each promises.
+    """
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        event.listen(engine, "connect", _sqlite_pragmas(synchronous))
+        return engine
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except ImportError as e:
+        raise ConfigurationError(
+            f"the driver for {shown(url)!r} is not installed. "
+            "Install it with: pip install 'tpo-graph[postgres]'"
+        ) from e
+
+
+def _sqlite_pragmas(synchronous: str) -> Any:
+    def on_connect(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+
+    return on_connect

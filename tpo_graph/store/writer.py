@@ -1,0 +1,153 @@
+"""One thread that does all writing of a process, many callers' work in one commit.
+
+Callers of any event loop hand over a function and wait until what it did is committed. While one
+commit is under way others gather, and share the next: under load there are few commits, alone
+there is no delay.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from tpo_graph.errors import StoreError
+from tpo_graph.store.failures import is_database_failure, is_passing, store_error
+
+T = TypeVar("T")
+Work = Callable[[Connection], Any]
+
+_MOST_AT_ONCE = 256
+PATIENCE_SECONDS = 60.0
+"""How long a server that restarts is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    work: Work
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Any]
+
+
+class Writer:
+    """Runs functions on a connection, each inside a transaction, several in one where possible.
+
+    Args:
+        engine: where to connect. Its SQLite connections must be usable from another thread, as
+            SQLAlchemy's are.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._queue: SimpleQueue[_Task | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="tpo-writer", daemon=True)
+        self._closed = False
+        self._thread.start()
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """The result of `work(connection)`, once it is committed.
+
+        `work` may be called more than once (after a lost connection, or because a neighbour's
+        work failed), so what it writes has to be idempotent.
+
+        Raises:
+            StoreError: the database failed; nothing of `work` is stored.
+        """
+        if self._closed:
+            raise StoreError("the store is closed. Open it again with open_store(...).")
+        loop = asyncio.get_running_loop()
+        task = _Task(work, loop, loop.create_future())
+        self._queue.put(task)
+        return await task.done
+
+    def close(self) -> None:
+        """Finish what was handed over and end the thread. Blocks."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            self._thread.join()
+
+    def _serve(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch, last = self._gather(first)
+            self._commit(batch)
+            if last:
+                return
+
+    def _gather(self, first: _Task) -> tuple[list[_Task], bool]:
+        batch = [first]
+        while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
+            task = self._queue.get()
+            if task is None:
+                return batch, True
+            batch.append(task)
+        return batch, False
+
+    def _commit(self, batch: list[_Task]) -> None:
+        try:
+            results = self._transact([task.work for task in batch])
+        except Exception as e:
+            if len(batch) > 1:  # one of them is at fault: the others must not suffer
+                for task in batch:
+                    self._commit([task])
+            else:
+                _settle(batch, error=self._explain(e))
+        else:
+            _settle(batch, results)
+
+    def _transact(self, works: list[Work]) -> list[Any]:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        pause = 0.05
+        while True:
+            try:
+                with self._engine.connect() as connection:
+                    begin_write(connection)
+                    results = [work(connection) for work in works]
+                    connection.commit()
+                    return results
+            except Exception as e:
+                if not is_passing(e) or time.monotonic() > deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+    def _explain(self, error: Exception) -> Exception:
+        if not is_database_failure(error):
+            return error
+        explained = store_error(error, self._engine.url)
+        explained.__cause__ = error
+        return explained
+
+
+def begin_write(connection: Connection) -> None:
+    """Take SQLite's write lock at once: a transaction that turns from reader into writer half way
+    fails when another process wrote in between, however long it would have waited."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _settle(
+    batch: list[_Task], results: list[Any] | None = None, error: Exception | None = None
+) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for index, task in enumerate(batch):
+        result = results[index] if results is not None else None
+        by_loop.setdefault(task.loop, []).append((task.done, result))
+    for loop, settled in by_loop.items():
+        # A caller's loop may be gone by now: then nobody waits for the answer.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_deliver, settled, error)
+
+
+def _deliver(settled: list[tuple[asyncio.Future[Any], Any]], error: Exception | None) -> None:
+    for done, result in settled:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
