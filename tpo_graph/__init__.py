@@ -1,0 +1,30 @@
+"""Test-Time Preference Optimization as a LangGraph state graph, with its cache in SQL."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tpo_graph.candidates import Candidate
+    from tpo_graph.context import TPOContext
+    from tpo_graph.graph import create_tpo_graph
+    from tpo_graph.result import TPOResult
+    from tpo_graph.run import aoptimize, optimize
+
+_HOMES = {
+    "Candidate": "candidates",
+    "TPOContext": "context",
+    "TPOResult": "result",
+    "aoptimize": "run",
+    "create_tpo_graph": "graph",
+    "optimize": "run",
+}
+
+__all__ = ["Candidate", "TPOContext", "TPOResult", "aoptimize", "create_tpo_graph", "optimize"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first used: `tpo --help` and `tpo_graph.errors` need no LangGraph.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"tpo_graph.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

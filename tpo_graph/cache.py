@@ -6,10 +6,10 @@ it back. The SQL cache (`tpo_graph.store`) keeps the same promises in a database
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, Required, TypedDict
 
 from tpo_graph.candidates import Candidate
-from tpo_graph.conversation import Turn
+from tpo_graph.conversation import Turn, response_key
 from tpo_graph.usage import Usage
 
 
@@ -31,7 +31,7 @@ class Run(TypedDict):
 class Step(TypedDict, total=False):
     """What one iteration decided and wrote; nodes fill it in part by part."""
 
-    iteration: int
+    iteration: Required[int]
     chosen: Candidate
     rejected: Candidate
     loss: str
@@ -101,17 +101,24 @@ class _MemoryRun:
         self.steps: dict[int, Step] = {}
 
 
+def _score_key(scores: Scores, response: str) -> tuple[str, str, str]:
+    return scores["reward_model"], scores["conversation"], response_key(response)
+
+
 class MemoryCache:
     """A `Cache` that lives and dies with the process.
 
     Args:
         max_runs: how many runs to remember; the oldest are forgotten first, so that a graph in a
             long-lived server does not grow.
+        max_scores: how many rewards the score cache remembers.
     """
 
-    def __init__(self, max_runs: int = 256) -> None:
+    def __init__(self, max_runs: int = 256, max_scores: int = 65_536) -> None:
         self._max_runs = max_runs
+        self._max_scores = max_scores
         self._runs: OrderedDict[str, _MemoryRun] = OrderedDict()
+        self._scores: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
     async def begin(self, run: Run) -> None:
         """See `Cache.begin`."""
@@ -133,13 +140,17 @@ class MemoryCache:
         run = self._run(run_id)
         for candidate in candidates:
             run.candidates[candidate["iteration"], candidate["position"]] = candidate
+            if scores is not None:
+                self._scores[_score_key(scores, candidate["response"])] = candidate["reward"]
+        while len(self._scores) > self._max_scores:
+            self._scores.popitem(last=False)
         if step is not None:
             known = run.steps.get(iteration, Step(iteration=iteration))
             run.steps[iteration] = {**known, **step}
 
     async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[float | None]:
-        """Nothing: in memory, `reward_score` only has to score equal responses of a batch once."""
-        return [None] * len(responses)
+        """See `Cache.known_rewards`."""
+        return [self._scores.get(_score_key(scores, response)) for response in responses]
 
     async def candidates(self, run_id: str) -> list[Candidate]:
         """See `Cache.candidates`."""

@@ -7,7 +7,9 @@ nowhere near it, because servers copy the context into metadata.
 
 from typing import Any, Self, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tpo_graph.errors import ConfigurationError
 
 _SAMPLING = ["sample", "update"]
 _CRITIC = ["loss", "gradient"]
@@ -27,8 +29,8 @@ class Sampling(TypedDict):
     seed: int | None
 
 
-class TPOContext(BaseModel):
-    """The settings of one run (paper, section 4: D is `depth`, N is `width`)."""
+class RunOptions(BaseModel):
+    """How one run samples and when it stops (paper, section 4: D is `depth`, N is `width`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -131,21 +133,6 @@ class TPOContext(BaseModel):
         description="Stop before an iteration that would probably pass this much model time.",
         json_schema_extra=_nodes("select"),
     )
-    policy: str | None = Field(
-        default=None,
-        description='Model that answers and updates ("provider:model"), instead of the graph\'s.',
-        json_schema_extra=_nodes(*_SAMPLING),
-    )
-    critic: str | None = Field(
-        default=None,
-        description='Model of loss and gradient ("provider:model"), instead of the graph\'s.',
-        json_schema_extra=_nodes(*_CRITIC),
-    )
-    reward_model: str | None = Field(
-        default=None,
-        description='Reward model ("local:PATH_OR_HUB_ID"), instead of the graph\'s.',
-        json_schema_extra=_nodes("reward_score"),
-    )
 
     def response_sampling(self, iteration: int) -> Sampling:
         """Sampling parameters for the responses of one iteration (0: the first samples)."""
@@ -170,9 +157,42 @@ class TPOContext(BaseModel):
         # uninterrupted one would have drawn.
         return None if self.seed is None else (self.seed * 1_000_003 + call) % 2**31
 
+
+class TPOContext(RunOptions):
+    """Everything a caller may set for one run: its options, and other models than the graph's."""
+
+    policy: str | None = Field(
+        default=None,
+        description='Model that answers and updates ("provider:model"), instead of the graph\'s.',
+        json_schema_extra=_nodes(*_SAMPLING),
+    )
+    critic: str | None = Field(
+        default=None,
+        description='Model of loss and gradient ("provider:model"), instead of the graph\'s.',
+        json_schema_extra=_nodes(*_CRITIC),
+    )
+    reward_model: str | None = Field(
+        default=None,
+        description='Reward model ("local:PATH_OR_HUB_ID"), instead of the graph\'s.',
+        json_schema_extra=_nodes("reward_score"),
+    )
+
     @classmethod
     def of(cls, context: Self | dict[str, Any] | None) -> Self:
         """The context of a run: LangGraph passes None when the caller gave none."""
         if context is None:
             return cls()
         return context if isinstance(context, cls) else cls.model_validate(context)
+
+
+def invalid_settings(error: ValidationError, model: type[BaseModel]) -> ConfigurationError:
+    """One clear error from pydantic's: each wrong setting with its value and what it must be."""
+    problems: list[str] = []
+    for problem in error.errors(include_url=False):
+        name = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(sorted(model.model_fields))
+            problems.append(f"there is no setting {name!r}; there are {known}")
+        else:
+            problems.append(f"{name}={problem['input']!r} is not valid: {problem['msg']}")
+    return ConfigurationError("; ".join(problems))

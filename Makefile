@@ -1,0 +1,42 @@
+# `make demo` and `make test` are all a fresh machine needs; both create .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test test-slow format bench train study clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: .venv/installed  ## TPO on embedded models: rewards rise, answers appear; no network, no key
+	@$(BIN)/python examples/offline/demo.py
+
+test: .venv/installed  ## lint, types, layers, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed  ## the long tests: training, kills, wheels
+	$(BIN)/python -m pytest -m slow
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed  ## speed and size, as ratios measured side by side
+	$(BIN)/python -m benchmarks
+
+train: .venv/installed  ## train the offline demo's models again (examples/offline/README.md)
+	$(BIN)/python examples/offline/train.py
+
+study: .venv/installed  ## the offline study: TPO, best-of-N, revision, control, two tastes
+	$(BIN)/python examples/offline/study.py
+
+clean:
+	rm -rf .venv dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,28 @@
+"""What the package exports, and what importing it costs."""
+
+import subprocess
+import sys
+
+import tpo_graph
+
+
+def test_exported_names():
+    assert sorted(tpo_graph.__all__) == [
+        "Candidate",
+        "TPOContext",
+        "TPOResult",
+        "aoptimize",
+        "create_tpo_graph",
+        "optimize",
+    ]
+    for name in tpo_graph.__all__:
+        assert getattr(tpo_graph, name) is not None
+
+
+def test_importing_the_graph_does_not_import_torch_or_transformers():
+    code = (
+        "import sys; from tpo_graph import create_tpo_graph, optimize; "
+        "print([m for m in ('torch', 'transformers', 'ray', 'fastapi') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

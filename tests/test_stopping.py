@@ -1,0 +1,66 @@
+"""Stop rules, through runs of scripted models whose rewards are given."""
+
+from typing import Any
+
+import pytest
+
+from tpo_graph import create_tpo_graph
+from tpo_graph.testing import ScriptedChatModel
+
+
+def run(rewards: list[float], width: int = 1, **context: Any) -> dict[str, Any]:
+    """A run whose i-th sample gets the i-th reward."""
+    texts = iter(f"r{i}" for i in range(10_000))
+
+    def play(messages: Any, index: int) -> str:
+        prompt = messages[-1].text
+        if "</improved_answer>" in prompt:
+            return f"<improved_answer>{next(texts)}</improved_answer>"
+        return "critique" if "<chosen_answer>" in prompt else next(texts)
+
+    def reward(query: str, response: str) -> float:
+        return rewards[int(response[1:])]
+
+    graph = create_tpo_graph(ScriptedChatModel(replies=play), reward)
+    return graph.invoke({"messages": [("user", "q")]}, context={"width": width, **context})
+
+
+@pytest.mark.parametrize(
+    ("rewards", "context", "reason", "iterations"),
+    [
+        ([0, 1, 2], {"depth": 2}, "depth", 3),
+        ([0, 5, 9], {"depth": 2, "target_reward": 5}, "target_reward", 2),
+        ([7, 0, 0], {"depth": 2, "target_reward": 5}, "target_reward", 1),
+        ([3, 2, 1, 0, 0], {"depth": 4, "patience": 2}, "patience", 3),
+        ([3, 2, 4, 0, 0, 0], {"depth": 5, "patience": 2}, "patience", 5),
+        ([0, 1, 1.5, 9], {"depth": 3, "patience": 1, "min_gain": 0.6}, "patience", 3),
+        ([0, 0.6, 1.2, 1.8], {"depth": 3, "patience": 1, "min_gain": 0.6}, "depth", 4),
+    ],
+)
+def test_a_run_stops_for_the_first_rule_that_holds(
+    rewards: list[float], context: dict[str, Any], reason: str, iterations: int
+):
+    out = run(rewards, **context)
+    assert out["stop_reason"] == reason
+    assert len(out["history"]) == iterations
+    assert out["chosen"]["reward"] == max(rewards[:iterations])
+
+
+def test_a_token_budget_is_never_passed_by_more_than_the_estimate():
+    unbounded = run([0.0] * 80, depth=30, width=2)
+    spent = [row["tokens"] for row in unbounded["history"]]
+    budget = sum(spent[:5])
+    out = run([0.0] * 80, depth=30, width=2, max_total_tokens=budget)
+    assert out["stop_reason"] == "max_total_tokens"
+    assert sum(row["tokens"] for row in out["history"]) <= budget
+
+
+def test_a_budget_smaller_than_the_first_samples_stops_after_them():
+    out = run([0, 1], depth=1, max_total_tokens=1)
+    assert out["stop_reason"] == "max_total_tokens"
+    assert len(out["history"]) == 1
+
+
+def test_a_time_budget_stops_the_run():
+    out = run([0.0] * 80, depth=30, max_seconds=1e-9)
+    assert out["stop_reason"] == "max_seconds"

@@ -1,0 +1,40 @@
+"""The command line: commands parse, call the library, print. They hold no logic of their own.
+
+Answers go to stdout, everything else to stderr. Exit codes: 0 done, 1 a model, the reward model or
+the database failed, 2 wrong usage or configuration, 130 and 143 stopped by SIGINT and SIGTERM.
+"""
+
+import sys
+
+import click
+
+from tpo_graph.cli.run import run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tpo-graph", prog_name="tpo")
+def tpo() -> None:
+    """Test-Time Preference Optimization: better answers from a frozen model, while it answers.
+
+    Every option can also be set in the environment (TPO_DEPTH=3 for --depth 3) or in a TOML file
+    given with --config; options win over the environment, and that over the file.
+    """
+
+
+tpo.add_command(run)
+
+
+def main() -> None:
+    """Entry point of the `tpo` command."""
+    from tpo_graph.errors import ConfigurationError, TPOError
+
+    try:
+        sys.exit(tpo(standalone_mode=False))
+    except click.ClickException as e:
+        e.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except TPOError as e:
+        click.echo(f"Error: {e}", err=True)
+        sys.exit(2 if isinstance(e, ConfigurationError) else 1)

@@ -1,0 +1,111 @@
+"""What `tpo` shows on standard error: live progress, the table of iterations, the trajectory."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+from tpo_graph.candidates import Candidate
+from tpo_graph.events import Event
+from tpo_graph.result import TPOResult
+
+console = Console(stderr=True, highlight=False)
+
+
+class Progress:
+    """Progress of one run on a terminal: a line per scored iteration, and what is being done."""
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._best = float("-inf")
+        self._status = Status("sampling", console=console)
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._status.stop()
+
+    def show(self, event: Event) -> None:
+        """Take note of one event; where no terminal is there, say nothing."""
+        if not console.is_terminal:
+            return
+        if event["event"] == "samples":
+            self._status.update(f"scoring {event['n']} responses")
+        elif event["event"] == "rewards":
+            self._rewards(event["iteration"], event["rewards"])
+            self._status.update("comparing best and worst")
+        elif event["event"] == "loss":
+            self._status.update("writing instructions")
+        elif event["event"] == "gradient":
+            self._status.update("writing better responses")
+
+    def _rewards(self, iteration: int, rewards: list[float]) -> None:
+        self._best = max([self._best, *rewards])
+        shown = " ".join(f"{reward:.2f}" for reward in sorted(rewards, reverse=True)[:8])
+        more = f" … {len(rewards) - 8} more" if len(rewards) > 8 else ""
+        console.print(
+            f"iteration {iteration}/{self._depth}  best so far [bold]{self._best:.3f}[/]  "
+            f"rewards {shown}{more}"
+        )
+
+
+def print_iterations(result: TPOResult) -> None:
+    """The table of a run: rewards per iteration, then tokens and why it stopped."""
+    table = Table("iteration", box=None, pad_edge=False)
+    for title in ("n", "mean", "best", "worst", "best so far", "characters", "tokens"):
+        table.add_column(title, justify="right")
+    for row in result.history:
+        numbers = (row["mean"], row["max"], row["min"], row["best_so_far"])
+        table.add_row(
+            str(row["iteration"]),
+            str(row["n"]),
+            *("-" if number is None else f"{number:.3f}" for number in numbers),
+            "-" if row["length"] is None else f"{row['length']:.0f}",
+            str(row["tokens"]),
+        )
+    console.print()
+    console.print(table)
+    prompt = sum(usage["prompt_tokens"] for usage in result.usage.values())
+    completion = sum(usage["completion_tokens"] for usage in result.usage.values())
+    requests = sum(u["requests"] for stage, u in result.usage.items() if stage != "reward_score")
+    console.print(
+        f"reward {result.reward:.3f} from iteration {result.iteration}, stopped by "
+        f"{result.stop_reason}; {requests} requests, {prompt} prompt and {completion} completion "
+        f"tokens; run {result.run_id}"
+    )
+
+
+def print_trajectory(result: TPOResult) -> None:
+    """How the answer came about: per iteration the pair, the loss and the instructions."""
+    for step in result.steps:
+        console.rule(f"iteration {step['iteration']}", align="left")
+        for title in ("chosen", "rejected"):
+            if candidate := step.get(title):
+                _print_candidate(title, candidate)
+        for title in ("loss", "gradient"):
+            if text := step.get(title):
+                _print_text(title, text)
+    console.rule("answer", align="left")
+
+
+def _print_candidate(title: str, candidate: Candidate) -> None:
+    where = f"iteration {candidate['iteration']}, sample {candidate['position']}"
+    _print_text(f"{title}  reward {candidate['reward']:.3f}  ({where})", candidate["response"])
+
+
+def _print_text(title: str, text: str) -> None:
+    console.print(Text(title, style="bold"))
+    # As Text, never as markup: model output may contain anything.
+    console.print(Padding(Text(text), (0, 0, 0, 2)))

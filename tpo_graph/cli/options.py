@@ -1,0 +1,39 @@
+"""Command-line options made from `Settings`, so that names, help and bounds are written once."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from tpo_graph.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def setting_options(command: F) -> F:
+    """Add `--config` and one option per field of `Settings`; values arrive as text or None.
+
+    `Settings` checks them, so that the same mistake gets the same message everywhere.
+    """
+    for name, field in reversed(Settings.model_fields.items()):
+        default = field.default
+        shown = "" if default is None else f"  [default: {default}]"
+        command = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            metavar=_metavar(name),
+            help=f"{field.description}{shown}",
+        )(command)
+    return click.option(
+        "--config",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        envvar="TPO_CONFIG",
+        help='TOML file with the same names, for example model = "openai:gpt-5-mini".',
+    )(command)
+
+
+def _metavar(name: str) -> str:
+    if name in {"model", "critic", "reward_model"}:
+        return "SPEC"
+    return {"prompts": "SET", "criteria": "TEXT"}.get(name, "NUMBER")

@@ -1,0 +1,87 @@
+"""`tpo run`: one query in, the best answer out."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tpo_graph.cli.options import setting_options
+from tpo_graph.settings import Settings
+
+
+@click.command()
+@click.argument("query", required=False)
+@click.option(
+    "--file",
+    "-f",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Read the query from a UTF-8 text file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
+@click.option(
+    "--trajectory", is_flag=True, help="Also show what each iteration chose, rejected and learned."
+)
+@setting_options
+def run(
+    query: str | None,
+    file: Path | None,
+    as_json: bool,
+    trajectory: bool,
+    config: str | None,
+    **options: Any,
+) -> None:
+    """Answer QUERY ("-" reads it from standard input) and print the best answer.
+
+    Progress and a table of rewards go to standard error.
+    """
+    settings = Settings.load(options, config)
+    text = _query(query, file)
+    model, reward_model = settings.policy_name(), settings.reward_model_name()
+
+    # Past the cheap mistakes: only now the heavy imports.
+    from tpo_graph.cli.display import Progress, print_iterations, print_trajectory
+    from tpo_graph.run import optimize
+
+    with Progress(settings.depth) as progress:
+        result = optimize(
+            text,
+            model=model,
+            reward_model=reward_model,
+            critic=settings.critic,
+            prompts=settings.prompts,
+            on_event=progress.show,
+            **settings.run_options(),
+        )
+    if as_json:
+        click.echo(json.dumps(asdict(result), ensure_ascii=False, indent=2))
+        return
+    if trajectory:
+        print_trajectory(result)
+    click.echo(result.response)
+    print_iterations(result)
+
+
+def _query(query: str | None, file: Path | None) -> str:
+    if query is not None and file is not None:
+        raise click.UsageError(f"give a query or --file, not both: {query!r} and {str(file)!r}")
+    if file is not None:
+        text = _decode(file.read_bytes(), f"file {str(file)!r}")
+    elif query == "-" or (query is None and not sys.stdin.isatty()):
+        text = _decode(sys.stdin.buffer.read(), "standard input")
+    elif query is None:
+        raise click.UsageError('no query: tpo run "your question", --file FILE, or - for stdin')
+    else:
+        text = query
+    if not text.strip():
+        raise click.UsageError(f"the query is empty: {text[:40]!r}")
+    return text
+
+
+def _decode(data: bytes, what: str) -> str:
+    try:
+        return data.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as e:
+        raise click.UsageError(f"{what} is not UTF-8 text: {e}") from e

@@ -1,0 +1,89 @@
+"""The wiring: six nodes, one loop, one conditional edge. This *is* the algorithm.
+
+    START -> sample -> reward_score -> select -> loss -> gradient -> update -> reward_score
+                                              -> END, once `select` has written a stop reason
+
+Best-of-N is depth 0; revision is another prompt set. There are no modes.
+"""
+
+from typing import Any, Literal
+
+from langchain_core.language_models import BaseChatModel
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from tpo_graph import nodes
+from tpo_graph.cache import Cache, MemoryCache
+from tpo_graph.context import TPOContext
+from tpo_graph.handles import Handles
+from tpo_graph.models.load import load_chat_model
+from tpo_graph.node import Node
+from tpo_graph.prompts import PromptSet, load_prompts
+from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+from tpo_graph.state import TPOInput, TPOState
+
+TPOGraph = CompiledStateGraph[TPOState, TPOContext, TPOInput, TPOState]
+
+
+def create_tpo_graph(
+    model: str | BaseChatModel,
+    reward_model: str | RewardModel | RewardFunction,
+    *,
+    critic: str | BaseChatModel | None = None,
+    prompts: str | PromptSet = "tpo",
+    cache: Cache | None = None,
+    checkpointer: BaseCheckpointSaver[Any] | bool | None = None,
+    name: str = "tpo",
+) -> TPOGraph:
+    """Test-Time Preference Optimization as a compiled graph (paper, Algorithm 1).
+
+    Input and output are `messages`; the answer is appended as one AIMessage. Invoke it, stream it,
+    or add it to another graph as a node. The answer is never worse, by the reward model, than the
+    best of the first samples.
+
+    Args:
+        model: the policy: "provider:model", "local:PATH_OR_HUB_ID" or a LangChain chat model.
+        reward_model: "local:PATH_OR_HUB_ID", a `RewardModel`, or f(query, response) -> float.
+        critic: writes loss and gradient; the policy itself when None.
+        prompts: "tpo", "revision", a folder, or a loaded set.
+        cache: where candidates, steps and usage go; in memory when None.
+        checkpointer: as in `StateGraph.compile`; None inherits a parent graph's.
+        name: the graph's name in traces and in a parent's stream.
+
+    Raises:
+        ConfigurationError: a name cannot be resolved, or a prompt set breaks a rule.
+    """
+    policy = load_chat_model(model)
+    handles = Handles(
+        policy=policy,
+        critic=policy if critic is None else load_chat_model(critic),
+        reward_model=as_reward_model(reward_model),
+        prompts=prompts if isinstance(prompts, PromptSet) else load_prompts(prompts),
+        cache=MemoryCache() if cache is None else cache,
+    )
+    graph = StateGraph(
+        TPOState, context_schema=TPOContext, input_schema=TPOInput, output_schema=TPOState
+    )
+    for step in (
+        nodes.sample,
+        nodes.reward_score,
+        nodes.select,
+        nodes.loss,
+        nodes.gradient,
+        nodes.update,
+    ):
+        graph.add_node(step.__name__, Node(step, handles))
+    graph.add_edge(START, "sample")
+    graph.add_edge("sample", "reward_score")
+    graph.add_edge("reward_score", "select")
+    graph.add_conditional_edges("select", deeper_or_stop, {"deeper": "loss", "stop": END})
+    graph.add_edge("loss", "gradient")
+    graph.add_edge("gradient", "update")
+    graph.add_edge("update", "reward_score")
+    return graph.compile(checkpointer=checkpointer, name=name)
+
+
+def deeper_or_stop(state: TPOState) -> Literal["deeper", "stop"]:
+    """The stop rule's edge: `select` has decided (`tpo_graph.stopping`), this only reads it."""
+    return "deeper" if state["stop_reason"] is None else "stop"

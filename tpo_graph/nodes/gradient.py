@@ -1,0 +1,42 @@
+"""Step 2 of the algorithm, textual gradient: the critic turns the loss into instructions."""
+
+from langgraph.runtime import Runtime
+
+from tpo_graph.cache import Step
+from tpo_graph.context import TPOContext
+from tpo_graph.events import Gradient
+from tpo_graph.handles import Handles
+from tpo_graph.models.sampling import generate
+from tpo_graph.rendering import render
+from tpo_graph.state import StateUpdate, TPOState
+from tpo_graph.usage import charge
+
+
+async def gradient(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
+    """Let the critic say what would improve the chosen response (paper, P_grad).
+
+    Without a loss there is nothing to turn into instructions, and no call is made.
+    """
+    if not state["loss"]:
+        return StateUpdate(gradient="")
+    context = TPOContext.of(runtime.context)
+    run_id, iteration = state["run_id"], state["iteration"]
+    generated = await generate(
+        await tpo.critic_for(context),
+        render(tpo.prompts, "gradient", state, context).messages(),
+        1,
+        context.critic_sampling(iteration, "gradient"),
+        tag=tpo.prompts.gradient.output_tag,
+        stage="gradient",
+    )
+    text = generated.texts[0] if generated.texts else ""
+
+    runtime.stream_writer(Gradient(event="gradient", run_id=run_id, iteration=iteration, text=text))
+    await tpo.cache.record(
+        run_id,
+        iteration,
+        "gradient",
+        usage=generated.usage,
+        step=Step(iteration=iteration, gradient=text),
+    )
+    return StateUpdate(gradient=text, usage=charge(state["usage"], "gradient", generated.usage))

@@ -1,0 +1,85 @@
+"""Step 1 of the algorithm: N responses of the policy to the query."""
+
+from uuid import uuid4
+
+from langgraph.config import get_config
+from langgraph.runtime import Runtime
+
+from tpo_graph.cache import Run
+from tpo_graph.context import TPOContext
+from tpo_graph.conversation import query_text, turns
+from tpo_graph.errors import ConfigurationError, PolicyError
+from tpo_graph.events import Samples
+from tpo_graph.handles import Handles
+from tpo_graph.models.load import model_name
+from tpo_graph.models.sampling import generate
+from tpo_graph.state import StateUpdate, TPOState
+from tpo_graph.usage import charge
+
+
+async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
+    """Begin a run: sample `width` responses from the policy, given the whole conversation.
+
+    Raises:
+        ConfigurationError: there is no query, or criteria that no prompt would show.
+        PolicyError: the policy failed, or gave no usable response at all.
+    """
+    context = TPOContext.of(runtime.context)
+    run_id = _run_id(runtime)
+    messages = state["messages"]
+    query_text(messages)
+    if context.criteria and not tpo.prompts.uses_criteria:
+        raise ConfigurationError(
+            f"criteria={context.criteria!r} would be ignored: no prompt of the set "
+            f"{tpo.prompts.name!r} has the variable {{criteria}}. Add it, or use another set."
+        )
+    policy = await tpo.policy_for(context)
+    await tpo.cache.begin(await _run(state, runtime, context, tpo, run_id))
+
+    generated = await generate(policy, messages, context.width, context.response_sampling(0))
+    if not generated.texts:
+        raise PolicyError(
+            f"{model_name(policy)!r} gave {context.width} empty responses, twice. "
+            "Raise max_tokens if it spends them on thinking, or try another model."
+        )
+
+    runtime.stream_writer(
+        Samples(event="samples", run_id=run_id, iteration=0, n=len(generated.texts))
+    )
+    await tpo.cache.record(run_id, 0, "sample", usage=generated.usage)
+    # Everything is set anew: a thread that was used before may hold an earlier run's state.
+    return StateUpdate(
+        run_id=run_id,
+        iteration=0,
+        stop_reason=None,
+        rewards=[],
+        history=[],
+        usage=charge({}, "sample", generated.usage),
+        chosen=None,
+        rejected=None,
+        loss="",
+        gradient="",
+        samples=generated.texts,
+    )
+
+
+def _run_id(runtime: Runtime[TPOContext]) -> str:
+    """The id given by `optimize`, else the task's: stable across a resume, new on every call."""
+    given = get_config().get("configurable", {}).get("tpo_run_id")
+    info = runtime.execution_info
+    return str(given or (info.task_id if info else uuid4()))
+
+
+async def _run(
+    state: TPOState, runtime: Runtime[TPOContext], context: TPOContext, tpo: Handles, run_id: str
+) -> Run:
+    return Run(
+        run_id=run_id,
+        thread_id=info.thread_id if (info := runtime.execution_info) else None,
+        conversation=turns(state["messages"]),
+        settings=context.model_dump(mode="json"),
+        policy=model_name(await tpo.policy_for(context)),
+        critic=model_name(await tpo.critic_for(context)),
+        reward_model=(await tpo.reward_model_for(context)).name,
+        prompts=f"{tpo.prompts.name}@{tpo.prompts.digest}",
+    )

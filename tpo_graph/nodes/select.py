@@ -1,0 +1,77 @@
+"""Step 2 of the algorithm: chosen = argmax C, rejected = argmin C; step 3: the answer, at the end.
+
+The extremes of the cache are kept incrementally: the best of the best so far and the newest
+samples is the best of all.
+"""
+
+from langchain_core.messages import AIMessage
+from langgraph.runtime import Runtime
+
+from tpo_graph.cache import Step
+from tpo_graph.candidates import Candidate, best, worst
+from tpo_graph.context import TPOContext
+from tpo_graph.events import NewBest, Stopped
+from tpo_graph.handles import Handles
+from tpo_graph.state import StateUpdate, TPOState, newest_candidates
+from tpo_graph.stopping import StopReason, stop_reason
+from tpo_graph.summary import summarize
+from tpo_graph.usage import total_tokens
+
+
+async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
+    """Pick the pair to compare over all iterations, and decide whether to go on.
+
+    When the run ends, the best response ever seen is appended to `messages`.
+    """
+    context = TPOContext.of(runtime.context)
+    run_id, iteration = state["run_id"], state["iteration"]
+    newest = newest_candidates(state)
+    chosen = best([*_given(state["chosen"]), *newest])
+    rejected = worst([*_given(state["rejected"]), *newest])
+
+    earlier = [row for row in state["history"] if row["iteration"] < iteration]
+    tokens = total_tokens(state["usage"]) - sum(row["tokens"] for row in earlier)
+    history = [*earlier, summarize(iteration, newest, chosen["reward"], tokens)]
+    reason = stop_reason(history, state["usage"], context)
+
+    if chosen != state["chosen"]:
+        runtime.stream_writer(
+            NewBest(
+                event="new_best",
+                run_id=run_id,
+                iteration=chosen["iteration"],
+                position=chosen["position"],
+                reward=chosen["reward"],
+            )
+        )
+    step = Step(iteration=iteration, chosen=chosen, rejected=rejected)
+    await tpo.cache.record(run_id, iteration, "select", step=step, stop_reason=reason)
+    decided = StateUpdate(chosen=chosen, rejected=rejected, history=history, stop_reason=reason)
+    if reason is None:
+        return decided
+
+    runtime.stream_writer(
+        Stopped(
+            event="stopped",
+            run_id=run_id,
+            iteration=iteration,
+            reason=reason,
+            reward=chosen["reward"],
+        )
+    )
+    return {**decided, "messages": [_answer(run_id, chosen, reason)]}
+
+
+def _given(candidate: Candidate | None) -> list[Candidate]:
+    return [] if candidate is None else [candidate]
+
+
+def _answer(run_id: str, chosen: Candidate, reason: StopReason) -> AIMessage:
+    about = {
+        "run_id": run_id,
+        "reward": chosen["reward"],
+        "iteration": chosen["iteration"],
+        "stop_reason": reason,
+    }
+    # One id per run: a step that runs twice replaces the answer instead of adding another.
+    return AIMessage(chosen["response"], id=f"tpo-{run_id}", response_metadata={"tpo": about})

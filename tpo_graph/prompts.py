@@ -1,0 +1,225 @@
+"""Prompt sets: folders of loss.yaml, gradient.yaml and update.yaml, checked when loaded.
+
+Prompts are data: `prompts/tpo` and `prompts/revision` come with the package, a user's folder works
+the same. All checks happen at load, so that no typing error is found after the samples are paid
+for. Nodes render them; text is substituted once, so a query that contains "{chosen}" stays itself.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+
+from tpo_graph.data import data_folder
+from tpo_graph.errors import PromptError
+
+Stage = Literal["loss", "gradient", "update"]
+
+_LOSS = frozenset({"query", "conversation", "chosen", "rejected", "criteria"})
+_GRADIENT = _LOSS | {"loss_system", "loss_user", "loss"}
+VARIABLES: Mapping[Stage, frozenset[str]] = {
+    "loss": _LOSS,
+    "gradient": _GRADIENT,
+    "update": _GRADIENT | {"gradient"},
+}
+"""The variables each stage may use: what exists by the time it is called."""
+
+_KEYS = {"system", "user", "input_variables", "output_tag", "criteria"}
+_PIECE = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
+_TAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+Template = tuple[tuple[str, str | None], ...]
+"""Pairs of literal text and the variable that follows it (None at the end)."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One stage's prompt.
+
+    Raises:
+        PromptError: (from `load_prompts`) the file does not keep the rules in `docs/prompts.md`.
+    """
+
+    system: Template
+    user: Template
+    criteria: Template | None
+    output_tag: str | None
+    """The reply is what stands between <output_tag> and </output_tag>; None: all of it."""
+    variables: frozenset[str]
+
+    def render(self, values: Mapping[str, str]) -> "Rendered":
+        """The prompt with every variable replaced by its value, once.
+
+        Args:
+            values: a text for each variable in use; `criteria` may be empty.
+        """
+        if self.criteria is not None:
+            block = _fill(self.criteria, values) if values["criteria"] else ""
+            values = {**values, "criteria": block}
+        return Rendered(system=_fill(self.system, values), user=_fill(self.user, values))
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt as text, ready to send."""
+
+    system: str
+    user: str
+
+    def messages(self) -> list[BaseMessage]:
+        """The messages to send; an empty system text sends no system message."""
+        system: list[BaseMessage] = [SystemMessage(self.system)] if self.system else []
+        return [*system, HumanMessage(self.user)]
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The three prompts of a method: `tpo` sees chosen and rejected, `revision` only chosen."""
+
+    name: str
+    """As it was asked for: "tpo", "revision" or a path."""
+    digest: str
+    """The first 12 hex digits of a hash of the three files; tells edited sets apart."""
+    loss: Prompt
+    gradient: Prompt
+    update: Prompt
+
+    @property
+    def uses_criteria(self) -> bool:
+        """Whether any stage shows the person's criteria to the model."""
+        return any("criteria" in p.variables for p in (self.loss, self.gradient, self.update))
+
+
+def load_prompts(name: str | Path) -> PromptSet:
+    """Load and check a prompt set.
+
+    Args:
+        name: a set that comes with the package ("tpo", "revision"), or a folder.
+
+    Raises:
+        PromptError: the set does not exist or breaks a rule; says which file and how to mend it.
+    """
+    folder = _find(name)
+    texts = {stage: _read(folder / f"{stage}.yaml") for stage in VARIABLES}
+    digest = hashlib.sha256("\0".join(texts.values()).encode()).hexdigest()[:12]
+    prompts = {stage: _parse(texts[stage], stage, folder / f"{stage}.yaml") for stage in VARIABLES}
+    return PromptSet(name=str(name), digest=digest, **prompts)
+
+
+def _find(name: str | Path) -> Path:
+    shipped = data_folder("prompts")
+    if isinstance(name, str) and re.fullmatch(r"[\w-]+", name) and (shipped / name).is_dir():
+        return shipped / name
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    known = ", ".join(sorted(repr(path.name) for path in shipped.iterdir() if path.is_dir()))
+    raise PromptError(
+        f"no prompt set {str(name)!r}: it is neither one of {known} nor a folder. "
+        "Name one of these, or a folder with loss.yaml, gradient.yaml and update.yaml."
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as e:
+        raise PromptError(
+            f"prompt file {str(path)!r} is missing; a set has loss.yaml, gradient.yaml "
+            "and update.yaml"
+        ) from e
+    except (OSError, UnicodeDecodeError) as e:
+        raise PromptError(f"prompt file {str(path)!r} cannot be read as UTF-8 text: {e}") from e
+
+
+def _parse(text: str, stage: Stage, path: Path) -> Prompt:
+    try:
+        loaded: Any = yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        raise PromptError(f"prompt file {str(path)!r} is not valid YAML: {e}") from e
+    if not isinstance(loaded, dict):
+        raise PromptError(f"prompt file {str(path)!r} must be a mapping with `user`, not {text!r}")
+    fields = cast("dict[str, Any]", loaded)
+    if unknown := sorted(str(key) for key in fields if key not in _KEYS):
+        raise PromptError(
+            f"prompt file {str(path)!r} has unknown keys {unknown!r}; known are {sorted(_KEYS)!r}"
+        )
+    for key in ("system", "user", "output_tag", "criteria"):
+        if not isinstance(fields.get(key) or "", str):
+            raise PromptError(f"{key!r} in {str(path)!r} must be text, not {fields[key]!r}")
+    if not (fields.get("user") or "").strip():
+        raise PromptError(f"prompt file {str(path)!r} has no `user` text")
+    tag = fields.get("output_tag")
+    if tag is not None and not _TAG.fullmatch(tag):
+        raise PromptError(
+            f"output_tag {tag!r} in {str(path)!r} must be a bare name such as improved_answer"
+        )
+    system = _compile(fields.get("system") or "", "system", path)
+    user = _compile(fields["user"], "user", path)
+    criteria = _compile(fields["criteria"], "criteria", path) if fields.get("criteria") else None
+    used = _names(system) | _names(user)
+    _check_variables(used, criteria, fields.get("input_variables"), stage, path)
+    return Prompt(system, user, criteria, tag, frozenset(used))
+
+
+def _compile(text: str, key: str, path: Path) -> Template:
+    pieces: list[tuple[str, str | None]] = []
+    literal, end = "", 0
+    for match in _PIECE.finditer(text):
+        literal += text[end : match.start()]
+        end = match.end()
+        if match[1]:
+            pieces.append((literal, match[1]))
+            literal = ""
+        elif match[0] in ("{{", "}}"):
+            literal += match[0][0]
+        else:
+            line = text.count("\n", 0, match.start()) + 1
+            raise PromptError(
+                f"a lone {match[0]!r} in {key!r} of {str(path)!r}, line {line} of the text, would "
+                f"reach the model as it is: write {match[0] * 2!r} for a literal brace"
+            )
+    return (*pieces, (literal + text[end:], None))
+
+
+def _names(template: Template) -> set[str]:
+    return {name for _, name in template if name is not None}
+
+
+def _check_variables(
+    used: set[str], criteria: Template | None, declared: object, stage: Stage, path: Path
+) -> None:
+    allowed = VARIABLES[stage]
+    if unknown := sorted(used - allowed):
+        raise PromptError(
+            f"{str(path)!r} uses {unknown!r}, which do not exist in the {stage} stage; "
+            f"there are {sorted(allowed)!r}"
+        )
+    if not isinstance(declared, list):
+        raise PromptError(f"{str(path)!r} must list its `input_variables`, here {sorted(used)!r}")
+    names = {str(name) for name in cast("list[object]", declared)}
+    if names != used:
+        raise PromptError(
+            f"`input_variables` of {str(path)!r} must name what the texts use: "
+            f"declared and not used {sorted(names - used)!r}, "
+            f"used and not declared {sorted(used - names)!r}"
+        )
+    if criteria is not None and ("criteria" not in used or _names(criteria) != {"criteria"}):
+        raise PromptError(
+            f"the `criteria` block of {str(path)!r} must use {{criteria}} and nothing else, and "
+            "`system` or `user` must say where it goes"
+        )
+
+
+def _fill(template: Template, values: Mapping[str, str]) -> str:
+    parts: list[str] = []
+    for literal, name in template:
+        parts.append(literal)
+        if name is not None:
+            parts.append(values[name])
+    return "".join(parts)

@@ -1,0 +1,39 @@
+"""From state to prompt: which text each prompt variable stands for.
+
+Earlier prompts of the same iteration are rendered again instead of being kept in the state, so
+that a set in TextGrad's form can quote them without the state growing.
+"""
+
+from tpo_graph.context import TPOContext
+from tpo_graph.conversation import query_text, transcript, turns
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.prompts import PromptSet, Rendered, Stage
+from tpo_graph.state import TPOState
+
+
+def render(prompts: PromptSet, stage: Stage, state: TPOState, context: TPOContext) -> Rendered:
+    """The prompt of one stage for this step.
+
+    Raises:
+        ConfigurationError: `select` has not chosen a pair (a state edited by hand).
+    """
+    chosen, rejected = state["chosen"], state["rejected"]
+    if chosen is None or rejected is None:
+        raise ConfigurationError(
+            f"the {stage} step needs a chosen and a rejected response, but the state has "
+            f"{chosen!r} and {rejected!r}"
+        )
+    values = {
+        "query": query_text(state["messages"]),
+        "conversation": transcript(turns(state["messages"])),
+        "chosen": chosen["response"],
+        "rejected": rejected["response"],
+        "criteria": context.criteria or "",
+    }
+    if stage == "loss":
+        return prompts.loss.render(values)
+    loss = prompts.loss.render(values)
+    values |= {"loss_system": loss.system, "loss_user": loss.user, "loss": state["loss"]}
+    if stage == "gradient":
+        return prompts.gradient.render(values)
+    return prompts.update.render({**values, "gradient": state["gradient"]})

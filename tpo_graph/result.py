@@ -1,0 +1,31 @@
+"""What `optimize` returns: the answer, and everything that led to it."""
+
+from dataclasses import dataclass
+
+from tpo_graph.cache import Step
+from tpo_graph.candidates import Candidate
+from tpo_graph.stopping import StopReason
+from tpo_graph.summary import IterationSummary
+from tpo_graph.usage import Ledger
+
+
+@dataclass(frozen=True)
+class TPOResult:
+    """One finished run."""
+
+    response: str
+    """The best response ever seen (argmax of the cache)."""
+    reward: float
+    """Its reward."""
+    iteration: int
+    """The iteration that wrote it; 0 is a first sample."""
+    stop_reason: StopReason
+    run_id: str
+    candidates: list[Candidate]
+    """Every scored response, by iteration and position."""
+    steps: list[Step]
+    """Per iteration: chosen, rejected, loss, gradient."""
+    history: list[IterationSummary]
+    """Per iteration: numbers of its samples."""
+    usage: Ledger
+    """Per stage: requests, tokens, seconds."""

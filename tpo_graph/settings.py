@@ -1,0 +1,146 @@
+"""One place where options, `TPO_*` environment variables and a `tpo.toml` meet.
+
+Used by the command line and by the LangGraph server's factory, so that both read the same names.
+The library itself never looks at the environment: an explicit argument is the last word there.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tpo_graph.context import RunOptions, invalid_settings
+from tpo_graph.errors import ConfigurationError
+
+NO_MODEL = """no {missing} is configured. Name one in one of these ways:
+  --{option} SPEC                 on the command line
+  TPO_{variable}=SPEC             in the environment
+  {key} = "SPEC"                  in a file given with --config
+where SPEC is {forms}.
+To see TPO work without any model of your own: make demo"""
+
+
+class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """What a user can configure: the models, the prompts, and every option of a run."""
+
+    model_config = SettingsConfigDict(env_prefix="TPO_", extra="forbid", frozen=True)
+
+    model: str | None = Field(
+        default=None,
+        description='The policy: "provider:model" or "local:PATH_OR_HUB_ID".',
+    )
+    reward_model: str | None = Field(
+        default=None, description='The reward model: "local:PATH_OR_HUB_ID".'
+    )
+    critic: str | None = Field(
+        default=None, description="Writes loss and gradient; the policy itself when not given."
+    )
+    prompts: str = Field(
+        default="tpo", description='Prompt set: "tpo", "revision" or a folder of your own.'
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _unset(cls, value: Any) -> Any:
+        # TOML and the environment have no null: "none" is how a user unsets a parameter.
+        return None if isinstance(value, str) and value.strip().lower() == "none" else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options and the file are merged by `load`, around the environment."""
+        return (init_settings, env_settings)
+
+    @classmethod
+    def load(cls, options: Mapping[str, Any], config: str | Path | None = None) -> Self:
+        """Settings from options, then the environment, then a TOML file.
+
+        Args:
+            options: what was given explicitly; None means not given.
+            config: path of a TOML file with the same names. Paths in it that begin with "./" or
+                "../" are relative to the file.
+
+        Raises:
+            ConfigurationError: the file cannot be read, a name is unknown, a value out of bounds.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        try:
+            from_file = {} if config is None else _read(Path(config))
+            environment = cls.model_validate({}).model_dump(exclude_unset=True)
+            return cls(**{**from_file, **environment, **given})
+        except ValidationError as e:
+            raise invalid_settings(e, cls) from e
+
+    def policy_name(self) -> str:
+        """The model's name.
+
+        Raises:
+            ConfigurationError: none is configured; lists the ways to name one.
+        """
+        if self.model is None:
+            raise ConfigurationError(
+                NO_MODEL.format(
+                    missing="model",
+                    option="model",
+                    variable="MODEL",
+                    key="model",
+                    forms='"openai:NAME" (any provider of LangChain; OPENAI_BASE_URL points it at '
+                    'a vLLM server), or "local:PATH_OR_HUB_ID"',
+                )
+            )
+        return self.model
+
+    def reward_model_name(self) -> str:
+        """The reward model's name.
+
+        Raises:
+            ConfigurationError: none is configured; lists the ways to name one.
+        """
+        if self.reward_model is None:
+            raise ConfigurationError(
+                NO_MODEL.format(
+                    missing="reward model",
+                    option="reward-model",
+                    variable="REWARD_MODEL",
+                    key="reward_model",
+                    forms='"local:PATH_OR_HUB_ID", for example '
+                    '"local:Skywork/Skywork-Reward-V2-Qwen3-0.6B"',
+                )
+            )
+        return self.reward_model
+
+    def run_options(self) -> dict[str, Any]:
+        """The fields of `RunOptions`, ready for `optimize` or a `TPOContext`."""
+        return self.model_dump(include=set(RunOptions.model_fields))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise ConfigurationError(f"the configuration file {str(path)!r} cannot be read: {e}") from e
+    if unknown := sorted(set(values) - set(Settings.model_fields)):
+        raise ConfigurationError(
+            f"unknown names {unknown!r} in {str(path)!r}; known are "
+            f"{', '.join(sorted(Settings.model_fields))}"
+        )
+    return {name: _anchored(value, path.parent) for name, value in values.items()}
+
+
+def _anchored(value: Any, folder: Path) -> Any:
+    """The value with a leading "./" or "../" (after a "local:" too) made relative to `folder`."""
+    if not isinstance(value, str):
+        return value
+    scheme, path = ("local:", value[6:]) if value.startswith("local:") else ("", value)
+    if not path.startswith(("./", "../")):
+        return value
+    return scheme + str((folder / path).resolve())

@@ -1,0 +1,79 @@
+"""The graph's state: what one step hands to the next, and what a person reads in Studio.
+
+Plain JSON values only, so that any checkpointer stores it and strict serializers accept it. Short
+values first, long texts last. It holds the newest samples and the two extremes of the cache, never
+the whole cache: its size does not grow with depth (but for one short `history` row per iteration).
+"""
+
+from typing import Annotated, TypedDict
+
+from langchain_core.messages import AnyMessage
+from langgraph.graph import add_messages
+
+from tpo_graph.candidates import Candidate
+from tpo_graph.stopping import StopReason
+from tpo_graph.summary import IterationSummary
+from tpo_graph.usage import Ledger
+
+
+class TPOInput(TypedDict):
+    """What a caller gives."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    """The conversation to answer: system prompt, history and the query."""
+
+
+class TPOState(TypedDict):
+    """Everything a step leaves behind; also the graph's output."""
+
+    run_id: str
+    """Identifies the run in the cache; new for every call, the same after a resume."""
+    iteration: int
+    """0 while the first samples are made and scored, i after the i-th update."""
+    stop_reason: StopReason | None
+    """Why the run ended; None while it goes on."""
+    rewards: list[float]
+    """Rewards of `samples`, in their order."""
+    history: list[IterationSummary]
+    """One row of numbers per scored iteration."""
+    usage: Ledger
+    """Per stage: requests, tokens, seconds so far."""
+    chosen: Candidate | None
+    """The best candidate of all iterations so far (argmax of the cache)."""
+    rejected: Candidate | None
+    """The worst candidate of all iterations so far (argmin of the cache)."""
+    loss: str
+    """Textual loss: why `chosen` won over `rejected`. Empty if no usable one came."""
+    gradient: str
+    """Textual gradient: instructions made from the loss. Empty if no usable one came."""
+    samples: list[str]
+    """The newest responses, in the order they came."""
+    messages: Annotated[list[AnyMessage], add_messages]
+    """The conversation; at the end, the best response is appended as one AIMessage."""
+
+
+class StateUpdate(TypedDict, total=False):
+    """What a node changes: some of the keys of `TPOState`."""
+
+    run_id: str
+    iteration: int
+    stop_reason: StopReason | None
+    rewards: list[float]
+    history: list[IterationSummary]
+    usage: Ledger
+    chosen: Candidate | None
+    rejected: Candidate | None
+    loss: str
+    gradient: str
+    samples: list[str]
+    messages: list[AnyMessage]
+
+
+def newest_candidates(state: TPOState) -> list[Candidate]:
+    """The newest samples with their rewards, as entries of the cache."""
+    return [
+        Candidate(iteration=state["iteration"], position=position, reward=reward, response=response)
+        for position, (response, reward) in enumerate(
+            zip(state["samples"], state["rewards"], strict=True)
+        )
+    ]

@@ -1,0 +1,66 @@
+"""When to stop: decided from numbers alone, after an iteration is scored and before a call is made.
+
+`select` writes the reason into the state; the graph's only conditional edge reads it.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from tpo_graph.context import TPOContext
+from tpo_graph.summary import IterationSummary
+from tpo_graph.usage import Ledger, total_tokens
+
+StopReason = Literal[
+    "no_usable_update", "target_reward", "depth", "patience", "max_total_tokens", "max_seconds"
+]
+
+
+def stop_reason(
+    history: Sequence[IterationSummary], usage: Ledger, context: TPOContext
+) -> StopReason | None:
+    """Why the run must not go deeper, or None.
+
+    Args:
+        history: one row per scored iteration, the newest last; at least one.
+        usage: what the run has consumed so far.
+        context: depth, target, patience and budgets.
+    """
+    latest = history[-1]
+    if latest["n"] == 0:
+        # The next iteration would show the critic the very same pair.
+        return "no_usable_update"
+    if context.target_reward is not None and latest["best_so_far"] >= context.target_reward:
+        return "target_reward"
+    if latest["iteration"] >= context.depth:
+        return "depth"
+    if context.patience is not None and _idle_iterations(history, context) >= context.patience:
+        return "patience"
+    if context.max_total_tokens is not None and (
+        _with_one_more(total_tokens(usage), latest["iteration"]) > context.max_total_tokens
+    ):
+        return "max_total_tokens"
+    if context.max_seconds is not None and (
+        _with_one_more(_seconds(usage), latest["iteration"]) > context.max_seconds
+    ):
+        return "max_seconds"
+    return None
+
+
+def _idle_iterations(history: Sequence[IterationSummary], context: TPOContext) -> int:
+    """How many of the latest iterations in a row brought no gain of at least `min_gain`."""
+    idle = 0
+    for before, after in zip(reversed(history[:-1]), reversed(history[1:]), strict=True):
+        gain = after["best_so_far"] - before["best_so_far"]
+        if gain > 0 and gain >= context.min_gain:
+            break
+        idle += 1
+    return idle
+
+
+def _with_one_more(used: float, iterations: int) -> float:
+    """`used` after one more iteration, which is taken to cost the average of those so far."""
+    return used + used / (iterations + 1)
+
+
+def _seconds(usage: Ledger) -> float:
+    return sum(stage["seconds"] for stage in usage.values())
