@@ -110,7 +110,7 @@ class SqlCache:
         )
 
         def read(connection: Connection) -> dict[str, float]:
-            return dict(connection.execute(query).tuples().all())
+            return {row.response_key: row.reward for row in connection.execute(query)}
 
         known = await self._read(read)
         return [known.get(key) for key in keys]

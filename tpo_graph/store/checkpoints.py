@@ -19,10 +19,12 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from sqlalchemy import URL
 
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.store.urls import BUSY_SECONDS
+from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK
 
 KEY_VARIABLE = "LANGGRAPH_AES_KEY"
 _SETUP_TRIES = 20
+_TRY_LOCK = "SELECT pg_try_advisory_lock(%s) AS flag"
+_UNLOCK = "SELECT pg_advisory_unlock(%s) AS flag"
 
 
 def strict_serializer() -> SerializerProtocol:
@@ -71,7 +73,9 @@ async def open_checkpointer(
 
 @asynccontextmanager
 async def _sqlite(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSaver[str]]:
-    async with aiosqlite.connect(str(url.database), timeout=BUSY_SECONDS) as connection:
+    place, options = url.get_dialect()().create_connect_args(url)
+    options["timeout"] = BUSY_SECONDS
+    async with aiosqlite.connect(place[0], **options) as connection:
         saver = AsyncSqliteSaver(connection, serde=strict_serializer())
         await connection.execute(f"PRAGMA synchronous={synchronous}")
         # Turning a new file to WAL does not wait for a process that does so at the same moment.
@@ -107,5 +111,17 @@ async def _postgres(url: URL) -> AsyncGenerator[BaseCheckpointSaver[str]]:
     )
     async with pool:
         saver = AsyncPostgresSaver(pool, serde=strict_serializer())
-        await saver.setup()
+        # LangGraph's migrations collide when two processes run them at once.
+        async with pool.connection() as connection:
+            while not await _flag(connection, _TRY_LOCK):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            try:
+                await saver.setup()
+            finally:
+                await _flag(connection, _UNLOCK)
         yield saver
+
+
+async def _flag(connection: Any, query: str) -> bool:
+    cursor = await connection.execute(query, (POSTGRES_LOCK,))
+    return bool((await cursor.fetchone())["flag"])

@@ -17,10 +17,9 @@ from sqlalchemy import Connection, Engine, text
 from tpo_graph.data import data_folder
 from tpo_graph.errors import DatabaseVersionError, StoreError
 from tpo_graph.store.tables import VERSION_TABLE
-from tpo_graph.store.urls import shown
+from tpo_graph.store.urls import POSTGRES_LOCK, shown
 from tpo_graph.store.writer import begin_write
 
-_POSTGRES_LOCK = 0x74706F5F67726170  # "tpo_grap": advisory locks are numbers
 _LOCK_SECONDS = 60.0
 
 
@@ -95,7 +94,7 @@ def _alone(connection: Connection) -> Generator[None]:
         return
     # Asked for again and again rather than waited for: a waiting statement holds a snapshot, and
     # LangGraph's `CREATE INDEX CONCURRENTLY` waits for every snapshot to go.
-    lock = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=_POSTGRES_LOCK)
+    lock = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=POSTGRES_LOCK)
     deadline = time.monotonic() + _LOCK_SECONDS
     while not connection.scalar(lock):
         connection.rollback()
@@ -110,5 +109,5 @@ def _alone(connection: Connection) -> Generator[None]:
         yield
     finally:
         connection.rollback()
-        connection.execute(text("SELECT pg_advisory_unlock(:key)").bindparams(key=_POSTGRES_LOCK))
+        connection.execute(text("SELECT pg_advisory_unlock(:key)").bindparams(key=POSTGRES_LOCK))
         connection.commit()

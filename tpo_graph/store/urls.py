@@ -10,6 +10,8 @@ from tpo_graph.errors import ConfigurationError
 _POSTGRES = ("postgresql+psycopg", "postgresql", "postgres")
 BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another process to finish its write."""
+POSTGRES_LOCK = 0x74706F5F67726170
+"""Key of the advisory lock held while tables are made ("tpo_grap": the key is a number)."""
 
 
 def parse_url(url: str) -> URL:
@@ -30,7 +32,7 @@ def parse_url(url: str) -> URL:
             "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
         ) from None
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
-        if not parsed.database or parsed.database == ":memory:" or parsed.query:
+        if not parsed.database or ":memory:" in parsed.database:
             raise ConfigurationError(
                 f"the database {shown(parsed)!r} does not name a plain file, which checkpoints "
                 "and runs could share. Write sqlite:///FILE, or leave the database out to keep "
