@@ -15,14 +15,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from tpo_graph.context import RunOptions, invalid_settings
 from tpo_graph.errors import ConfigurationError
 
-NO_MODEL = """no {missing} is configured. Name one in one of these ways:
-  --{option} SPEC                 on the command line
-  TPO_{variable}=SPEC             in the environment
-  {key} = "SPEC"                  in a file given with --config
-where SPEC is {forms}.
-To see TPO work without any model of your own: make demo"""
-
-
 class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleVariableOverride]
     """What a user can configure: the models, the prompts, and every option of a run."""
 
@@ -87,16 +79,11 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
             ConfigurationError: none is configured; lists the ways to name one.
         """
         if self.model is None:
-            raise ConfigurationError(
-                NO_MODEL.format(
-                    missing="model",
-                    option="model",
-                    variable="MODEL",
-                    key="model",
-                    forms='"openai:NAME" (any provider of LangChain; OPENAI_BASE_URL points it at '
-                    'a vLLM server), or "local:PATH_OR_HUB_ID"',
-                )
+            forms = (
+                '"openai:NAME" (OPENAI_BASE_URL points it at a vLLM server; other providers of '
+                'LangChain work the same), or "local:PATH_OR_HUB_ID" for a small model'
             )
+            raise ConfigurationError(_ways_to_name("model", forms))
         return self.model
 
     def reward_model_name(self) -> str:
@@ -106,21 +93,26 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
             ConfigurationError: none is configured; lists the ways to name one.
         """
         if self.reward_model is None:
-            raise ConfigurationError(
-                NO_MODEL.format(
-                    missing="reward model",
-                    option="reward-model",
-                    variable="REWARD_MODEL",
-                    key="reward_model",
-                    forms='"local:PATH_OR_HUB_ID", for example '
-                    '"local:Skywork/Skywork-Reward-V2-Qwen3-0.6B"',
-                )
+            forms = (
+                '"local:PATH_OR_HUB_ID", for example '
+                '"local:Skywork/Skywork-Reward-V2-Qwen3-0.6B"'
             )
+            raise ConfigurationError(_ways_to_name("reward_model", forms))
         return self.reward_model
 
     def run_options(self) -> dict[str, Any]:
         """The fields of `RunOptions`, ready for `optimize` or a `TPOContext`."""
         return self.model_dump(include=set(RunOptions.model_fields))
+
+
+def _ways_to_name(name: str, forms: str) -> str:
+    shown = name.replace("_", " ")
+    return f"""no {shown} is configured. Name one in one of these ways:
+  --{name.replace("_", "-")} SPEC    on the command line
+  TPO_{name.upper()}=SPEC    in the environment
+  {name} = "SPEC"    in a file given with --config
+where SPEC is {forms}.
+To see TPO work without any model of your own, run: make demo"""
 
 
 def _read(path: Path) -> dict[str, Any]:
