@@ -81,7 +81,8 @@ def _sizes(vocabulary: int, max_positions: int) -> dict[str, Any]:
 def _config(family: str, vocabulary: int, max_positions: int, **extra: Any):
     from transformers import BertConfig, LlamaConfig, Qwen3Config
 
-    sizes = _sizes(vocabulary, max_positions) | extra
+    lists = {name: list(v) if isinstance(v, tuple) else v for name, v in extra.items()}
+    sizes = _sizes(vocabulary, max_positions) | lists
     if family == "bert":
         return BertConfig(**sizes | {"pad_token_id": 1})
     if family == "qwen":

@@ -7,6 +7,7 @@ that wants a better reward, is encoded as the characters it is made of.
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from tpo_graph.conversation import Turn
@@ -40,7 +41,9 @@ class ChatTemplate:
         self._source = source
         self._error = error
         # Some families (DeepSeek) do not flag their turn markers as special: see what gets written.
-        written = self._render([Turn(role=role, content="x") for role in _ORDINARY], reply=False)
+        written = ""
+        with suppress(error):
+            written = self._render([Turn(role=r, content="x") for r in _ORDINARY], reply=False)
         self._control: dict[str, Any] = {
             token.content: token
             for token in tokenizer.added_tokens_decoder.values()
@@ -64,6 +67,7 @@ class ChatTemplate:
         Raises:
             TPOError: of the kind given to the constructor, when the template refuses the turns.
         """
+        turns = [Turn(role=turn["role"], content=_unicode(turn["content"])) for turn in turns]
         marks = self._marks(turns)
         text = self._render([self._marked(turn, marks) for turn in turns], reply)
         if marks:
@@ -126,15 +130,21 @@ class ChatTemplate:
             return []
         if self._plain is None:
             self._plain = _without_tokens(self._tokenizer, set(self._control))
-        ids = self._plain.encode(text, add_special_tokens=False).ids
-        forged = set(ids) & {self._tokenizer.convert_tokens_to_ids(name) for name in self._control}
-        unknown = self._tokenizer.unk_token_id
-        if forged - {unknown}:
+        # By name: the copy numbers the added tokens that it kept anew.
+        pieces = self._plain.encode(text, add_special_tokens=False).tokens
+        ids: list[int] = self._tokenizer.convert_tokens_to_ids(pieces)
+        forged = {self._tokenizer.convert_tokens_to_ids(name) for name in self._control}
+        if forged.intersection(ids) - {self._tokenizer.unk_token_id}:
             raise self._error(
                 f"the tokenizer of {self._source!r} reads control tokens out of plain text such as "
                 f"{text[:80]!r}. Remove them from the conversation."
             )
         return ids
+
+
+def _unicode(text: str) -> str:
+    # Half an emoji, as a cut reply may end with, is a str in Python and in no tokenizer.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _without_tokens(tokenizer: Any, names: set[str]) -> Any:

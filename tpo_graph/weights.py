@@ -16,7 +16,7 @@ from tpo_graph.errors import ConfigurationError
 LOADING = RLock()
 """Held while a model loads, so that one that two threads ask for at once is loaded once."""
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 

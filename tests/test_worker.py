@@ -1,0 +1,51 @@
+"""One thread per model: order, cancellation, a free event loop."""
+
+import asyncio
+import threading
+
+import pytest
+
+from tpo_graph.worker import Worker
+
+
+async def test_work_runs_in_order_on_one_thread():
+    worker = Worker("w")
+    seen: list[tuple[int, str]] = []
+    await asyncio.gather(
+        *(
+            worker.arun(lambda _, i=i: seen.append((i, threading.current_thread().name)))
+            for i in range(5)
+        )
+    )
+    assert [i for i, _ in seen] == list(range(5))
+    assert len({name for _, name in seen}) == 1
+
+
+async def test_cancelling_tells_the_work_and_drops_what_waits():
+    worker = Worker("w")
+    begun, told = threading.Event(), threading.Event()
+    ran: list[int] = []
+
+    def wait(cancelled: threading.Event) -> None:
+        begun.set()
+        if cancelled.wait(10):
+            told.set()
+
+    first = asyncio.create_task(worker.arun(wait))
+    await asyncio.to_thread(begun.wait, 10)
+    second = asyncio.create_task(worker.arun(lambda _: ran.append(2)))
+    await asyncio.sleep(0)
+    second.cancel()
+    first.cancel()
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)
+    assert await worker.arun(lambda _: "next") == "next"
+    assert told.is_set()
+    assert ran == []
+
+
+def test_an_error_reaches_the_caller_and_the_worker_goes_on():
+    worker = Worker("w")
+    with pytest.raises(ZeroDivisionError):
+        worker.run(lambda _: 1 / 0)
+    assert worker.run(lambda _: 3) == 3
