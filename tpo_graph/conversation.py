@@ -1,13 +1,13 @@
 """The query: a LangChain message list as plain turns, as text for prompts, and as cache keys.
 
 The whole conversation, system prompt and history included, is what is answered. It reaches the
-policy as messages, untouched; the reward model as turns; the critic's prompts as text.
+policy as messages (tool use in words); the reward model as turns; the critic's prompts as text.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 
@@ -24,6 +24,8 @@ class Turn(TypedDict):
     """"system", "user" or "assistant"."""
     content: str
     """Plain text."""
+    tool: NotRequired[str]
+    """Set when a tool said this instead of the person: the tool's name."""
 
 
 def turns(messages: Sequence[AnyMessage] | Sequence[BaseMessage]) -> list[Turn]:
@@ -32,7 +34,27 @@ def turns(messages: Sequence[AnyMessage] | Sequence[BaseMessage]) -> list[Turn]:
     Tool calls and tool results become text of the assistant and the user: reward models' chat
     templates rarely know the role "tool".
     """
-    return [Turn(role=_ROLES.get(m.type, "user"), content=_text(m)) for m in messages]
+    return [_turn(message) for message in messages]
+
+
+def _turn(message: BaseMessage) -> Turn:
+    turn = Turn(role=_ROLES.get(message.type, "user"), content=_text(message))
+    return {**turn, "tool": message.name or "tool"} if isinstance(message, ToolMessage) else turn
+
+
+def without_tools(messages: Sequence[AnyMessage] | Sequence[BaseMessage]) -> list[BaseMessage]:
+    """The conversation with tool calls and tool results as text of the assistant and the user.
+
+    Some providers refuse tool messages from a caller that declares no tools, and first samples
+    declare none: they are answers. All other messages stay as they are.
+    """
+    return [_in_words(message) for message in messages]
+
+
+def _in_words(message: BaseMessage) -> BaseMessage:
+    if isinstance(message, AIMessage) and message.tool_calls:
+        return AIMessage(_text(message))
+    return HumanMessage(_text(message)) if isinstance(message, ToolMessage) else message
 
 
 def _text(message: BaseMessage) -> str:

@@ -5,9 +5,10 @@ values first, long texts last. It holds the newest samples and the two extremes 
 the whole cache: its size does not grow with depth (but for one short `history` row per iteration).
 """
 
-from typing import Annotated, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 from langchain_core.messages import AnyMessage
+from langgraph.channels import EphemeralValue
 from langgraph.graph import add_messages
 
 from tpo_graph.candidates import Candidate
@@ -21,6 +22,8 @@ class TPOInput(TypedDict):
 
     messages: Annotated[list[AnyMessage], add_messages]
     """The conversation to answer: system prompt, history and the query."""
+    drafts: NotRequired[Annotated[list[str], EphemeralValue]]
+    """Responses that exist already (an agent's own answer): the first of the first samples."""
 
 
 class TPOState(TypedDict):
@@ -50,6 +53,8 @@ class TPOState(TypedDict):
     """The newest responses, in the order they came."""
     messages: Annotated[list[AnyMessage], add_messages]
     """The conversation; at the end, the best response is appended as one AIMessage."""
+    drafts: NotRequired[Annotated[list[str], EphemeralValue]]
+    """Given responses; `sample` reads them, and they are gone after it."""
 
 
 class StateUpdate(TypedDict, total=False):

@@ -7,18 +7,20 @@ from langgraph.runtime import Runtime
 
 from tpo_graph.cache import Run
 from tpo_graph.context import TPOContext
-from tpo_graph.conversation import query_text, turns
+from tpo_graph.conversation import query_text, turns, without_tools
 from tpo_graph.errors import ConfigurationError, PolicyError
 from tpo_graph.events import Samples
 from tpo_graph.handles import Handles
 from tpo_graph.models.load import model_name
-from tpo_graph.models.sampling import generate
+from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.state import StateUpdate, TPOState
-from tpo_graph.usage import charge
+from tpo_graph.usage import charge, no_usage
 
 
 async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
     """Begin a run: sample `width` responses from the policy, given the whole conversation.
+
+    Drafts that the caller has already count among them.
 
     Raises:
         ConfigurationError: there is no query, or criteria that no prompt would show.
@@ -36,16 +38,20 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     policy = await tpo.policy_for(context)
     await tpo.cache.begin(await _run(state, runtime, context, tpo, run_id))
 
-    generated = await generate(policy, messages, context.width, context.response_sampling(0))
-    if not generated.texts:
+    drafts = [draft for draft in state.get("drafts", []) if draft.strip()]
+    missing = context.width - len(drafts)
+    generated = Generated([], no_usage())
+    if missing > 0:
+        words = without_tools(messages)
+        generated = await generate(policy, words, missing, context.response_sampling(0))
+    samples = [*drafts, *generated.texts]
+    if not samples:
         raise PolicyError(
             f"{model_name(policy)!r} gave {context.width} empty responses, twice. "
             "Raise max_tokens if it spends them on thinking, or try another model."
         )
 
-    runtime.stream_writer(
-        Samples(event="samples", run_id=run_id, iteration=0, n=len(generated.texts))
-    )
+    runtime.stream_writer(Samples(event="samples", run_id=run_id, iteration=0, n=len(samples)))
     await tpo.cache.record(run_id, 0, "sample", usage=generated.usage)
     # Everything is set anew: a thread that was used before may hold an earlier run's state.
     return StateUpdate(
@@ -59,7 +65,7 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         rejected=None,
         loss="",
         gradient="",
-        samples=generated.texts,
+        samples=samples,
     )
 
 

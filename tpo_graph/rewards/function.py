@@ -30,7 +30,7 @@ class FunctionReward:
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
         """See `RewardModel.score`."""
-        users = [turn["content"] for turn in conversation if turn["role"] == "user"]
+        users = [t["content"] for t in conversation if t["role"] == "user" and "tool" not in t]
         query = users[-1] if users else transcript(conversation)
         if _is_async(self._function):
             return list(await asyncio.gather(*(self._function(query, r) for r in responses)))
