@@ -4,6 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import (  # noqa: F401
+    database_url,
+    postgres_server,
+    postgres_url,
+    sqlite_url,
+)
+
 ROOT = Path(__file__).parent.parent
 
 

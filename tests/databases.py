@@ -1,4 +1,7 @@
-"""Databases for the tests: a blank one per test, in a SQLite file and in a real PostgreSQL."""
+"""Databases for the tests: a blank one per test, in a SQLite file and in a real PostgreSQL.
+
+`conftest.py` makes the fixtures known to all tests.
+"""
 
 import os
 import shutil

@@ -9,11 +9,17 @@ import tpo_graph
 def test_exported_names():
     assert sorted(tpo_graph.__all__) == [
         "Candidate",
+        "Store",
         "TPOContext",
         "TPOResult",
+        "aextend",
         "aoptimize",
+        "aresume",
         "create_tpo_graph",
+        "extend",
+        "open_store",
         "optimize",
+        "resume",
     ]
     for name in tpo_graph.__all__:
         assert getattr(tpo_graph, name) is not None

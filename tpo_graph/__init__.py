@@ -7,18 +7,39 @@ if TYPE_CHECKING:
     from tpo_graph.context import TPOContext
     from tpo_graph.graph import create_tpo_graph
     from tpo_graph.result import TPOResult
+    from tpo_graph.resuming import aextend, aresume, extend, resume
     from tpo_graph.run import aoptimize, optimize
+    from tpo_graph.store import Store, open_store
 
 _HOMES = {
     "Candidate": "candidates",
+    "Store": "store",
     "TPOContext": "context",
     "TPOResult": "result",
+    "aextend": "resuming",
     "aoptimize": "run",
+    "aresume": "resuming",
     "create_tpo_graph": "graph",
+    "extend": "resuming",
+    "open_store": "store",
     "optimize": "run",
+    "resume": "resuming",
 }
 
-__all__ = ["Candidate", "TPOContext", "TPOResult", "aoptimize", "create_tpo_graph", "optimize"]
+__all__ = [
+    "Candidate",
+    "Store",
+    "TPOContext",
+    "TPOResult",
+    "aextend",
+    "aoptimize",
+    "aresume",
+    "create_tpo_graph",
+    "extend",
+    "open_store",
+    "optimize",
+    "resume",
+]
 
 
 def __getattr__(name: str) -> Any:

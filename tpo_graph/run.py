@@ -1,26 +1,25 @@
 """One query, one answer: `optimize` and `aoptimize` build the graph, run it and read the cache."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, HumanMessage
-from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import RunControl
 from pydantic import ValidationError
 
 from tpo_graph.background import run_in_background
-from tpo_graph.cache import Cache, MemoryCache
+from tpo_graph.cache import MemoryCache
 from tpo_graph.context import TPOContext, invalid_settings
-from tpo_graph.events import Event
-from tpo_graph.graph import TPOGraph, create_tpo_graph
+from tpo_graph.execution import OnEvent, opened, read_result, run_config, run_graph, run_stored
+from tpo_graph.graph import create_tpo_graph
 from tpo_graph.prompts import PromptSet
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel
-from tpo_graph.state import TPOState
+from tpo_graph.store import Store
 
 Query = str | Sequence[BaseMessage]
-OnEvent = Callable[[Event], None]
 
 
 def optimize(
@@ -30,7 +29,11 @@ def optimize(
     reward_model: str | RewardModel | RewardFunction,
     critic: str | BaseChatModel | None = None,
     prompts: str | PromptSet = "tpo",
+    database: str | None = None,
+    reuse_scores: bool = True,
     on_event: OnEvent | None = None,
+    control: RunControl | None = None,
+    run_id: str | None = None,
     **settings: Any,
 ) -> TPOResult:
     """Answer one query with TPO and wait for the result; see `aoptimize`."""
@@ -41,7 +44,11 @@ def optimize(
             reward_model=reward_model,
             critic=critic,
             prompts=prompts,
+            database=database,
+            reuse_scores=reuse_scores,
             on_event=on_event,
+            control=control,
+            run_id=run_id,
             **settings,
         )
     )
@@ -54,7 +61,11 @@ async def aoptimize(
     reward_model: str | RewardModel | RewardFunction,
     critic: str | BaseChatModel | None = None,
     prompts: str | PromptSet = "tpo",
+    database: str | Store | None = None,
+    reuse_scores: bool = True,
     on_event: OnEvent | None = None,
+    control: RunControl | None = None,
+    run_id: str | None = None,
     **settings: Any,
 ) -> TPOResult:
     """Answer one query with Test-Time Preference Optimization (paper, Algorithm 1).
@@ -62,24 +73,49 @@ async def aoptimize(
     Args:
         query: the question, or a conversation as LangChain messages.
         model, reward_model, critic, prompts: as in `create_tpo_graph`.
+        database: where the run is kept, step by step, to be resumed, extended and looked at: a URL,
+            or a store that is open already. None keeps nothing.
+        reuse_scores: whether rewards that the database knows already are taken from it.
         on_event: called with each progress event (`tpo_graph.events`).
+        control: its `request_drain()` stops the run before its next step.
+        run_id: what to call the run; a new unique name when None.
         settings: fields of `TPOContext`: `depth`, `width`, `seed`, `criteria` and so on.
 
     Raises:
         ConfigurationError: an option, a name or a prompt set is wrong; nothing was run.
         PolicyError: the policy or the critic failed.
         RewardError: the reward model failed.
+        StoreError: the database failed.
+        GraphDrained: `control` stopped it.
     """
     context = make_context(settings)
-    cache = MemoryCache()
-    graph = create_tpo_graph(model, reward_model, critic=critic, prompts=prompts, cache=cache)
-    run_id = str(uuid4())
-    config = RunnableConfig(
-        configurable={"tpo_run_id": run_id}, recursion_limit=steps_needed(context.depth)
-    )
+    run_id = run_id or str(uuid4())
     messages = [HumanMessage(query)] if isinstance(query, str) else list(query)
-    state = await run_graph(graph, {"messages": messages}, context, config, on_event)
-    return await read_result(state, cache)
+    graph_input = {"messages": messages}
+    if database is None:
+        cache = MemoryCache()
+        graph = create_tpo_graph(model, reward_model, critic=critic, prompts=prompts, cache=cache)
+        config = run_config(run_id, context.depth)
+        state = await run_graph(
+            graph, graph_input, context, config, on_event, control=control or RunControl()
+        )
+        return await read_result(state, cache)
+
+    launch = {"model": model, "critic": critic, "reward_model": reward_model, "prompts": prompts}
+    names = {key: value if isinstance(value, str) else None for key, value in launch.items()}
+    async with opened(database, reuse_scores=reuse_scores) as store:
+        graph = create_tpo_graph(
+            model,
+            reward_model,
+            critic=critic,
+            prompts=prompts,
+            cache=store.cache,
+            checkpointer=store.checkpointer,
+        )
+        config = run_config(run_id, context.depth, thread_id=run_id)
+        async with store.leases.hold(run_id, launch=names):
+            state = await run_stored(store, graph, graph_input, context, config, on_event, control)
+        return await read_result(state, store.cache)
 
 
 def make_context(settings: dict[str, Any]) -> TPOContext:
@@ -92,47 +128,3 @@ def make_context(settings: dict[str, Any]) -> TPOContext:
         return TPOContext(**settings)
     except ValidationError as e:
         raise invalid_settings(e, TPOContext) from e
-
-
-def steps_needed(depth: int) -> int:
-    """LangGraph's recursion limit for a run: a broken stop rule fails at once (4 + 5 D)."""
-    return 4 + 5 * depth
-
-
-async def run_graph(
-    graph: TPOGraph,
-    graph_input: Any,
-    context: TPOContext,
-    config: RunnableConfig,
-    on_event: OnEvent | None = None,
-    **options: Any,
-) -> TPOState:
-    """Run the graph to its end and return the last state, passing events on as they come."""
-    state: TPOState | None = None
-    async for mode, chunk in graph.astream(
-        graph_input, config, context=context, stream_mode=["custom", "values"], **options
-    ):
-        if mode == "custom" and on_event is not None:
-            on_event(cast(Event, chunk))
-        elif mode == "values":
-            state = cast(TPOState, chunk)
-    assert state is not None
-    return state
-
-
-async def read_result(state: TPOState, cache: Cache) -> TPOResult:
-    """The result of a finished run, from its last state and its cache."""
-    chosen, reason = state["chosen"], state["stop_reason"]
-    assert chosen is not None
-    assert reason is not None
-    return TPOResult(
-        response=chosen["response"],
-        reward=chosen["reward"],
-        iteration=chosen["iteration"],
-        stop_reason=reason,
-        run_id=state["run_id"],
-        candidates=await cache.candidates(state["run_id"]),
-        steps=await cache.steps(state["run_id"]),
-        history=state["history"],
-        usage=state["usage"],
-    )

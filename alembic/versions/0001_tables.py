@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("critic", sa.Text(), nullable=False),
         sa.Column("reward_model", sa.Text(), nullable=False),
         sa.Column("prompts", sa.Text(), nullable=False),
+        sa.Column("launch", sa.JSON()),
         sa.Column("lease_owner", sa.Text()),
         sa.Column("lease_seen_at", sa.DateTime()),
         sa.PrimaryKeyConstraint("run_id", name="pk_tpo_runs"),

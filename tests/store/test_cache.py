@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from tests.store.conftest import make_candidates, make_run
+from tests.databases import make_candidates, make_run
 from tpo_graph.cache import Cache, MemoryCache, Scores, Step
 from tpo_graph.errors import StoreError
 from tpo_graph.store import Store, open_store

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, event, text
 
-from tests.store.conftest import make_candidates, make_run
+from tests.databases import make_candidates, make_run
 from tpo_graph.errors import ConfigurationError, StoreError
 from tpo_graph.store import open_store
 from tpo_graph.store import urls as urls_module

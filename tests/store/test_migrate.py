@@ -10,7 +10,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
-from tests.store.conftest import make_candidates, make_run
+from tests.databases import make_candidates, make_run
 from tpo_graph.errors import DatabaseVersionError
 from tpo_graph.store import open_store
 from tpo_graph.store.migrate import (

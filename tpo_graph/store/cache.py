@@ -5,7 +5,7 @@ the `Writer`; `tpo runs` reads them with `tpo_graph.store.runs`.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -29,12 +29,21 @@ class SqlCache:
     Args:
         engine: for reading.
         writer: for everything that must be committed.
+        claims: columns of `tpo_runs` by run id, which `begin` writes along (`Leases`).
         reuse_scores: whether `known_rewards` looks into the score cache (`--no-score-cache`).
     """
 
-    def __init__(self, engine: Engine, writer: Writer, *, reuse_scores: bool = True) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        writer: Writer,
+        *,
+        claims: Mapping[str, dict[str, Any]],
+        reuse_scores: bool = True,
+    ) -> None:
         self._engine = engine
         self._writer = writer
+        self._claims = claims
         self._reuse_scores = reuse_scores
 
     async def begin(self, run: Run) -> None:
@@ -48,6 +57,7 @@ class SqlCache:
             "error": None,
             "created_at": moment,
             "updated_at": moment,
+            **self._claims.get(run["run_id"], {}),
         }
         # created_at stays the first one's: a node that runs twice begins the same run.
         columns = tuple(name for name in row if name != "created_at")
@@ -81,7 +91,8 @@ class SqlCache:
                     ("reward", "response", "response_key"),
                 )
             if keyed and scores is not None:
-                upsert(connection, RewardRow, _reward_rows(keyed, scores), ("reward",))
+                rewards = {key: candidate["reward"] for candidate, key in keyed}
+                upsert(connection, RewardRow, _reward_rows(rewards, scores), ("reward",))
             if step is not None:
                 fields = _step_fields(step)
                 row = {"run_id": run_id, "iteration": iteration, **fields}
@@ -93,7 +104,13 @@ class SqlCache:
                 connection.execute(
                     update(RunRow)
                     .where(RunRow.run_id == run_id)
-                    .values(status="finished", stop_reason=stop_reason, updated_at=now())
+                    .values(
+                        status="finished",
+                        stop_reason=stop_reason,
+                        updated_at=now(),
+                        lease_owner=None,
+                        lease_seen_at=None,
+                    )
                 )
 
         await self._writer.run(write)
@@ -114,6 +131,12 @@ class SqlCache:
 
         known = await self._read(read)
         return [known.get(key) for key in keys]
+
+    async def remember(self, scores: Scores, rewards: Mapping[str, float]) -> None:
+        """Put rewards by response into the score cache, outside of any run."""
+        rows = _reward_rows({response_key(text): r for text, r in rewards.items()}, scores)
+        if rows:
+            await self._writer.run(lambda c: upsert(c, RewardRow, rows, ("reward",)))
 
     async def candidates(self, run_id: str) -> list[Candidate]:
         """See `Cache.candidates`."""
@@ -149,9 +172,8 @@ def _upsert(model: type[Base], columns: tuple[str, ...], dialect: str) -> Any:
     )
 
 
-def _reward_rows(keyed: Sequence[tuple[Candidate, str]], scores: Scores) -> list[dict[str, Any]]:
+def _reward_rows(rewards: Mapping[str, float], scores: Scores) -> list[dict[str, Any]]:
     moment = now()
-    rewards = {key: candidate["reward"] for candidate, key in keyed}
     # In one order everywhere, so that two processes with the same texts cannot deadlock.
     return [
         {

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from tpo_graph.store.cache import SqlCache
 from tpo_graph.store.checkpoints import open_checkpointer
 from tpo_graph.store.failures import explained
+from tpo_graph.store.leases import Leases
 from tpo_graph.store.migrate import upgrade
 from tpo_graph.store.urls import make_engine, parse_url, shown
 from tpo_graph.store.writer import Writer
@@ -31,6 +32,8 @@ class Store:
     """Usable from several event loops and threads."""
     checkpointer: BaseCheckpointSaver[str]
     """LangGraph's saver. It belongs to the event loop in which the store was opened."""
+    leases: Leases
+    """Who works on which run."""
     engine: Engine
     """For reading with SQLAlchemy."""
     writer: Writer
@@ -71,9 +74,11 @@ async def open_store(
             )
         writer = Writer(engine)
         stack.push_async_callback(asyncio.to_thread, writer.close)
+        leases = await stack.enter_async_context(Leases(writer))
         yield Store(
             url=shown(parsed),
-            cache=SqlCache(engine, writer, reuse_scores=reuse_scores),
+            cache=SqlCache(engine, writer, claims=leases.claims, reuse_scores=reuse_scores),
+            leases=leases,
             checkpointer=checkpointer,
             engine=engine,
             writer=writer,

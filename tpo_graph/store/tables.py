@@ -68,6 +68,10 @@ class RunRow(Base):
     critic: Mapped[str]
     reward_model: Mapped[str]
     prompts: Mapped[str]
+    """Name and digest of the prompt set."""
+    launch: Mapped[dict[str, Any] | None]
+    """The names that `optimize` was given for model, critic, reward_model and prompts, to load them
+    again; None for one that was an object, and for runs inside a host graph."""
     lease_owner: Mapped[str | None]
     """The process that works on the run (host, process id, a random part); None when nobody."""
     lease_seen_at: Mapped[datetime | None]

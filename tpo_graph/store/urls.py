@@ -49,7 +49,8 @@ def parse_url(url: str) -> URL:
 
 def shown(url: URL) -> str:
     """The URL for messages and rows: without its password and without query options."""
-    return url.set(query={}).render_as_string(hide_password=True)
+    name = "sqlite" if url.get_backend_name() == "sqlite" else url.drivername
+    return url.set(drivername=name, query={}).render_as_string(hide_password=True)
 
 
 def make_engine(url: URL, *, synchronous: str = "FULL") -> Engine:

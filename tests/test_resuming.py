@@ -1,0 +1,264 @@
+"""Runs in a database: kept, stopped, taken up again, taken deeper; and never by two at once."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
+from sqlalchemy import update
+
+from tpo_graph import aextend, aoptimize, aresume, extend, optimize, resume
+from tpo_graph.errors import (
+    ConfigurationError,
+    PolicyError,
+    RunBusyError,
+    RunNotFoundError,
+    StoreError,
+)
+from tpo_graph.store import Store, leases, open_store
+from tpo_graph.store.runs import get_run, list_runs
+from tpo_graph.store.tables import RunRow, now
+from tpo_graph.testing import ScriptedChatModel, draft_then_improve, prefer_longer
+
+
+def model(script: Any = None) -> ScriptedChatModel:
+    return ScriptedChatModel(replies=script or fixed)
+
+
+def fixed(messages: Sequence[BaseMessage], _: int) -> str:
+    return draft_then_improve(messages, len(messages[-1].text) % 89)
+
+
+@pytest.fixture
+async def store(sqlite_url: str) -> AsyncIterator[Store]:
+    async with open_store(sqlite_url) as store:
+        yield store
+
+
+class FailingOnce:
+    """A script that fails at one call, as a provider does."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.asked = 0
+
+    def __call__(self, messages: Sequence[BaseMessage], index: int) -> str:
+        self.asked += 1
+        if self.asked == self.at:
+            raise ConnectionError("the provider is gone")
+        return fixed(messages, index)
+
+
+OPTIONS = {"depth": 2, "width": 2, "seed": 7, "reward_model": prefer_longer}
+
+
+async def test_a_run_is_kept_whole(store: Store) -> None:
+    result = await aoptimize("Why?", model=model(), database=store, **OPTIONS)
+    plain = await aoptimize("Why?", model=model(), **OPTIONS)
+    assert result.candidates == plain.candidates
+    assert result.steps == plain.steps
+    run = await get_run(store, result.run_id)
+    assert (run["status"], run["stop_reason"]) == ("finished", "depth")
+    assert run["conversation"] == [{"role": "user", "content": "Why?"}]
+    assert run["settings"]["depth"] == 2
+    (listed,) = await list_runs(store)
+    assert (listed["candidates"], listed["iterations"]) == (6, 3)
+    assert listed["best_reward"] == result.reward
+
+
+@pytest.mark.parametrize("at", range(1, 11))
+async def test_a_failed_run_goes_on_where_it_stopped(store: Store, at: int) -> None:
+    """Two samples, then per iteration a loss, a gradient and two updates: any of ten may fail."""
+    whole = model()
+    expected = await aoptimize("Why?", model=whole, **OPTIONS)
+    script = FailingOnce(at)
+    policy = model(script)
+    with pytest.raises(PolicyError):
+        await aoptimize("Why?", model=policy, database=store, run_id="r", **OPTIONS)
+    run = await get_run(store, "r")
+    assert run["status"] == "failed"
+    assert run["error"] is not None
+    assert run["error"].startswith("PolicyError")
+
+    result = await aresume("r", database=store, model=policy, reward_model=prefer_longer)
+    assert (result.candidates, result.steps) == (expected.candidates, expected.steps)
+    assert result.history == expected.history
+    # One call of a node that was under way is made again, at most.
+    assert len(policy.calls) <= len(whole.calls) + 1
+    assert (await get_run(store, "r"))["status"] == "finished"
+
+
+async def test_a_finished_run_is_returned_without_a_call(store: Store) -> None:
+    first = await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
+    idle = model()
+    again = await aresume("r", database=store, model=idle, reward_model=prefer_longer)
+    assert again == first
+    assert idle.calls == []
+    assert (await get_run(store, "r"))["status"] == "finished"
+
+
+async def test_a_drained_run_says_interrupted_and_goes_on(store: Store) -> None:
+    control = RunControl()
+    with pytest.raises(GraphDrained):
+        await aoptimize(
+            "Why?",
+            model=model(),
+            database=store,
+            run_id="r",
+            control=control,
+            on_event=lambda event: control.request_drain("stop"),
+            **OPTIONS,
+        )
+    assert (await get_run(store, "r"))["status"] == "interrupted"
+    result = await aresume("r", database=store, model=model(), reward_model=prefer_longer)
+    expected = await aoptimize("Why?", model=model(), **OPTIONS)
+    assert result.candidates == expected.candidates
+
+
+@pytest.mark.parametrize("start", [0, 1, 3])
+async def test_extended_is_like_run_at_that_depth(store: Store, start: int) -> None:
+    options = {**OPTIONS, "depth": start}
+    deep = model()
+    expected = await aoptimize("Why?", model=deep, **{**OPTIONS, "depth": 5})
+    policy = model()
+    await aoptimize("Why?", model=policy, database=store, run_id="r", **options)
+    result = await aextend("r", depth=5, database=store, model=policy, reward_model=prefer_longer)
+    assert (result.candidates, result.steps) == (expected.candidates, expected.steps)
+    assert (result.response, result.history) == (expected.response, expected.history)
+    assert len(policy.calls) == len(deep.calls)
+    run = await get_run(store, "r")
+    assert (run["status"], run["settings"]["depth"]) == ("finished", 5)
+
+
+async def test_extend_that_fails_is_resumed_at_the_new_depth(store: Store) -> None:
+    await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
+    with pytest.raises(PolicyError):
+        await aextend(
+            "r", depth=4, database=store, model=model(FailingOnce(1)), reward_model=prefer_longer
+        )
+    result = await aresume("r", database=store, model=model(), reward_model=prefer_longer)
+    expected = await aoptimize("Why?", model=model(), **{**OPTIONS, "depth": 4})
+    assert (result.candidates, result.steps) == (expected.candidates, expected.steps)
+
+
+async def test_extending_answers_once(store: Store) -> None:
+    await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
+    result = await aextend("r", depth=3, database=store, model=model(), reward_model=prefer_longer)
+    found = await store.checkpointer.aget_tuple({"configurable": {"thread_id": "r"}})
+    assert found is not None
+    messages = found.checkpoint["channel_values"]["messages"]
+    assert [type(m) for m in messages] == [HumanMessage, AIMessage]
+    assert messages[-1].text == result.response
+
+
+async def test_extend_wants_more_depth(store: Store) -> None:
+    await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
+    with pytest.raises(ConfigurationError, match=r"depth=2 is not deeper.*at least 3"):
+        await aextend("r", depth=2, database=store, model=model(), reward_model=prefer_longer)
+
+
+async def test_another_reward_model_is_refused(store: Store) -> None:
+    await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
+
+    def shorter(query: str, response: str) -> float:
+        return -len(response)
+
+    with pytest.raises(ConfigurationError, match="cannot be compared"):
+        await aextend("r", depth=3, database=store, model=model(), reward_model=shorter)
+
+
+async def test_objects_must_be_given_again(store: Store) -> None:
+    await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
+    with pytest.raises(ConfigurationError, match=r"object as its model.*Give model="):
+        await aresume("r", database=store)
+    with pytest.raises(RunNotFoundError, match=r"'nobody'.*tpo runs list"):
+        await aresume("nobody", database=store, model=model(), reward_model=prefer_longer)
+
+
+async def test_a_live_run_is_refused_to_others(sqlite_url: str) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(messages: Sequence[BaseMessage], index: int) -> str:
+        begun.set()
+        go_on.wait(10)
+        return fixed(messages, index)
+
+    async with open_store(sqlite_url) as ours, open_store(sqlite_url) as theirs:
+        running = asyncio.create_task(
+            asyncio.to_thread(
+                optimize, "Why?", model=model(slow), database=sqlite_url, run_id="r", **OPTIONS
+            )
+        )
+        await asyncio.to_thread(begun.wait, 10)
+        for store in (ours, theirs):
+            with pytest.raises(RunBusyError, match=r"'r' is being worked on by process \d+"):
+                await aresume("r", database=store, model=model(), reward_model=prefer_longer)
+        go_on.set()
+        result = await running
+        assert (
+            await aresume("r", database=ours, model=model(), reward_model=prefer_longer) == result
+        )
+
+
+async def claim(store: Store, owner: str, age: float) -> None:
+    seen = now() - timedelta(seconds=age)
+    claimed = update(RunRow).values(
+        lease_owner=owner, lease_seen_at=seen, status="running", stop_reason=None
+    )
+    await store.writer.run(lambda connection: connection.execute(claimed))
+
+
+async def test_a_dead_owner_is_followed_at_once_and_a_silent_one_later(store: Store) -> None:
+    await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
+    here = store.leases.owner.split("|")[0]
+    dead, far = f"{here}|4194303|12345|x", "another host|1|12345|x"
+    take = store.leases.hold("r")
+    await claim(store, far, leases.STALE_SECONDS - 5)
+    with pytest.raises(RunBusyError, match="another host"):
+        async with take:
+            pass
+    for owner, age in ((dead, 0.0), (far, leases.STALE_SECONDS + 1)):
+        await claim(store, owner, age)
+        async with store.leases.hold("r"):
+            pass
+
+
+async def test_a_run_that_was_taken_over_stops(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.05)
+    await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
+    await asyncio.sleep(0)
+    async with leases.Leases(store.writer) as held:
+
+        async def work() -> None:
+            async with held.hold("r"):
+                await claim(store, "another host|1|12345|x", 0)
+                await asyncio.sleep(10)
+
+        with pytest.raises(RunBusyError, match="taken over"):
+            await work()
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+async def test_a_host_graphs_run_is_left_to_the_host(store: Store) -> None:
+    from tpo_graph import create_tpo_graph
+
+    graph = create_tpo_graph(model(), prefer_longer, cache=store.cache)
+    await graph.ainvoke({"messages": [("user", "Why?")]}, context={"depth": 0, "width": 1})
+    (run,) = await list_runs(store)
+    with pytest.raises(StoreError, match="host"):
+        await aresume(run["run_id"], database=store, model=model(), reward_model=prefer_longer)
+
+
+def test_the_sync_side(sqlite_url: str, tmp_path: Path) -> None:
+    result = optimize("Why?", model=model(), database=sqlite_url, run_id="r", **OPTIONS)
+    options = {"database": sqlite_url, "model": model(), "reward_model": prefer_longer}
+    assert resume("r", **options) == result
+    assert extend("r", depth=3, **options).history[-1]["iteration"] == 3

@@ -1,0 +1,176 @@
+"""Who works on which run: a lease in `tpo_runs`, kept alive by a heartbeat.
+
+LangGraph lets two processes run one thread at once, and the last checkpoint wins. A lease keeps the
+second one out, until its owner ends, is seen to be dead, or has been silent for too long.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+from langgraph.errors import GraphDrained
+from sqlalchemy import Connection, select, update
+
+from tpo_graph.errors import RunBusyError, RunNotFoundError, StoreError
+from tpo_graph.store.tables import RunRow, now
+from tpo_graph.store.writer import Writer
+
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 30.0
+"""A lease without a heartbeat for so long may be taken over."""
+
+
+class Leases:
+    """The leases that one open store holds. A context manager: its heartbeat ends with it."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.owner = f"{_machine()}|{os.getpid()}|{_started(os.getpid())}|{uuid4().hex[:8]}"
+        self.claims: dict[str, dict[str, Any]] = {}
+        """By run id held: columns for `SqlCache.begin` to write along."""
+        self._writer = writer
+        self._holders: dict[str, asyncio.Task[Any]] = {}
+        self._lost: set[str] = set()
+        self._beating: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._beating = asyncio.create_task(self._beat(), name="tpo-heartbeat")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._beating
+
+    @asynccontextmanager
+    async def hold(
+        self, run_id: str, *, launch: dict[str, Any] | None = None
+    ) -> AsyncGenerator[None]:
+        """Be the only one who works on the run, inside the `async with`; note how it ended.
+
+        Args:
+            launch: for a run that is about to begin, the names to load its models by; None takes
+                over a stored run.
+
+        Raises:
+            RunNotFoundError: no such run is stored.
+            RunBusyError: another live process, or another task of this one, holds it; or took it
+                over meanwhile because this process had been silent for too long.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        if run_id in self._holders:
+            raise RunBusyError(f"run {run_id!r} is being worked on in this very process")
+        self._holders[run_id] = task
+        try:
+            if launch is None:
+                await self._writer.run(lambda connection: self._take(connection, run_id))
+            else:
+                columns = {"lease_owner": self.owner, "lease_seen_at": now(), "launch": launch}
+                self.claims[run_id] = columns
+            yield
+            if launch is None:  # a run that `select` finished in here has let go of it already
+                await self._end(run_id)
+        except GraphDrained:
+            await self._end(run_id, "interrupted")
+            raise
+        except asyncio.CancelledError:
+            if run_id in self._lost and task.uncancel() == 0:
+                raise RunBusyError(
+                    f"run {run_id!r} was taken over by another process, because this one had given "
+                    f"no sign of life for {STALE_SECONDS:.0f} seconds"
+                ) from None
+            await self._end(run_id, "interrupted")
+            raise
+        except RunBusyError:
+            raise
+        except Exception as e:
+            await self._end(run_id, "failed", f"{type(e).__name__}: {e}".partition("\n")[0][:500])
+            raise
+        finally:
+            self.claims.pop(run_id, None)
+            self._holders.pop(run_id, None)
+            self._lost.discard(run_id)
+
+    def _take(self, connection: Connection, run_id: str) -> None:
+        query = select(RunRow.lease_owner, RunRow.lease_seen_at, RunRow.stop_reason).where(
+            RunRow.run_id == run_id
+        )
+        row = connection.execute(query.with_for_update()).one_or_none()
+        if row is None:
+            raise RunNotFoundError(
+                f"no run {run_id!r} is stored here. List what there is with: tpo runs list"
+            )
+        if row.lease_owner is not None and not self._is_dead(row.lease_owner):
+            silent = now() - row.lease_seen_at
+            if silent < timedelta(seconds=STALE_SECONDS):
+                machine, process = row.lease_owner.split("|")[:2]
+                raise RunBusyError(
+                    f"run {run_id!r} is being worked on by process {process} on {machine!r}, which "
+                    f"gave a sign of life {silent.total_seconds():.0f} s ago. Wait for it, or end "
+                    f"it; it can be taken over after {STALE_SECONDS:.0f} s of silence."
+                )
+        taken = update(RunRow).where(RunRow.run_id == run_id)
+        connection.execute(taken.values(lease_owner=self.owner, lease_seen_at=now()))
+        if row.stop_reason is None:
+            connection.execute(taken.values(status="running", error=None))
+
+    @staticmethod
+    def _is_dead(owner: str) -> bool:
+        """Whether the owner certainly ended: a process of this machine that is no more."""
+        machine, process, started = owner.split("|")[:3]
+        return machine == _machine() and started != "" and _started(int(process)) != started
+
+    async def _end(self, run_id: str, status: str | None = None, error: str | None = None) -> None:
+        mine = update(RunRow).where(RunRow.run_id == run_id, RunRow.lease_owner == self.owner)
+        ended = mine.values(lease_owner=None, lease_seen_at=None)
+        if status is not None:
+            ended = ended.values(status=status, error=error, updated_at=now())
+        # Whatever ended the run matters more than a database that cannot take note of it.
+        with suppress(StoreError):
+            await asyncio.shield(self._writer.run(lambda connection: connection.execute(ended)))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            if self._holders:
+                with suppress(StoreError):
+                    lost = await self._writer.run(self._refresh)
+                    for run_id in lost & self._holders.keys():
+                        self._lost.add(run_id)
+                        self._holders[run_id].cancel()
+
+    def _refresh(self, connection: Connection) -> set[str]:
+        connection.execute(
+            update(RunRow).where(RunRow.lease_owner == self.owner).values(lease_seen_at=now())
+        )
+        taken = select(RunRow.run_id).where(
+            RunRow.run_id.in_(list(self._holders)),
+            RunRow.lease_owner.is_not(None),
+            RunRow.lease_owner != self.owner,
+        )
+        return set(connection.scalars(taken))
+
+
+def _machine() -> str:
+    """This host, and inside it the namespace in which process ids count."""
+    with suppress(OSError):
+        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+    return socket.gethostname()
+
+
+def _started(process: int) -> str:
+    """When the process started, in the kernel's words: tells it from a later one of the same id.
+
+    Empty where the system does not say (then only silence proves a death), or it is no more.
+    """
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

@@ -1,0 +1,119 @@
+"""Stored runs as `tpo runs` lists, shows and continues them: the reading side of `tpo_runs`."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, func, select, update
+
+from tpo_graph.cache import Run
+from tpo_graph.errors import RunNotFoundError
+from tpo_graph.store.failures import explained
+from tpo_graph.store.opening import Store
+from tpo_graph.store.tables import CandidateRow, RunRow, now
+
+T = TypeVar("T")
+
+
+class StoredRun(Run):
+    """A row of `tpo_runs`."""
+
+    conversation_key: str
+    launch: dict[str, Any] | None
+    status: str
+    """"running", "finished", "interrupted" or "failed"."""
+    stop_reason: str | None
+    error: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class RunSummary(StoredRun):
+    """A row of `tpo_runs` with the numbers a list shows."""
+
+    best_reward: float | None
+    """Highest reward so far; None before the first scoring."""
+    candidates: int
+    iterations: int
+    """How many iterations are scored."""
+
+
+_COLUMNS = [
+    getattr(RunRow, name) for name in StoredRun.__annotations__ if not name.startswith("lease")
+]
+
+
+async def read(store: Store, work: Callable[[Connection], T]) -> T:
+    """The result of `work(connection)`, off the event loop.
+
+    Raises:
+        StoreError: the database failed.
+    """
+
+    def in_thread() -> T:
+        with explained(store.engine.url), store.engine.connect() as connection:
+            return work(connection)
+
+    return await asyncio.to_thread(in_thread)
+
+
+async def get_run(store: Store, run_id: str) -> StoredRun:
+    """One run.
+
+    Raises:
+        RunNotFoundError: no such run is stored.
+    """
+    query = select(*_COLUMNS).where(RunRow.run_id == run_id)
+    row = await read(store, lambda connection: connection.execute(query).mappings().one_or_none())
+    if row is None:
+        raise RunNotFoundError(
+            f"no run {run_id!r} is stored in {store.url!r}. List what there is with: tpo runs list"
+        )
+    return StoredRun(**row)  # type: ignore[typeddict-item]
+
+
+async def list_runs(
+    store: Store,
+    *,
+    limit: int | None = 20,
+    status: str | None = None,
+    model: str | None = None,
+) -> list[RunSummary]:
+    """Runs, the newest first.
+
+    Args:
+        limit: at most so many; None for all.
+        status: only runs of this status.
+        model: only runs of this policy.
+    """
+    query = _summaries().order_by(RunRow.created_at.desc(), RunRow.run_id.desc()).limit(limit)
+    if status is not None:
+        query = query.where(RunRow.status == status)
+    if model is not None:
+        query = query.where(RunRow.policy == model)
+    rows = await read(store, lambda connection: connection.execute(query).mappings().all())
+    return [RunSummary(**row) for row in rows]  # type: ignore[typeddict-item]
+
+
+def _summaries() -> Select[*tuple[Any, ...]]:
+    def of_run(value: Any) -> Any:
+        return select(value).where(CandidateRow.run_id == RunRow.run_id).scalar_subquery()
+
+    return select(
+        *_COLUMNS,
+        of_run(func.max(CandidateRow.reward)).label("best_reward"),
+        of_run(func.count()).label("candidates"),
+        of_run(func.count(CandidateRow.iteration.distinct())).label("iterations"),
+    )
+
+
+async def set_depth(store: Store, run: StoredRun, depth: int) -> None:
+    """Give a run a greater depth, and open it again."""
+    settings = {**run["settings"], "depth": depth}
+    deeper = (
+        update(RunRow)
+        .where(RunRow.run_id == run["run_id"])
+        .values(settings=settings, status="running", stop_reason=None, updated_at=now())
+    )
+    await store.writer.run(lambda connection: connection.execute(deeper))
