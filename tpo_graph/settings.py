@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from tpo_graph.context import RunOptions, invalid_settings
 from tpo_graph.errors import ConfigurationError
 
+
 class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleVariableOverride]
     """What a user can configure: the models, the prompts, and every option of a run."""
 
@@ -32,6 +33,14 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
     )
     prompts: str = Field(
         default="tpo", description='Prompt set: "tpo", "revision" or a folder of your own.'
+    )
+
+    database_url: str | None = Field(
+        default="sqlite:///tpo.db",
+        description='Where runs are kept: "sqlite:///FILE", "postgresql+psycopg://..." or "none".',
+    )
+    score_cache: bool = Field(
+        default=True, description="Take rewards that the database knows from it."
     )
 
     @field_validator("*", mode="before")

@@ -17,9 +17,14 @@ def setting_options(command: F) -> F:
     """
     for name, field in reversed(Settings.model_fields.items()):
         default = field.default
+        flag = f"--{name.replace('_', '-')}"
+        if field.annotation is bool:
+            switch = f"{flag}/--no-{flag.removeprefix('--')}"
+            command = click.option(switch, name, default=None, help=field.description)(command)
+            continue
         shown = "" if default is None else f"  [default: {default}]"
         command = click.option(
-            f"--{name.replace('_', '-')}",
+            "--database" if name == "database_url" else flag,
             name,
             metavar=_metavar(name),
             help=f"{field.description}{shown}",
@@ -36,4 +41,5 @@ def setting_options(command: F) -> F:
 def _metavar(name: str) -> str:
     if name in {"model", "critic", "reward_model"}:
         return "SPEC"
-    return {"prompts": "SET", "criteria": "TEXT"}.get(name, "NUMBER")
+    words = {"prompts": "SET", "criteria": "TEXT", "database_url": "URL"}
+    return words.get(name, "NUMBER")

@@ -5,6 +5,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import click
 
@@ -43,16 +44,25 @@ def run(
 
     # Past the cheap mistakes: only now the heavy imports.
     from tpo_graph.cli.display import Progress, print_iterations, print_trajectory
+    from tpo_graph.cli.stopping import stoppable
     from tpo_graph.run import optimize
 
-    with Progress(settings.depth) as progress:
+    run_id = str(uuid4())
+    with (
+        stoppable(run_id, settings.database_url) as control,
+        Progress(settings.depth) as progress,
+    ):
         result = optimize(
             text,
             model=model,
             reward_model=reward_model,
             critic=settings.critic,
             prompts=settings.prompts,
+            database=settings.database_url,
+            reuse_scores=settings.score_cache,
             on_event=progress.show,
+            control=control,
+            run_id=run_id,
             **settings.run_options(),
         )
     if as_json:
