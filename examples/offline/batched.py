@@ -1,0 +1,123 @@
+"""`ChatBatched`: one local policy serving many runs at once, as a LangChain chat model.
+
+`local:PATH` answers one call after the other. The study has hundreds of runs in flight: their
+calls are gathered until none comes for a moment, then generated as padded batches. Equal calls (the
+first samples of a query in several arms) are generated once, so arms start from equal replies.
+"""
+
+import asyncio
+from functools import cache
+from typing import Any
+
+import torch
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+ROWS = 320
+"""Sequences decoded at once."""
+PAUSE = 0.25
+"""Seconds without a new call after which a batch starts."""
+
+# prompt, number of replies, (temperature, top_p, max_tokens, seed)
+Call = tuple[str, int, tuple[float | None, float | None, int | None, int | None]]
+
+
+class Engine:
+    """The weights, the calls that wait, and the replies already made."""
+
+    def __init__(self, path: str) -> None:
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
+        self.model: Any = AutoModelForCausalLM.from_pretrained(path).eval()
+        self.waiting: dict[Call, asyncio.Future[list[str]]] = {}
+        self.timer: asyncio.Task[None] | None = None
+        self.busy = asyncio.Lock()
+
+    async def reply(self, call: Call) -> list[str]:
+        """The replies to one call, once its batch has been generated."""
+        if call not in self.waiting:
+            self.waiting[call] = asyncio.get_running_loop().create_future()
+            if self.timer is not None:
+                self.timer.cancel()
+            self.timer = asyncio.create_task(self._after_pause())
+        return await self.waiting[call]
+
+    async def _after_pause(self) -> None:
+        await asyncio.sleep(PAUSE)
+        self.timer = None
+        async with self.busy:
+            calls = [call for call, future in self.waiting.items() if not future.done()]
+            for settings in sorted({call[1:] for call in calls}, key=repr):
+                # in the order of length, then text: the same batches whoever came first
+                group = sorted(
+                    (call for call in calls if call[1:] == settings),
+                    key=lambda call: (len(call[0]), call[0]),
+                )
+                size = max(1, ROWS // settings[0])
+                for start in range(0, len(group), size):
+                    batch = group[start : start + size]
+                    try:
+                        replies = await asyncio.to_thread(self._generate, batch)
+                    except Exception as error:
+                        for call in batch:
+                            self.waiting[call].set_exception(error)
+                        raise
+                    for call, texts in zip(batch, replies, strict=True):
+                        self.waiting[call].set_result(texts)
+
+    @torch.inference_mode()
+    def _generate(self, batch: list[Call]) -> list[list[str]]:
+        _, n, (temperature, top_p, max_tokens, seed) = batch[0]
+        if seed is not None:
+            torch.manual_seed(seed)
+        prompts = [call[0] for call in batch]
+        inputs = self.tokenizer(
+            prompts, add_special_tokens=False, padding=True, return_tensors="pt"
+        )
+        output = self.model.generate(
+            **inputs,
+            do_sample=True,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=0,
+            max_new_tokens=max_tokens,
+            num_return_sequences=n,
+        )
+        made = output[:, inputs["input_ids"].shape[1] :]
+        texts: list[str] = self.tokenizer.batch_decode(made, skip_special_tokens=True)
+        return [texts[i * n : (i + 1) * n] for i in range(len(batch))]
+
+
+engine = cache(Engine)
+
+
+class ChatBatched(BaseChatModel):
+    """A chat model whose concurrent calls share batches; asynchronous only."""
+
+    path: str
+    """Folder of the policy."""
+    n: int = 1
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+
+    @property
+    def _llm_type(self) -> str:
+        return "offline-batched"
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        raise NotImplementedError("the study runs its graphs with ainvoke")
+
+    async def _agenerate(
+        self, messages: list[BaseMessage], *args: Any, **kwargs: Any
+    ) -> ChatResult:
+        held = engine(self.path)
+        turns = [{"role": "user", "content": message.text} for message in messages]
+        prompt = held.tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True
+        )
+        settings = (self.temperature, self.top_p, self.max_tokens, self.seed)
+        texts = await held.reply((prompt, self.n, settings))
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(text)) for text in texts])
