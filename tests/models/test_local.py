@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from tests.tiny_models import causal_lm
@@ -199,8 +200,10 @@ async def test_n_replies_are_never_merged_into_one_stream(llama):
 
     seen: list[list[str]] = []
 
-    async def node(state: MessagesState) -> dict[str, Any]:
-        seen.append(texts(await llama.agenerate([ASKED], n=3, **DRAW)))
+    async def node(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+        # The handler that streams tokens to the graph's caller is among these callbacks.
+        made = await llama.agenerate([ASKED], callbacks=config["callbacks"], n=3, **DRAW)
+        seen.append(texts(made))
         return {}
 
     graph = StateGraph(MessagesState).add_node(node).add_edge(START, "node").compile()
