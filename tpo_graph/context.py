@@ -5,9 +5,10 @@ form. Values only: live handles (models, cache, prompts) go to `create_tpo_graph
 nowhere near it, because servers copy the context into metadata.
 """
 
-from typing import Any, Self, TypedDict
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypedDict, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from tpo_graph.errors import ConfigurationError
 
@@ -18,6 +19,14 @@ _CRITIC = ["loss", "gradient"]
 def _nodes(*names: str, **extra: Any) -> dict[str, Any]:
     """Field metadata by which LangGraph Studio shows the field beside the nodes that read it."""
     return {"langgraph_nodes": list(names), **extra}
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+InterruptAt = Annotated[tuple[Literal["select", "gradient"], ...], BeforeValidator(_several)]
+"""Where a run waits for a person (`tpo_graph.review`)."""
 
 
 class Sampling(TypedDict):
@@ -177,12 +186,61 @@ class TPOContext(RunOptions):
         json_schema_extra=_nodes("reward_score"),
     )
 
+    interrupt_at: InterruptAt = Field(
+        default=(),
+        description="Wait for a person: to choose the pair (select), to edit the gradient.",
+        json_schema_extra=_nodes("select", "update"),
+    )
+
     @classmethod
-    def of(cls, context: Self | dict[str, Any] | None) -> Self:
-        """The context of a run: LangGraph passes None when the caller gave none."""
+    def of(cls, context: Any) -> Self:
+        """The context of a run: LangGraph passes None when the caller gave none.
+
+        In a graph that is a node of another one it is that graph's context, of which only `tpo`
+        is meant for this one (or all, if it holds nothing but fields of this class).
+        """
         if context is None:
             return cls()
-        return context if isinstance(context, cls) else cls.model_validate(context)
+        if isinstance(context, cls):
+            return context
+        if isinstance(context, TPOContext):
+            return cls.model_validate(context.model_dump(exclude_unset=True))
+        part = part_for_tpo(context)
+        if part is None and isinstance(context, Mapping):
+            fields = cast("Mapping[str, Any]", context)
+            part = fields if fields.keys() <= cls.model_fields.keys() else None
+        return cls.model_validate(part or {})
+
+    @classmethod
+    def with_defaults(cls, defaults: Mapping[str, Any]) -> type[Self]:
+        """The same fields with other defaults: what a graph's own configuration looks like.
+
+        Raises:
+            ConfigurationError: an unknown field, or a value out of bounds; shows it.
+        """
+        try:
+            values = cls.model_validate(dict(defaults))
+        except ValidationError as e:
+            raise invalid_settings(e, cls) from e
+        fields: dict[str, Any] = {}
+        for name in values.model_fields_set:
+            known = cls.model_fields[name]
+            field = Field(
+                default=getattr(values, name),
+                description=known.description,
+                json_schema_extra=known.json_schema_extra,
+            )
+            fields[name] = (Annotated[known.annotation, *known.metadata], field)
+        return create_model(cls.__name__, __base__=cls, **fields)
+
+
+def part_for_tpo(context: Any) -> Mapping[str, Any] | None:
+    """What another graph's context holds for this one: its key or attribute `tpo`, or None."""
+    if isinstance(context, Mapping):
+        part = cast("Mapping[str, Any]", context).get("tpo")
+    else:
+        part = getattr(context, "tpo", None)
+    return part.model_dump(exclude_unset=True) if isinstance(part, BaseModel) else part
 
 
 def invalid_settings(error: ValidationError, model: type[BaseModel]) -> ConfigurationError:

@@ -2,6 +2,12 @@
 
 Nodes write them to LangGraph's custom stream (`stream_mode="custom"`); each is a small plain
 dictionary with an `event` key. The command line's own progress display is made of them.
+
+Every step that finishes tells one event: `sample` and `update` tell `samples`, `reward_score`
+tells `rewards`, `loss` and `gradient` tell theirs, `select` tells `new_best` and `stopped` where
+they apply. A step that had nothing to do tells so with `n` 0 or an empty `text`; `unusable` is then
+0 too, otherwise the model was asked and gave nothing of use. A step that runs again after a failure
+may tell its event again.
 """
 
 from typing import Literal, TypedDict
@@ -10,12 +16,15 @@ from tpo_graph.stopping import StopReason
 
 
 class Samples(TypedDict):
-    """N responses were written; they have no rewards yet."""
+    """Responses were written; they have no rewards yet."""
 
     event: Literal["samples"]
     run_id: str
     iteration: int
     n: int
+    """How many usable ones there are."""
+    unusable: int
+    """Replies that were empty or could not be parsed, and were asked for again."""
 
 
 class Rewards(TypedDict):
@@ -43,7 +52,9 @@ class Loss(TypedDict):
     event: Literal["loss"]
     run_id: str
     iteration: int
+    unusable: int
     text: str
+    """Empty if nothing usable came, or nothing was asked."""
 
 
 class Gradient(TypedDict):
@@ -52,7 +63,22 @@ class Gradient(TypedDict):
     event: Literal["gradient"]
     run_id: str
     iteration: int
+    unusable: int
     text: str
+    """Empty if nothing usable came, or nothing was asked."""
+
+
+class Reviewed(TypedDict):
+    """A person was asked and has answered (`tpo_graph.review`)."""
+
+    event: Literal["reviewed"]
+    run_id: str
+    iteration: int
+    at: Literal["select", "gradient"]
+    """What they were shown."""
+    action: Literal["continue", "stop"]
+    changed: list[str]
+    """What they gave: "chosen", "rejected", "gradient", "criteria"; empty if they agreed."""
 
 
 class Stopped(TypedDict):
@@ -65,4 +91,4 @@ class Stopped(TypedDict):
     reward: float
 
 
-Event = Samples | Rewards | NewBest | Loss | Gradient | Stopped
+Event = Samples | Rewards | NewBest | Loss | Gradient | Reviewed | Stopped

@@ -6,6 +6,7 @@
 Best-of-N is depth 0; revision is another prompt set. There are no modes.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
@@ -34,6 +35,8 @@ def create_tpo_graph(
     prompts: str | PromptSet = "tpo",
     cache: Cache | None = None,
     checkpointer: BaseCheckpointSaver[Any] | bool | None = None,
+    interrupt_at: str | Sequence[str] = (),
+    defaults: Mapping[str, Any] | None = None,
     name: str = "tpo",
 ) -> TPOGraph:
     """Test-Time Preference Optimization as a compiled graph (paper, Algorithm 1).
@@ -49,11 +52,18 @@ def create_tpo_graph(
         prompts: "tpo", "revision", a folder, or a loaded set.
         cache: where candidates, steps and usage go; in memory when None.
         checkpointer: as in `StateGraph.compile`; None inherits a parent graph's.
+        interrupt_at: "select" and/or "gradient": wait there for a person (`tpo_graph.review`).
+        defaults: fields of `TPOContext` for runs that do not set them.
         name: the graph's name in traces and in a parent's stream.
 
     Raises:
         ConfigurationError: a name cannot be resolved, or a prompt set breaks a rule.
     """
+    context_schema = TPOContext
+    if defaults or interrupt_at:
+        context_schema = TPOContext.with_defaults(
+            {"interrupt_at": interrupt_at, **(defaults or {})}
+        )
     policy = load_chat_model(model)
     handles = Handles(
         policy=policy,
@@ -63,7 +73,7 @@ def create_tpo_graph(
         cache=MemoryCache() if cache is None else cache,
     )
     graph = StateGraph(
-        TPOState, context_schema=TPOContext, input_schema=TPOInput, output_schema=TPOState
+        TPOState, context_schema=context_schema, input_schema=TPOInput, output_schema=TPOState
     )
     for step in (
         nodes.sample,
@@ -73,7 +83,7 @@ def create_tpo_graph(
         nodes.gradient,
         nodes.update,
     ):
-        graph.add_node(step.__name__, Node(step, handles))
+        graph.add_node(step.__name__, Node(step, handles, context_schema))
     graph.add_edge(START, "sample")
     graph.add_edge("sample", "reward_score")
     graph.add_edge("reward_score", "select")

@@ -21,10 +21,11 @@ class Node(Runnable[TPOState, StateUpdate]):
     writing any step twice.
     """
 
-    def __init__(self, step: Step, handles: Handles) -> None:
+    def __init__(self, step: Step, handles: Handles, context: type[TPOContext]) -> None:
         self.name = step.__name__
         self._step = step
         self._handles = handles
+        self._context = context
 
     def invoke(
         self, input: TPOState, config: RunnableConfig | None = None, **kwargs: Any
@@ -36,4 +37,6 @@ class Node(Runnable[TPOState, StateUpdate]):
         self, input: TPOState, config: RunnableConfig | None = None, **kwargs: Any
     ) -> StateUpdate:
         """Run the step."""
-        return await self._step(input, get_runtime(TPOContext), self._handles)
+        runtime = get_runtime(TPOContext)
+        runtime = runtime.override(context=self._context.of(runtime.context))
+        return await self._step(input, runtime, self._handles)

@@ -6,9 +6,8 @@ that a set in TextGrad's form can quote them without the state growing.
 
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import query_text, transcript, turns
-from tpo_graph.errors import ConfigurationError
 from tpo_graph.prompts import PromptSet, Rendered, Stage
-from tpo_graph.state import TPOState
+from tpo_graph.state import TPOState, compared
 
 
 def render(prompts: PromptSet, stage: Stage, state: TPOState, context: TPOContext) -> Rendered:
@@ -17,18 +16,15 @@ def render(prompts: PromptSet, stage: Stage, state: TPOState, context: TPOContex
     Raises:
         ConfigurationError: `select` has not chosen a pair (a state edited by hand).
     """
-    chosen, rejected = state["chosen"], state["rejected"]
-    if chosen is None or rejected is None:
-        raise ConfigurationError(
-            f"the {stage} step needs a chosen and a rejected response, but the state has "
-            f"{chosen!r} and {rejected!r}"
-        )
+    chosen, rejected = compared(state)
+    review = state["review"]
+    criteria = [context.criteria, review and review["criteria"]]
     values = {
         "query": query_text(state["messages"]),
         "conversation": transcript(turns(state["messages"])),
         "chosen": chosen["response"],
         "rejected": rejected["response"],
-        "criteria": context.criteria or "",
+        "criteria": "\n\n".join(text for text in criteria if text),
     }
     if stage == "loss":
         return prompts.loss.render(values)

@@ -12,9 +12,30 @@ from langgraph.channels import EphemeralValue
 from langgraph.graph import add_messages
 
 from tpo_graph.candidates import Candidate
+from tpo_graph.errors import ConfigurationError
 from tpo_graph.stopping import StopReason
 from tpo_graph.summary import IterationSummary
 from tpo_graph.usage import Ledger
+
+
+class Place(TypedDict):
+    """Where a candidate stands in the cache."""
+
+    iteration: int
+    position: int
+
+
+class Review(TypedDict):
+    """What a person decided when the run waited for one (`tpo_graph.review`)."""
+
+    stop: bool
+    """End the run."""
+    criteria: str
+    """What matters to them, in their words; the critic reads it from here on."""
+    chosen: Place | None
+    """Take this one instead of the best: in this iteration's pair, or as the answer on a stop."""
+    rejected: Place | None
+    """Compare with this one instead of the worst, in this iteration."""
 
 
 class TPOInput(TypedDict):
@@ -45,6 +66,8 @@ class TPOState(TypedDict):
     """The best candidate of all iterations so far (argmax of the cache)."""
     rejected: Candidate | None
     """The worst candidate of all iterations so far (argmin of the cache)."""
+    review: Review | None
+    """A person's decisions, if the run was told to ask for them and they changed anything."""
     loss: str
     """Textual loss: why `chosen` won over `rejected`. Empty if no usable one came."""
     gradient: str
@@ -68,6 +91,7 @@ class StateUpdate(TypedDict, total=False):
     usage: Ledger
     chosen: Candidate | None
     rejected: Candidate | None
+    review: Review | None
     loss: str
     gradient: str
     samples: list[str]
@@ -82,3 +106,48 @@ def newest_candidates(state: TPOState) -> list[Candidate]:
             zip(state["samples"], state["rewards"], strict=True)
         )
     ]
+
+
+def compared(state: TPOState) -> tuple[Candidate, Candidate]:
+    """The pair that the critic compares: best and worst, unless a person chose others.
+
+    Raises:
+        ConfigurationError: `select` has not chosen a pair (a state edited by hand).
+    """
+    chosen, rejected = state["chosen"], state["rejected"]
+    if chosen is None or rejected is None:
+        raise ConfigurationError(
+            f"a chosen and a rejected response are needed, but the state has "
+            f"{chosen!r} and {rejected!r}"
+        )
+    review = state["review"]
+    if review is None:
+        return chosen, rejected
+    return (
+        _at(state, review["chosen"]) or chosen,
+        _at(state, review["rejected"]) or rejected,
+    )
+
+
+def person_stops(state: TPOState) -> bool:
+    """Whether a person has said that the run is to end."""
+    return state["review"] is not None and state["review"]["stop"]
+
+
+def candidates_at_hand(state: TPOState) -> list[Candidate]:
+    """The newest candidates and the extremes of all iterations, the best first."""
+    extremes = [c for c in (state["chosen"], state["rejected"]) if c is not None]
+    by_place = {(c["iteration"], c["position"]): c for c in [*newest_candidates(state), *extremes]}
+    return sorted(by_place.values(), key=lambda c: (-c["reward"], c["iteration"], c["position"]))
+
+
+def _at(state: TPOState, place: Place | None) -> Candidate | None:
+    if place is None:
+        return None
+    for candidate in candidates_at_hand(state):
+        if (candidate["iteration"], candidate["position"]) == (
+            place["iteration"],
+            place["position"],
+        ):
+            return candidate
+    return None

@@ -11,7 +11,13 @@ from tpo_graph.summary import IterationSummary
 from tpo_graph.usage import Ledger, total_tokens
 
 StopReason = Literal[
-    "no_usable_update", "target_reward", "depth", "patience", "max_total_tokens", "max_seconds"
+    "no_usable_update",
+    "target_reward",
+    "depth",
+    "patience",
+    "max_total_tokens",
+    "max_seconds",
+    "person",  # said so when asked (`tpo_graph.review`)
 ]
 
 

@@ -17,10 +17,13 @@ async def gradient(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) 
 
     Without a loss there is nothing to turn into instructions, and no call is made.
     """
-    if not state["loss"]:
-        return StateUpdate(gradient="")
     context = TPOContext.of(runtime.context)
     run_id, iteration = state["run_id"], state["iteration"]
+    if not state["loss"]:
+        runtime.stream_writer(
+            Gradient(event="gradient", run_id=run_id, iteration=iteration, unusable=0, text="")
+        )
+        return StateUpdate(gradient="")
     generated = await generate(
         await tpo.critic_for(context),
         render(tpo.prompts, "gradient", state, context).messages(),
@@ -31,7 +34,15 @@ async def gradient(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) 
     )
     text = generated.texts[0] if generated.texts else ""
 
-    runtime.stream_writer(Gradient(event="gradient", run_id=run_id, iteration=iteration, text=text))
+    runtime.stream_writer(
+        Gradient(
+            event="gradient",
+            run_id=run_id,
+            iteration=iteration,
+            unusable=generated.usage["unusable"],
+            text=text,
+        )
+    )
     await tpo.cache.record(
         run_id,
         iteration,
@@ -39,4 +50,4 @@ async def gradient(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) 
         usage=generated.usage,
         step=Step(iteration=iteration, gradient=text),
     )
-    return StateUpdate(gradient=text, usage=charge(state["usage"], "gradient", generated.usage))
+    return StateUpdate(usage=charge(state["usage"], "gradient", generated.usage), gradient=text)

@@ -29,7 +29,15 @@ async def loss(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> S
     )
     text = generated.texts[0] if generated.texts else ""
 
-    runtime.stream_writer(Loss(event="loss", run_id=run_id, iteration=iteration, text=text))
+    runtime.stream_writer(
+        Loss(
+            event="loss",
+            run_id=run_id,
+            iteration=iteration,
+            unusable=generated.usage["unusable"],
+            text=text,
+        )
+    )
     await tpo.cache.record(
         run_id,
         iteration,
@@ -38,5 +46,5 @@ async def loss(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> S
         step=Step(iteration=iteration, loss=text),
     )
     return StateUpdate(
-        loss=text, gradient="", usage=charge(state["usage"], "loss", generated.usage)
+        usage=charge(state["usage"], "loss", generated.usage), loss=text, gradient=""
     )

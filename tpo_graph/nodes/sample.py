@@ -13,6 +13,7 @@ from tpo_graph.events import Samples
 from tpo_graph.handles import Handles
 from tpo_graph.models.load import model_name
 from tpo_graph.models.sampling import Generated, generate
+from tpo_graph.review import can_wait
 from tpo_graph.state import StateUpdate, TPOState
 from tpo_graph.usage import charge, no_usage
 
@@ -35,6 +36,7 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
             f"criteria={context.criteria!r} would be ignored: no prompt of the set "
             f"{tpo.prompts.name!r} has the variable {{criteria}}. Add it, or use another set."
         )
+    can_wait(context, runtime)
     policy = await tpo.policy_for(context)
     await tpo.cache.begin(await _run(state, runtime, context, tpo, run_id))
 
@@ -51,7 +53,10 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
             "Raise max_tokens if it spends them on thinking, or try another model."
         )
 
-    runtime.stream_writer(Samples(event="samples", run_id=run_id, iteration=0, n=len(samples)))
+    unusable = generated.usage["unusable"]
+    runtime.stream_writer(
+        Samples(event="samples", run_id=run_id, iteration=0, n=len(samples), unusable=unusable)
+    )
     await tpo.cache.record(run_id, 0, "sample", usage=generated.usage)
     # Everything is set anew: a thread that was used before may hold an earlier run's state.
     return StateUpdate(
@@ -63,6 +68,7 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         usage=charge({}, "sample", generated.usage),
         chosen=None,
         rejected=None,
+        review=None,
         loss="",
         gradient="",
         samples=samples,

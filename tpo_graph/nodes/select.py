@@ -12,7 +12,8 @@ from tpo_graph.candidates import Candidate, best, worst
 from tpo_graph.context import TPOContext
 from tpo_graph.events import NewBest, Stopped
 from tpo_graph.handles import Handles
-from tpo_graph.state import StateUpdate, TPOState, newest_candidates
+from tpo_graph.review import review_pair
+from tpo_graph.state import StateUpdate, TPOState, compared, newest_candidates, person_stops
 from tpo_graph.stopping import StopReason, stop_reason
 from tpo_graph.summary import summarize
 from tpo_graph.usage import total_tokens
@@ -21,11 +22,12 @@ from tpo_graph.usage import total_tokens
 async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
     """Pick the pair to compare over all iterations, and decide whether to go on.
 
-    When the run ends, the best response ever seen is appended to `messages`.
+    When the run ends, the best response ever seen is appended to `messages`. A person may overrule
+    the pair and the decision (`interrupt_at`).
     """
     context = TPOContext.of(runtime.context)
     run_id, iteration = state["run_id"], state["iteration"]
-    newest = newest_candidates(state)
+    newest, best_before = newest_candidates(state), state["chosen"]
     chosen = best([*_given(state["chosen"]), *newest])
     rejected = worst([*_given(state["rejected"]), *newest])
 
@@ -34,7 +36,14 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     history = [*earlier, summarize(iteration, newest, chosen["reward"], tokens)]
     reason = stop_reason(history, state["usage"], context)
 
-    if chosen != state["chosen"]:
+    state = {**state, "stop_reason": reason, "chosen": chosen, "rejected": rejected}
+    review = review_pair(state, runtime, tpo)
+    state = {**state, "review": review}
+    if person_stops(state):
+        reason = "person"
+    pair = compared(state)
+
+    if chosen != best_before:
         runtime.stream_writer(
             NewBest(
                 event="new_best",
@@ -44,34 +53,37 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
                 reward=chosen["reward"],
             )
         )
-    step = Step(iteration=iteration, chosen=chosen, rejected=rejected)
+    step = Step(iteration=iteration, chosen=pair[0], rejected=pair[1])
     await tpo.cache.record(run_id, iteration, "select", step=step, stop_reason=reason)
-    decided = StateUpdate(chosen=chosen, rejected=rejected, history=history, stop_reason=reason)
+    decided = StateUpdate(
+        stop_reason=reason, history=history, chosen=chosen, rejected=rejected, review=review
+    )
     if reason is None:
         return decided
 
+    answer = pair[0]
     runtime.stream_writer(
         Stopped(
             event="stopped",
             run_id=run_id,
             iteration=iteration,
             reason=reason,
-            reward=chosen["reward"],
+            reward=answer["reward"],
         )
     )
-    return {**decided, "messages": [_answer(run_id, chosen, reason)]}
+    return {**decided, "messages": [_message(run_id, answer, reason)]}
 
 
 def _given(candidate: Candidate | None) -> list[Candidate]:
     return [] if candidate is None else [candidate]
 
 
-def _answer(run_id: str, chosen: Candidate, reason: StopReason) -> AIMessage:
+def _message(run_id: str, answer: Candidate, reason: StopReason) -> AIMessage:
     about = {
         "run_id": run_id,
-        "reward": chosen["reward"],
-        "iteration": chosen["iteration"],
+        "reward": answer["reward"],
+        "iteration": answer["iteration"],
         "stop_reason": reason,
     }
     # One id per run: a step that runs twice replaces the answer instead of adding another.
-    return AIMessage(chosen["response"], id=f"tpo-{run_id}", response_metadata={"tpo": about})
+    return AIMessage(answer["response"], id=f"tpo-{run_id}", response_metadata={"tpo": about})

@@ -7,7 +7,8 @@ from tpo_graph.events import Samples
 from tpo_graph.handles import Handles
 from tpo_graph.models.sampling import generate
 from tpo_graph.rendering import render
-from tpo_graph.state import StateUpdate, TPOState
+from tpo_graph.review import review_gradient
+from tpo_graph.state import StateUpdate, TPOState, person_stops
 from tpo_graph.usage import charge
 
 
@@ -15,12 +16,18 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     """Begin the next iteration with `width` responses that follow the gradient (P_update).
 
     Replies without the prompt's output tag are asked for once more, then left out: there may be
-    fewer than `width`, even none. Without a gradient no call is made.
+    fewer than `width`, even none. Without a gradient no call is made. A person may rewrite the
+    gradient first (`interrupt_at`).
     """
     context = TPOContext.of(runtime.context)
-    iteration = state["iteration"] + 1
-    if not state["gradient"]:
-        return StateUpdate(iteration=iteration, samples=[], rewards=[])
+    run_id, iteration = state["run_id"], state["iteration"] + 1
+    reviewed = await review_gradient(state, runtime, tpo)
+    state = {**state, **reviewed}
+    if not state["gradient"] or person_stops(state):
+        runtime.stream_writer(
+            Samples(event="samples", run_id=run_id, iteration=iteration, n=0, unusable=0)
+        )
+        return {"iteration": iteration, "rewards": [], **reviewed, "samples": []}
     generated = await generate(
         await tpo.policy_for(context),
         render(tpo.prompts, "update", state, context).messages(),
@@ -30,14 +37,20 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         stage="update",
     )
 
-    run_id = state["run_id"]
     runtime.stream_writer(
-        Samples(event="samples", run_id=run_id, iteration=iteration, n=len(generated.texts))
+        Samples(
+            event="samples",
+            run_id=run_id,
+            iteration=iteration,
+            n=len(generated.texts),
+            unusable=generated.usage["unusable"],
+        )
     )
     await tpo.cache.record(run_id, iteration, "update", usage=generated.usage)
-    return StateUpdate(
-        iteration=iteration,
-        samples=generated.texts,
-        rewards=[],
-        usage=charge(state["usage"], "update", generated.usage),
-    )
+    return {
+        "iteration": iteration,
+        "rewards": [],
+        "usage": charge(state["usage"], "update", generated.usage),
+        **reviewed,
+        "samples": generated.texts,
+    }
