@@ -1,0 +1,289 @@
+"""`TPOMiddleware` in agents made by `create_agent`."""
+
+import logging
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import BaseModel
+
+from tests.agents.fakes import ToolCallingModel
+from tpo_graph.agents.middleware import TPOMiddleware
+from tpo_graph.cache import MemoryCache
+from tpo_graph.errors import ConfigurationError, PolicyError, RewardError
+from tpo_graph.testing import ScriptedChatModel, prefer_longer
+
+QUESTION: Any = {"messages": [("user", "Say hello.")]}
+WEATHER: Any = {"messages": [("user", "How is the weather in Rome?")]}
+
+
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"sunny in {city}"
+
+
+def agent_of(model: Any = None, *, tools: Any = (), middleware: Any = None, **options: Any):
+    return create_agent(
+        model or ToolCallingModel(),
+        tools=list(tools),
+        middleware=[middleware or TPOMiddleware(prefer_longer)],
+        **options,
+    )
+
+
+def broken(query: str, response: str) -> float:
+    raise ConnectionError("the reward model is gone")
+
+
+async def run(agent: Any, way: str, *args: Any, **kwargs: Any) -> Any:
+    return await agent.ainvoke(*args, **kwargs) if way == "async" else agent.invoke(*args, **kwargs)
+
+
+both_ways = pytest.mark.parametrize("way", ["sync", "async"])
+
+
+class TestAnswer:
+    @both_ways
+    async def test_the_final_answer_is_refined_and_the_draft_reused(self, way: str):
+        model = ToolCallingModel()
+        cache = MemoryCache()
+        agent = agent_of(model, middleware=TPOMiddleware(prefer_longer, width=3, cache=cache))
+        out = await run(agent, way, QUESTION)
+        question, answer = out["messages"]
+        about = answer.response_metadata["tpo"]
+        candidates = await cache.candidates(about["run_id"])
+        assert (question.text, answer.type) == ("Say hello.", "ai")
+        assert candidates[0]["response"] == "Answer (0)"
+        assert answer.text == max((c["response"] for c in candidates), key=len)
+        assert about["iteration"] == 1
+        # the draft, two more first samples, loss, gradient, three of an update
+        assert [call["n"] for _, call in model.calls] == [1, 2, 1, 1, 3]
+        assert [c["position"] for c in candidates] == [0, 1, 2] * 2
+
+    def test_a_draft_that_nothing_beats_is_the_answer(self):
+        cache = MemoryCache()
+
+        def first(query: str, response: str) -> float:
+            return float(response == "Answer (0)")
+
+        agent = agent_of(middleware=TPOMiddleware(first, cache=cache))
+        answer = agent.invoke(QUESTION)["messages"][-1]
+        assert answer.text == "Answer (0)"
+        assert answer.response_metadata["tpo"]["iteration"] == 0
+        assert answer.response_metadata["model_name"] == "scripted-1"
+
+    def test_tool_results_history_and_system_prompt_are_part_of_the_query(self):
+        model = ToolCallingModel()
+        agent = agent_of(model, tools=[weather], system_prompt="Be kind.")
+        history = [HumanMessage("Hi"), AIMessage("Hello."), HumanMessage("The weather in Rome?")]
+        out = agent.invoke({"messages": history})
+        kinds = [type(m) for m in out["messages"][3:]]
+        assert kinds == [AIMessage, ToolMessage, AIMessage]
+        called, _, answer = out["messages"][3:]
+        assert called.tool_calls
+        assert "tpo" not in called.response_metadata
+        assert answer.response_metadata["tpo"]["iteration"] == 1
+        critic_prompt = next(
+            m[-1].text for m, _ in model.calls if "<rejected_answer>" in m[-1].text
+        )
+        for text in ("Be kind.", "Hi", "Hello.", "The weather in Rome?", "sunny in some city"):
+            assert text in critic_prompt
+
+    def test_usage_is_the_drafts_and_the_runs(self):
+        model = ToolCallingModel(replies=["word"])
+        agent = agent_of(model, middleware=TPOMiddleware(prefer_longer, depth=0, width=3))
+        answer = agent.invoke(QUESTION)["messages"][-1]
+        # "Say hello." is two words; the two further samples are one request
+        assert answer.usage_metadata == {
+            "input_tokens": 2 + 2,
+            "output_tokens": 1 + 2,
+            "total_tokens": 7,
+        }
+
+    def test_another_policy_and_critic(self):
+        model, policy, critic = ToolCallingModel(), ScriptedChatModel(), ScriptedChatModel()
+        middleware = TPOMiddleware(prefer_longer, model=policy, critic=critic, depth=2, width=2)
+        agent_of(model, middleware=middleware).invoke(QUESTION)
+        assert [len(m.calls) for m in (model, policy, critic)] == [1, 3, 4]
+
+    def test_answers_that_are_more_than_text_pass_through(self):
+        class Cites(ToolCallingModel):
+            def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+                result = super()._generate(messages, *args, **kwargs)
+                link = {"type": "citation", "url": "https://example.org"}
+                text = {"type": "text", "text": "Rome.", "annotations": [link]}
+                result.generations[0].message.content = [text]
+                return result
+
+        answer = agent_of(Cites()).invoke(QUESTION)["messages"][-1]
+        assert "tpo" not in answer.response_metadata
+
+    def test_in_a_thread_each_answer_is_a_run_of_its_own(self):
+        agent = agent_of(checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "t"}}
+        agent.invoke(QUESTION, config)
+        out = agent.invoke(QUESTION, config)
+        answers = [m for m in out["messages"] if m.type == "ai"]
+        assert len({m.response_metadata["tpo"]["run_id"] for m in answers}) == 2
+        assert len({m.id for m in out["messages"]}) == 4
+
+
+class Verdict(BaseModel):
+    """A verdict."""
+
+    text: str
+
+
+class TestStructuredOutput:
+    def test_from_a_tool_stays_as_it_is(self):
+        agent = agent_of(response_format=ToolStrategy(Verdict))
+        out = agent.invoke(QUESTION)
+        assert out["structured_response"] == Verdict(text="some text")
+        assert all("tpo" not in m.response_metadata for m in out["messages"])
+
+    def test_from_the_provider_stays_as_it_is(self):
+        model = ToolCallingModel(replies=['{"text": "fine"}'])
+        out = agent_of(model, response_format=ProviderStrategy(Verdict)).invoke(QUESTION)
+        assert out["structured_response"] == Verdict(text="fine")
+        assert out["messages"][-1].text == '{"text": "fine"}'
+        assert len(model.calls) == 1
+
+
+class TestStreaming:
+    async def streamed(self, agent: Any, given: Any, way: str, **options: Any) -> list[Any]:
+        if way == "async":
+            return [c async for c in agent.astream(given, stream_mode="messages", **options)]
+        return list(agent.stream(given, stream_mode="messages", **options))
+
+    @both_ways
+    async def test_clients_see_the_refined_text_only(self, way: str):
+        agent = agent_of(ToolCallingModel(), tools=[weather])
+        seen = [m for m, _ in await self.streamed(agent, WEATHER, way)]
+        called, result, answer = seen
+        assert called.tool_calls
+        assert result.text == "sunny in some city"
+        assert answer.response_metadata["tpo"]["iteration"] == 1
+
+    @both_ways
+    async def test_ids_of_streamed_and_stored_messages_agree(self, way: str):
+        agent = agent_of(checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "t"}}
+        ((streamed, _),) = await self.streamed(agent, QUESTION, way, config=config)
+        stored = agent.get_state(config).values["messages"][-1]
+        assert (streamed.id, streamed.text) == (stored.id, stored.text)
+
+    @both_ways
+    async def test_with_subgraphs_the_run_shows_beneath_the_agents_node(self, way: str):
+        inside, answer = await self.streamed(agent_of(), QUESTION, way, subgraphs=True)
+        assert inside[0][0].startswith("model:")
+        assert answer[0] == ()
+        assert inside[1][0].text == answer[1][0].text
+
+    async def test_event_streams_tell_no_tokens_of_drafts(self):
+        events = [event async for event in agent_of().astream_events(QUESTION, version="v2")]
+        kinds = {event["event"] for event in events}
+        assert "on_chat_model_end" in kinds
+        assert "on_chat_model_stream" not in kinds
+
+    @pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+    async def test_v3_streams_tell_the_refined_text_only(self):
+        stream = await agent_of().astream_events(QUESTION, version="v3")
+        texts = [await message.text async for message in stream.messages]
+        assert len(texts) == 1
+        assert texts[0].startswith("Answer!")
+
+    def test_a_skipped_answer_streams_as_without_the_middleware(self):
+        agent = agent_of(ToolCallingModel(replies=["one two three"]))
+        given = {**QUESTION, "tpo": {"skip": True}}
+        tokens = [m.text for m, _ in agent.stream(given, stream_mode="messages")]
+        assert [token for token in tokens if token] == ["one ", "two ", "three"]
+
+
+class TestRequests:
+    @both_ways
+    @pytest.mark.parametrize("place", ["state", "context"])
+    async def test_a_request_can_set_depth_and_criteria(self, way: str, place: str):
+        model = ToolCallingModel()
+        wishes = {"depth": 2, "width": 2, "criteria": "Be brief."}
+        given = {**QUESTION, "tpo": wishes} if place == "state" else QUESTION
+        context = {"tpo": wishes} if place == "context" else None
+        out = await run(agent_of(model), way, given, context=context)
+        assert [call["n"] for _, call in model.calls] == [1, 1, 1, 1, 2, 1, 1, 2]
+        assert "Be brief." in model.calls[2][0][-1].text
+        assert "tpo" not in out
+
+    @both_ways
+    async def test_a_request_can_skip(self, way: str):
+        model = ToolCallingModel()
+        out = await run(agent_of(model), way, {**QUESTION, "tpo": {"skip": True}})
+        assert out["messages"][-1].text == "Answer (0)"
+        assert len(model.calls) == 1
+
+    def test_wishes_last_for_one_request_with_all_its_tool_calls(self):
+        model = ToolCallingModel()
+        agent = agent_of(model, tools=[weather], checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "t"}}
+        first = agent.invoke({**WEATHER, "tpo": {"skip": True}}, config)
+        assert "tpo" not in first["messages"][-1].response_metadata
+        second = agent.invoke(QUESTION, config)
+        assert "tpo" in second["messages"][-1].response_metadata
+
+    def test_when_decides_by_request_and_draft(self):
+        seen: list[str] = []
+
+        def when(request: Any, draft: AIMessage) -> bool:
+            seen.append(f"{request.messages[-1].text} {draft.text}")
+            return False
+
+        out = agent_of(middleware=TPOMiddleware(prefer_longer, when=when)).invoke(QUESTION)
+        assert seen == ["Say hello. Answer (0)"]
+        assert "tpo" not in out["messages"][-1].response_metadata
+
+
+class TestFailures:
+    @both_ways
+    async def test_a_failing_reward_model_leaves_the_draft(
+        self, way: str, caplog: pytest.LogCaptureFixture
+    ):
+        out = await run(agent_of(middleware=TPOMiddleware(broken)), way, QUESTION)
+        answer = out["messages"][-1]
+        assert answer.text == "Answer (0)"
+        assert "the reward model is gone" in answer.response_metadata["tpo"]["error"]
+        assert answer.response_metadata["tpo"]["error"].startswith("RewardError: ")
+        (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+        assert record.name == "tpo_graph"
+        assert "the reward model is gone" in record.getMessage()
+
+    @both_ways
+    async def test_it_can_be_raised_instead(self, way: str):
+        with pytest.raises(RewardError, match="gone"):
+            await run(agent_of(middleware=TPOMiddleware(broken, on_error="raise")), way, QUESTION)
+
+    def test_a_failing_critic_leaves_the_draft(self):
+        def fail(messages: Any, index: int) -> str:
+            raise ConnectionError("no critic today")
+
+        middleware = TPOMiddleware(prefer_longer, critic=ScriptedChatModel(replies=fail))
+        answer = agent_of(middleware=middleware).invoke(QUESTION)["messages"][-1]
+        assert answer.text == "Answer (0)"
+        assert answer.response_metadata["tpo"]["error"].startswith(PolicyError.__name__)
+
+    def test_a_kept_draft_is_streamed_once(self):
+        agent = agent_of(middleware=TPOMiddleware(broken))
+        ((message, _),) = agent.stream(QUESTION, stream_mode="messages")
+        assert message.text == "Answer (0)"
+
+    @pytest.mark.parametrize("wishes", [{"depth": -1}, {"policy": "openai:gpt-5"}])
+    def test_an_impossible_wish_is_a_failure_like_others(self, wishes: Any):
+        answer = agent_of().invoke({**QUESTION, "tpo": wishes})["messages"][-1]
+        assert answer.text == "Answer (0)"
+        assert next(iter(wishes)) in answer.response_metadata["tpo"]["error"]
+
+    def test_a_wrong_setting_is_refused_when_the_agent_is_made(self):
+        with pytest.raises(ConfigurationError, match="depht"):
+            TPOMiddleware(prefer_longer, depht=1)
+        with pytest.raises(ConfigurationError, match="on_error='ignore'"):
+            TPOMiddleware(prefer_longer, on_error="ignore")  # pyright: ignore

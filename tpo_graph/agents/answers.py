@@ -1,0 +1,59 @@
+"""Messages around a run: which drafts TPO may rewrite, and the message that takes their place.
+
+`middleware.py` and `chat_model.py` hand over an agent's or a model's message and the final state of
+the run; they get the message that their caller sees.
+"""
+
+from typing import cast
+
+from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata, add_usage
+
+from tpo_graph.errors import TPOError
+from tpo_graph.state import TPOState
+from tpo_graph.usage import Ledger
+
+_PLAIN = {"text", "reasoning"}
+
+
+def is_final_answer(message: AIMessage) -> bool:
+    """Whether the message is nothing but prose for a person: no tool call, image or citation."""
+    if message.tool_calls or message.invalid_tool_calls or not message.text.strip():
+        return False
+    blocks = message.content_blocks
+    return all(block["type"] in _PLAIN and not block.get("annotations") for block in blocks)
+
+
+def refined(draft: AIMessage, state: TPOState) -> AIMessage:
+    """The run's answer in the place of `draft`; the draft's own content if nothing beat it.
+
+    It keeps the draft's id: to the caller it is the same message. Usage is the draft's and the
+    run's together.
+    """
+    answer = cast(AIMessage, state["messages"][-1])
+    changes = {
+        "response_metadata": {**draft.response_metadata, **answer.response_metadata},
+        "usage_metadata": add_usage(draft.usage_metadata, usage_metadata(state["usage"])),
+    }
+    if answer.text == draft.text:
+        return draft.model_copy(update=changes)
+    return AIMessage(answer.text, id=draft.id, name=draft.name, **changes)
+
+
+def unrefined(draft: AIMessage, error: TPOError) -> AIMessage:
+    """The draft as it is, with what went wrong in `response_metadata["tpo"]`."""
+    about = {"error": f"{type(error).__name__}: {error}"}
+    return draft.model_copy(update={"response_metadata": {**draft.response_metadata, "tpo": about}})
+
+
+def usage_metadata(ledger: Ledger) -> UsageMetadata | None:
+    """All tokens of a run, each model call counted once; None where the provider reports none."""
+    sent = sum(stage["prompt_tokens"] for stage in ledger.values())
+    written = sum(stage["completion_tokens"] for stage in ledger.values())
+    cached = sum(stage["cached_tokens"] for stage in ledger.values())
+    if not sent + written:
+        return None
+    usage = UsageMetadata(input_tokens=sent, output_tokens=written, total_tokens=sent + written)
+    if cached:
+        usage["input_token_details"] = InputTokenDetails(cache_read=cached)
+    return usage

@@ -1,0 +1,218 @@
+"""TPO as middleware of `langchain.agents.create_agent`: it improves the agent's final answers.
+
+It wraps the agent's model call. The agent's own answer is the draft: the first of the N first
+samples. What the agent returns and streams is the best response, in one message.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
+from uuid import uuid4
+
+from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
+from langchain.agents.middleware.types import OmitFromSchema
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.constants import TAG_NOSTREAM
+from langgraph.runtime import Runtime
+
+from tpo_graph.agents.answers import is_final_answer, refined, unrefined
+from tpo_graph.cache import Cache, MemoryCache
+from tpo_graph.context import RunOptions, TPOContext, part_for_tpo
+from tpo_graph.errors import ConfigurationError, TPOError
+from tpo_graph.execution import run_config
+from tpo_graph.graph import TPOGraph, create_tpo_graph
+from tpo_graph.models import load_chat_model
+from tpo_graph.prompts import PromptSet, load_prompts
+from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+from tpo_graph.run import make_context
+from tpo_graph.state import TPOInput, TPOState
+
+_log = logging.getLogger("tpo_graph")
+
+When = Callable[[ModelRequest[Any], AIMessage], bool]
+"""(request, draft) -> whether to improve this draft."""
+
+
+class TPORequest(TypedDict, total=False):
+    """What one request to the agent may say about its own answer."""
+
+    skip: bool
+    """Leave the answer as the agent wrote it."""
+    depth: int
+    width: int
+    criteria: str
+    """What the person asking cares about, in their own words."""
+
+
+class TPOAgentState(AgentState[Any]):
+    """An agent's state with this request's wishes; they are gone when the agent has answered."""
+
+    tpo: NotRequired[Annotated[TPORequest | None, OmitFromSchema(input=False, output=True)]]
+
+
+class _Start(TypedDict):
+    """Arguments of the graph's `invoke`."""
+
+    input: TPOInput
+    config: RunnableConfig
+    context: TPOContext
+
+
+class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
+    """Improves an agent's final answers by Test-Time Preference Optimization.
+
+    Messages that call tools, structured output, and answers that hold more than text pass through
+    untouched. The conversation, tool results included, is the query. The answer is never worse, by
+    the reward model, than the agent's own. Put it last in `middleware`, next to the model.
+
+    A request may set `skip`, `depth`, `width` and `criteria`: in the agent's state
+    (`agent.invoke({"messages": ..., "tpo": {"depth": 2}})`, for this request only) or in its
+    context (key or attribute `tpo`).
+
+    Args:
+        reward_model: "local:PATH_OR_HUB_ID", a `RewardModel`, or f(query, response) -> float.
+        model: the policy; the agent's own model when None.
+        critic: writes loss and gradient; the policy itself when None.
+        depth: D, iterations. 0 is the best of N.
+        width: N, responses per iteration; the agent's draft is one of the first N.
+        prompts: "tpo", "revision", a folder, or a loaded set.
+        when: (request, draft) -> whether to improve this draft; always when None.
+        on_error: "keep" leaves the draft standing when TPO fails, logs a warning, and puts the
+            error in `response_metadata["tpo"]`; "raise" raises it.
+        cache: where candidates, steps and usage go; in memory when None.
+        settings: other fields of `TPOContext`: `temperature`, `max_tokens`, `criteria` and so on.
+
+    Raises:
+        ConfigurationError: a setting, a name or a prompt set is wrong.
+    """
+
+    state_schema = TPOAgentState
+
+    def __init__(
+        self,
+        reward_model: str | RewardModel | RewardFunction,
+        *,
+        model: str | BaseChatModel | None = None,
+        critic: str | BaseChatModel | None = None,
+        depth: int = 1,
+        width: int = 4,
+        prompts: str | PromptSet = "tpo",
+        when: When | None = None,
+        on_error: Literal["keep", "raise"] = "keep",
+        cache: Cache | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__()
+        self.tools = []
+        if on_error not in ("keep", "raise"):
+            raise ConfigurationError(f'on_error={on_error!r} is not valid: "keep" or "raise"')
+        self._settings = {"depth": depth, "width": width, **settings}
+        make_context(self._settings)
+        self._reward_model = as_reward_model(reward_model)
+        self._model = None if model is None else load_chat_model(model)
+        self._critic = None if critic is None else load_chat_model(critic)
+        self._prompts = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
+        self._cache = MemoryCache() if cache is None else cache
+        self._when = when
+        self._on_error = on_error
+        self._graph: tuple[BaseChatModel, TPOGraph] | None = None
+
+    def wrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
+    ) -> ModelResponse[Any]:
+        """Let the agent's model answer, and improve the answer if it is a final one."""
+        if _wishes(request).get("skip"):
+            return handler(request)
+        response = handler(_unstreamed(request))
+        draft = self._draft(request, response)
+        if draft is None:
+            return response
+        try:
+            graph, start = self._start(request, draft)
+            answer = refined(draft, cast(TPOState, graph.invoke(**start)))
+        except TPOError as error:
+            answer = self._kept(draft, error)
+        return replace(response, result=[answer])
+
+    async def awrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+    ) -> ModelResponse[Any]:
+        """See `wrap_model_call`."""
+        if _wishes(request).get("skip"):
+            return await handler(request)
+        response = await handler(_unstreamed(request))
+        draft = self._draft(request, response)
+        if draft is None:
+            return response
+        try:
+            graph, start = self._start(request, draft)
+            answer = refined(draft, cast(TPOState, await graph.ainvoke(**start)))
+        except TPOError as error:
+            answer = self._kept(draft, error)
+        return replace(response, result=[answer])
+
+    def after_agent(self, state: TPOAgentState, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """Forget this request's wishes: the thread's next request has its own."""
+        return {"tpo": None} if state.get("tpo") else None
+
+    def _draft(self, request: ModelRequest[Any], response: ModelResponse[Any]) -> AIMessage | None:
+        """The message to improve, or None."""
+        if response.structured_response is not None or len(response.result) != 1:
+            return None
+        message = response.result[0]
+        if not isinstance(message, AIMessage) or not is_final_answer(message):
+            return None
+        return message if self._when is None or self._when(request, message) else None
+
+    def _start(self, request: ModelRequest[Any], draft: AIMessage) -> tuple[TPOGraph, _Start]:
+        wishes = {name: value for name, value in _wishes(request).items() if name != "skip"}
+        if unknown := wishes.keys() - RunOptions.model_fields.keys():
+            known = ", ".join(["skip", *sorted(RunOptions.model_fields)])
+            raise ConfigurationError(f"a request cannot set {sorted(unknown)!r}; it can: {known}")
+        context = make_context({**self._settings, **wishes})
+        system = [] if request.system_message is None else [request.system_message]
+        return self._graph_for(self._model or request.model), _Start(
+            input=TPOInput(messages=[*system, *request.messages], drafts=[draft.text]),
+            config=run_config(str(uuid4()), context.depth),
+            context=context,
+        )
+
+    def _graph_for(self, model: BaseChatModel) -> TPOGraph:
+        if self._graph is None or self._graph[0] is not model:
+            graph = create_tpo_graph(
+                model,
+                self._reward_model,
+                critic=self._critic,
+                prompts=self._prompts,
+                cache=self._cache,
+            )
+            self._graph = model, graph
+        return self._graph[1]
+
+    def _kept(self, draft: AIMessage, error: TPOError) -> AIMessage:
+        if self._on_error == "raise":
+            raise error
+        _log.warning("the agent's answer stays as it is: %s: %s", type(error).__name__, error)
+        return unrefined(draft, error)
+
+
+def _wishes(request: ModelRequest[Any]) -> dict[str, Any]:
+    """What this request says: in the agent's context, and over it in its state."""
+    in_context = part_for_tpo(getattr(request.runtime, "context", None))
+    in_state = cast("Mapping[str, Any]", request.state).get("tpo")
+    return {**(in_context or {}), **(in_state or {})}
+
+
+def _unstreamed(request: ModelRequest[Any]) -> ModelRequest[Any]:
+    """The request with a model whose tokens no client sees: they may be those of a draft."""
+    model = request.model
+    tags = [*(model.tags or ()), TAG_NOSTREAM]
+    quiet = model.model_copy(update={"tags": tags, "disable_streaming": True})
+    return request.override(model=quiet)
