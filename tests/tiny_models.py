@@ -62,6 +62,20 @@ def tokenizer(template: str | None = CHATML, *, adds_bos: bool = False, pad: str
     )
 
 
+_LINEAR = {
+    "head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "num_experts": 2,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+}
+
+
 def _sizes(vocabulary: int, max_positions: int) -> dict[str, Any]:
     return {
         "vocab_size": vocabulary,
@@ -79,12 +93,16 @@ def _sizes(vocabulary: int, max_positions: int) -> dict[str, Any]:
 
 
 def _config(family: str, vocabulary: int, max_positions: int, **extra: Any):
-    from transformers import BertConfig, LlamaConfig, Qwen3Config
+    from transformers import BertConfig, LlamaConfig, MambaConfig, Qwen3Config, Qwen3NextConfig
 
     lists = {name: list(v) if isinstance(v, tuple) else v for name, v in extra.items()}
     sizes = _sizes(vocabulary, max_positions) | lists
     if family == "bert":
         return BertConfig(**sizes | {"pad_token_id": 1})
+    if family == "mamba":
+        return MambaConfig(vocab_size=vocabulary, hidden_size=32, num_hidden_layers=2)
+    if family == "hybrid":  # layers of linear and of full attention
+        return Qwen3NextConfig(**sizes, **_LINEAR)
     if family == "qwen":
         return Qwen3Config(**sizes, head_dim=8)
     return LlamaConfig(**sizes)

@@ -30,7 +30,7 @@ class TestStandard(ChatModelUnitTests):
         return {"model": causal_lm()}
 
 
-@pytest.fixture(params=["llama", "qwen"])
+@pytest.fixture(params=["llama", "qwen", "hybrid"])
 def chat(request: pytest.FixtureRequest) -> ChatLocal:
     return load_local_chat_model(causal_lm(request.param))
 
@@ -295,6 +295,11 @@ def test_weights_are_loaded_once_per_process(monkeypatch):
     assert len(loads) == 1
     load_local_chat_model(folder, dtype="bfloat16")
     assert len(loads) == 2
+
+
+def test_a_model_without_a_cache_that_replies_can_share_is_refused():
+    with pytest.raises(ConfigurationError, match="MambaForCausalLM"):
+        load_local_chat_model(causal_lm("mamba"))
 
 
 def test_without_a_chat_template_there_is_no_chat_model():

@@ -4,6 +4,7 @@ For small models and tests. n replies share one prefill, but calls run one after
 anything large, or many queries at once, run a vLLM server and use "openai:" with its address.
 """
 
+import inspect
 from collections.abc import Iterator
 from functools import cache, partial
 from threading import Event
@@ -19,7 +20,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 from tpo_graph import weights
 from tpo_graph.chat_template import ChatTemplate
 from tpo_graph.conversation import turns
-from tpo_graph.errors import PolicyError
+from tpo_graph.errors import ConfigurationError, PolicyError
 from tpo_graph.models.local_reply import Reply
 from tpo_graph.worker import Worker
 
@@ -68,6 +69,11 @@ def _loaded(source: str, options: weights.Options) -> _Engine:
 @cache
 def _load(source: str, options: weights.Options) -> _Engine:
     model, tokenizer, max_positions = weights.load(source, "AutoModelForCausalLM", options)
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise ConfigurationError(
+            f"{source!r} ({type(model).__name__}) keeps no state between tokens that n replies "
+            "could share. Name a transformer, or serve this model with vLLM."
+        )
     configured: int | list[int] | None = model.generation_config.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]
     return _Engine(

@@ -53,7 +53,8 @@ def decode(
         input_ids=torch.tensor([prompt], device=model.device), use_cache=True, logits_to_keep=1
     )
     cache = output.past_key_values
-    cache.batch_repeat_interleave(len(replies))
+    # The one operation on rows that attention and recurrent layers both have.
+    cache.reorder_cache(torch.zeros(len(replies), dtype=torch.long, device=model.device))
     logits = output.logits[:, -1].expand(len(replies), -1)
     active = list(range(len(replies)))
     while True:
@@ -66,7 +67,7 @@ def decode(
         if not going:
             return
         if len(going) < len(active):
-            cache.batch_select_indices(torch.tensor(going, device=model.device))
+            cache.reorder_cache(torch.tensor(going, device=model.device))
             tokens = tokens[going]
             active = [active[i] for i in going]
         output = model(
