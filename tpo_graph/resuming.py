@@ -161,16 +161,26 @@ async def _go_on(
             f"run {run['run_id']!r} has no checkpoints in {store.url!r}: it ran inside a host "
             "graph, which keeps them. Resume that graph's thread."
         )
-    context = TPOContext(**run["settings"])
-    graph = _rebuild(store, run, handles)
-    config = run_config(run["run_id"], context.depth, thread_id=run["thread_id"])
-    snapshot = await graph.aget_state(config)
-    state = cast(TPOState, snapshot.values)
-    if not snapshot.next and run["stop_reason"] is None:
-        await _reopen(graph, config, run["run_id"])
-    if snapshot.next or run["stop_reason"] is None:
+    found = await store.checkpointer.aget_tuple(RunnableConfig(configurable=_thread(run)))
+    if found is None:
+        raise StoreError(
+            f"run {run['run_id']!r} has lost its checkpoints in {store.url!r}: its candidates can "
+            "be shown, exported and scored anew, but it cannot go on."
+        )
+    state = cast(TPOState, found.checkpoint["channel_values"])
+    ended = state.get("stop_reason") is not None
+    if not ended or run["stop_reason"] is None:
+        context = TPOContext(**run["settings"])
+        graph = _rebuild(store, run, handles)
+        config = run_config(run["run_id"], context.depth, thread_id=run["thread_id"])
+        if ended:
+            await _reopen(graph, config, run["run_id"])
         state = await run_stored(store, graph, None, context, config, on_event, control)
     return await read_result(state, store.cache)
+
+
+def _thread(run: StoredRun) -> dict[str, str]:
+    return {"thread_id": run["thread_id"] or "", "checkpoint_ns": ""}
 
 
 async def _reopen(graph: TPOGraph, config: RunnableConfig, run_id: str) -> None:

@@ -8,7 +8,9 @@ import sys
 
 import click
 
+from tpo_graph.cli.db import db
 from tpo_graph.cli.run import run
+from tpo_graph.cli.runs import runs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,6 +24,8 @@ def tpo() -> None:
 
 
 tpo.add_command(run)
+tpo.add_command(runs)
+tpo.add_command(db)
 
 
 def main() -> None:

@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Engine, text
 
 from tpo_graph.data import data_folder
 from tpo_graph.errors import DatabaseVersionError, StoreError
+from tpo_graph.store.failures import explained
 from tpo_graph.store.tables import VERSION_TABLE
-from tpo_graph.store.urls import POSTGRES_LOCK, shown
+from tpo_graph.store.urls import POSTGRES_LOCK, make_engine, parse_url, shown
 from tpo_graph.store.writer import begin_write
 
 _LOCK_SECONDS = 60.0
@@ -111,3 +112,34 @@ def _alone(connection: Connection) -> Generator[None]:
         connection.rollback()
         connection.execute(text("SELECT pg_advisory_unlock(:key)").bindparams(key=POSTGRES_LOCK))
         connection.commit()
+
+
+def upgrade_database(url: str) -> None:
+    """Migrate the database at `url` to the newest revision.
+
+    Raises:
+        StoreError: it cannot be opened or written; `DatabaseVersionError` when it is newer.
+    """
+    with _engine(url) as engine:
+        upgrade(engine)
+
+
+def database_revision(url: str) -> str | None:
+    """The revision of the database at `url`; None for one without our tables.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+    with _engine(url) as engine, engine.connect() as connection:
+        return current_revision(connection)
+
+
+@contextmanager
+def _engine(url: str) -> Generator[Engine]:
+    parsed = parse_url(url)
+    engine = make_engine(parsed)
+    try:
+        with explained(parsed):
+            yield engine
+    finally:
+        engine.dispose()

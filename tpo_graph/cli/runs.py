@@ -1,0 +1,254 @@
+"""`tpo runs`: look at stored runs, take them up again or deeper, hand them on, delete them."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tpo_graph.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tpo_graph.store import Store
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_AGE = {"h": "hours", "d": "days", "w": "weeks"}
+_HANDLES = {
+    "model": "Policy, where the run was given an object instead of a name.",
+    "reward_model": "Reward model, likewise; it must be the one that the run began with.",
+    "critic": "Another critic than the run began with.",
+    "prompts": "Another prompt set than the run began with.",
+}
+
+
+@click.group()
+def runs() -> None:
+    """Look at stored runs, resume, extend, rescore, export or delete them."""
+
+
+def _database(command: F) -> F:
+    return click.option(
+        "--database",
+        metavar="URL",
+        envvar="TPO_DATABASE_URL",
+        default="sqlite:///tpo.db",
+        show_default=True,
+        help="Where the runs are kept.",
+    )(command)
+
+
+def _handles(command: F) -> F:
+    for name, text in reversed(_HANDLES.items()):
+        flag = f"--{name.replace('_', '-')}"
+        command = click.option(flag, name, metavar="SPEC", help=text)(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")(
+        _database(command)
+    )
+
+
+def _with_store(database: str, work: "Callable[[Store], Awaitable[T]]") -> T:
+    from tpo_graph.background import run_in_background
+    from tpo_graph.store import open_store
+
+    async def go() -> T:
+        async with open_store(database) as store:
+            return await work(store)
+
+    return run_in_background(go())
+
+
+@runs.command("list")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most.")
+@click.option(
+    "--status",
+    type=click.Choice(["running", "finished", "interrupted", "failed"]),
+    help="Only runs of this status.",
+)
+@click.option("--model", metavar="NAME", help="Only runs of this policy.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@_database
+def list_(limit: int, status: str | None, model: str | None, as_json: bool, database: str) -> None:
+    """List runs, the newest first."""
+    from tpo_graph.cli.stored import print_runs
+    from tpo_graph.store.runs import list_runs
+
+    found = _with_store(
+        database, lambda store: list_runs(store, limit=limit, status=status, model=model)
+    )
+    if as_json:
+        for run in found:
+            click.echo(_json(run))
+    else:
+        print_runs(found)
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--iteration", type=click.IntRange(0), help="Only this iteration.")
+@click.option("--full", is_flag=True, help="Whole texts, and every sample.")
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@_database
+def show(run_id: str, iteration: int | None, full: bool, as_json: bool, database: str) -> None:
+    """Show how the answer of RUN came about."""
+    from tpo_graph.cli.stored import print_stored_run
+    from tpo_graph.store.trajectory import read_trajectory
+
+    trajectory = _with_store(database, lambda store: read_trajectory(store, run_id))
+    if as_json:
+        click.echo(_json(trajectory, indent=2))
+    else:
+        print_stored_run(trajectory, iteration=iteration, full=full)
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@_handles
+def resume(run_id: str, as_json: bool, database: str, **handles: str | None) -> None:
+    """Go on with RUN after a crash or a stop, from its last finished step.
+
+    A finished run is only printed.
+    """
+    from tpo_graph.resuming import resume
+
+    _go_on(run_id, None, as_json, database, resume, handles)
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--depth", type=click.IntRange(1), required=True, help="The new D.")
+@_handles
+def extend(run_id: str, depth: int, as_json: bool, database: str, **handles: str | None) -> None:
+    """Take RUN to a greater depth; nothing is sampled again.
+
+    With the same seed, the result is that of one run at this depth.
+    """
+    from tpo_graph.resuming import extend
+
+    _go_on(run_id, depth, as_json, database, extend, handles)
+
+
+def _go_on(
+    run_id: str,
+    depth: int | None,
+    as_json: bool,
+    database: str,
+    function: Callable[..., Any],
+    handles: dict[str, str | None],
+) -> None:
+    from tpo_graph.cli.display import Progress, print_iterations
+    from tpo_graph.cli.stopping import stoppable
+    from tpo_graph.store.runs import get_run
+
+    run = _with_store(database, lambda store: get_run(store, run_id))
+    options = {} if depth is None else {"depth": depth}
+    shown = depth or run["settings"]["depth"]
+    with stoppable(run_id, database) as control, Progress(shown) as progress:
+        result = function(
+            run_id,
+            database=database,
+            on_event=progress.show,
+            control=control,
+            **options,
+            **handles,
+        )
+    if as_json:
+        click.echo(_json(asdict(result), indent=2))
+        return
+    click.echo(result.response)
+    print_iterations(result)
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--reward-model", metavar="SPEC", required=True, help="The other reward model.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run with all rewards as JSON.")
+@_database
+def rescore(run_id: str, reward_model: str, as_json: bool, database: str) -> None:
+    """Score all candidates of RUN by another reward model, beside the first one's rewards."""
+    from tpo_graph.cli.stored import print_rewards
+    from tpo_graph.rescoring import rescore
+
+    trajectory = rescore(run_id, reward_model=reward_model, database=database)
+    if as_json:
+        click.echo(_json(trajectory, indent=2))
+    else:
+        print_rewards(trajectory)
+
+
+@runs.command()
+@click.argument("run_ids", metavar="[RUN]...", nargs=-1)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["runs", "preferences"]),
+    default="runs",
+    show_default=True,
+    help="All of each run, or one pair of best and worst response as TRL's DPO trainer reads it.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write to this file instead of standard output.",
+)
+@click.option("--status", metavar="STATUS", help="Only runs of this status, such as finished.")
+@_database
+def export(
+    run_ids: tuple[str, ...], form: str, output: Path | None, status: str | None, database: str
+) -> None:
+    """Print runs (all when none is named) as JSON Lines, the oldest first."""
+    from tpo_graph.store.trajectory import export_runs, preference
+
+    with click.open_file(str(output or "-"), "w", encoding="utf-8") as file:
+
+        async def write(store: "Store") -> None:
+            async for trajectory in export_runs(store, run_ids, status):
+                row = trajectory if form == "runs" else preference(trajectory)
+                if row is not None:
+                    file.write(_json(row) + "\n")
+
+        _with_store(database, write)
+
+
+@runs.command()
+@click.option(
+    "--older-than", metavar="AGE", required=True, help="Such as 12h, 30d or 4w, since the start."
+)
+@click.option("--keep-best", is_flag=True, help="Keep each run's best response and its numbers.")
+@click.option("--dry-run", is_flag=True, help="Only say how many.")
+@_database
+def prune(older_than: str, keep_best: bool, dry_run: bool, database: str) -> None:
+    """Delete old runs with their checkpoints, and old rewards of the score cache."""
+    age = _age(older_than)
+
+    from tpo_graph.store.pruning import prune
+    from tpo_graph.store.tables import now
+
+    before = now() - age
+    count = _with_store(
+        database, lambda store: prune(store, before, keep_best=keep_best, dry_run=dry_run)
+    )
+    done = "would be pruned" if dry_run else "pruned"
+    click.echo(f"{count} runs {done}", err=True)
+
+
+def _age(text: str) -> timedelta:
+    match = re.fullmatch(r"(\d{1,6})([hdw])", text.strip())
+    if match is None:
+        raise ConfigurationError(f"not an age: {text!r}. Write it as 12h, 30d or 4w.")
+    return timedelta(**{_AGE[match[2]]: int(match[1])})
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=_plain)
+
+
+def _plain(value: object) -> str:
+    assert isinstance(value, datetime)
+    return value.isoformat(timespec="seconds") + "Z"

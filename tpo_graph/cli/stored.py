@@ -1,0 +1,123 @@
+"""How stored runs look on standard output: the list, the trajectory, rewards of several models."""
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tpo_graph.cache import Step
+from tpo_graph.store.runs import RunSummary
+from tpo_graph.store.trajectory import ScoredCandidate, Trajectory
+
+_SHORT = 400
+"""Characters of a text that is shown without --full."""
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def print_runs(runs: list[RunSummary]) -> None:
+    """A table, a line per run."""
+    table = Table("run", box=None, pad_edge=False)
+    table.add_column("started (UTC)", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    for title in ("iterations", "samples", "best reward"):
+        table.add_column(title, justify="right")
+    table.add_column("query", no_wrap=True, overflow="ellipsis")
+    for run in runs:
+        reward = run["best_reward"]
+        table.add_row(
+            Text(run["run_id"], no_wrap=True),
+            f"{run['created_at']:%Y-%m-%d %H:%M}",
+            run["stop_reason"] or run["status"],
+            str(run["iterations"]),
+            str(run["candidates"]),
+            "-" if reward is None else f"{reward:.3f}",
+            Text(" ".join(run["conversation"][-1]["content"].split())[:80]),
+        )
+    _console().print(table)
+
+
+def print_stored_run(trajectory: Trajectory, *, iteration: int | None, full: bool) -> None:
+    """The query, then per iteration the pair, loss, gradient and samples, then what it cost."""
+    console = _console()
+    run = trajectory["run"]
+    console.print(Text(f"run {run['run_id']}  {run['stop_reason'] or run['status']}", "bold"))
+    if run["error"]:
+        console.print(Text(run["error"], "red"))
+    console.print(Text(f"policy {run['policy']}, reward model {run['reward_model']}"))
+    for turn in run["conversation"]:
+        _text(console, turn["role"], turn["content"], full)
+    steps = {step["iteration"]: step for step in trajectory["steps"]}
+    for number in sorted({c["iteration"] for c in trajectory["candidates"]}):
+        if iteration in (None, number):
+            samples = [c for c in trajectory["candidates"] if c["iteration"] == number]
+            _iteration(console, number, samples, steps.get(number), full)
+    if iteration is None:
+        _usage(console, trajectory)
+
+
+def _iteration(
+    console: Console, number: int, samples: list[ScoredCandidate], step: Step | None, full: bool
+) -> None:
+    console.rule(f"iteration {number}", align="left")
+    for candidate in samples:
+        reward = f"sample {candidate['position']}  reward {candidate['reward']:.3f}"
+        if full:
+            _text(console, reward, candidate["response"], full)
+        else:
+            line = " ".join(candidate["response"].split())[:60]
+            console.print(Text(f"{reward}  {line}", no_wrap=True, overflow="ellipsis"))
+    for role in ("chosen", "rejected"):
+        if step is not None and (candidate := step.get(role)) is not None:
+            place = f"iteration {candidate['iteration']}, sample {candidate['position']}"
+            title = f"{role}  reward {candidate['reward']:.3f}  ({place})"
+            _text(console, title, candidate["response"], full)
+    for part in ("loss", "gradient"):
+        if step is not None and (text := step.get(part)):
+            _text(console, part, text, full)
+
+
+def _text(console: Console, title: str, text: str, full: bool) -> None:
+    if not full and len(text) > _SHORT:
+        text = f"{text[:_SHORT]}… ({len(text)} characters; --full shows all)"
+    console.print(Text(title, style="bold"))
+    # As Text, never as markup: model output may contain anything.
+    console.print(Padding(Text(text), (0, 0, 0, 2)))
+
+
+def _usage(console: Console, trajectory: Trajectory) -> None:
+    table = Table("stage", box=None, pad_edge=False)
+    for title in ("requests", "prompt", "cached", "completion", "score cache hits", "seconds"):
+        table.add_column(title, justify="right")
+    for stage, usage in trajectory["usage"].items():
+        table.add_row(
+            stage,
+            str(usage["requests"]),
+            str(usage["prompt_tokens"]),
+            str(usage["cached_tokens"]),
+            str(usage["completion_tokens"]),
+            str(usage["score_cache_hits"]),
+            f"{usage['seconds']:.1f}",
+        )
+    console.rule("usage", align="left")
+    console.print(table)
+
+
+def print_rewards(trajectory: Trajectory) -> None:
+    """The rewards of every candidate, a column per reward model."""
+    candidates = trajectory["candidates"]
+    own = trajectory["run"]["reward_model"]
+    others = sorted({name for c in candidates for name in c["other_rewards"]})
+    table = Table("iteration", "sample", box=None, pad_edge=False)
+    for name in (own, *others):
+        table.add_column(name, justify="right", overflow="fold")
+    for candidate in candidates:
+        rewards = [candidate["reward"], *(candidate["other_rewards"].get(n) for n in others)]
+        table.add_row(
+            str(candidate["iteration"]),
+            str(candidate["position"]),
+            *("-" if reward is None else f"{reward:.3f}" for reward in rewards),
+        )
+    _console().print(table)

@@ -1,0 +1,40 @@
+"""Score a stored run's candidates with another reward model, beside the first one's rewards."""
+
+from tpo_graph.background import run_in_background
+from tpo_graph.cache import Scores
+from tpo_graph.execution import opened
+from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model, checked_scores
+from tpo_graph.store import Store
+from tpo_graph.store.trajectory import Trajectory, read_trajectory
+
+
+def rescore(
+    run_id: str, *, reward_model: str | RewardModel | RewardFunction, database: str
+) -> Trajectory:
+    """Score all candidates of a run by another reward model and wait; see `arescore`."""
+    return run_in_background(arescore(run_id, reward_model=reward_model, database=database))
+
+
+async def arescore(
+    run_id: str, *, reward_model: str | RewardModel | RewardFunction, database: str | Store
+) -> Trajectory:
+    """Score all candidates of a run by another reward model. Known rewards are not asked again.
+
+    Returns:
+        The run, whose candidates' `other_rewards` hold the new ones.
+
+    Raises:
+        RunNotFoundError: no such run is stored.
+        RewardError: the reward model failed.
+    """
+    async with opened(database) as store:
+        trajectory = await read_trajectory(store, run_id)
+        run = trajectory["run"]
+        model = as_reward_model(reward_model)
+        scores = Scores(reward_model=model.name, conversation=run["conversation_key"])
+        texts = list(dict.fromkeys(c["response"] for c in trajectory["candidates"]))
+        known = await store.cache.known_rewards(scores, texts)
+        missing = [text for text, reward in zip(texts, known, strict=True) if reward is None]
+        fresh = await checked_scores(model, run["conversation"], missing)
+        await store.cache.remember(scores, dict(zip(missing, fresh, strict=True)))
+        return await read_trajectory(store, run_id)

@@ -1,0 +1,74 @@
+"""Delete old runs: ours in SQL and LangGraph's checkpoints, a batch at a time."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select, update
+
+from tpo_graph.candidates import best
+from tpo_graph.store.cache import read_candidates
+from tpo_graph.store.opening import Store
+from tpo_graph.store.runs import read
+from tpo_graph.store.tables import CandidateRow, RewardRow, RunRow, StepRow, UsageRow
+
+_BATCH = 100
+
+
+async def prune(
+    store: Store, before: datetime, *, keep_best: bool = False, dry_run: bool = False
+) -> int:
+    """Delete runs that nobody works on, and what the score cache learned, before a moment.
+
+    Args:
+        before: UTC, without a zone; runs and rewards created earlier go.
+        keep_best: keep the run itself, its usage and its best response.
+        dry_run: only count.
+
+    Returns:
+        How many runs were (or would be) pruned.
+    """
+    old = RunRow.created_at < before, RunRow.lease_owner.is_(None)
+    if keep_best:  # those that were reduced to their best already have no steps any more
+        old = *old, RunRow.run_id.in_(select(StepRow.run_id))
+    query = select(RunRow.run_id, RunRow.thread_id, RunRow.launch).where(*old)
+    rows = await read(store, lambda connection: connection.execute(query).all())
+    if dry_run:
+        return len(rows)
+    for start in range(0, len(rows), _BATCH):
+        batch = rows[start : start + _BATCH]
+        for row in batch:
+            if row.launch is not None:  # a host graph's thread is the host's
+                await store.checkpointer.adelete_thread(row.thread_id)
+        ids = [row.run_id for row in batch]
+        await store.writer.run(lambda connection, ids=ids: _delete(connection, ids, keep_best))
+    stale = delete(RewardRow).where(RewardRow.created_at < before)
+    await store.writer.run(lambda connection: connection.execute(stale))
+    return len(rows)
+
+
+def _delete(connection: Connection, ids: Sequence[str], keep_best: bool) -> None:
+    # Children first and by name: an engine of a parent application may not enforce foreign keys.
+    connection.execute(delete(StepRow).where(StepRow.run_id.in_(ids)))
+    if keep_best:
+        for run_id in ids:
+            _reduce(connection, run_id)
+        return
+    for child in (CandidateRow, UsageRow, RunRow):
+        connection.execute(delete(child).where(child.run_id.in_(ids)))
+
+
+def _reduce(connection: Connection, run_id: str) -> None:
+    """Leave only the best candidate of a run, which can then not be resumed any more."""
+    candidates = read_candidates(connection, run_id)
+    if candidates:
+        kept = best(candidates)
+        connection.execute(
+            delete(CandidateRow).where(
+                CandidateRow.run_id == run_id,
+                (CandidateRow.iteration != kept["iteration"])
+                | (CandidateRow.position != kept["position"]),
+            )
+        )
+    connection.execute(
+        update(RunRow).where(RunRow.run_id == run_id).values(launch=None, thread_id=None)
+    )

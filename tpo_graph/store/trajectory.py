@@ -1,0 +1,116 @@
+"""Everything that is stored about one run, in one value: what `tpo runs show` and `export` read."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, TypedDict
+
+from sqlalchemy import Connection, select
+
+from tpo_graph.cache import Step
+from tpo_graph.candidates import Candidate, best, worst
+from tpo_graph.conversation import Turn, response_key
+from tpo_graph.store.cache import read_candidates, read_steps
+from tpo_graph.store.opening import Store
+from tpo_graph.store.runs import StoredRun, get_run, list_runs, read
+from tpo_graph.store.tables import RewardRow, UsageRow
+from tpo_graph.usage import Ledger, Usage, add_usage, no_usage
+
+
+class ScoredCandidate(Candidate):
+    """A candidate with what other reward models gave it."""
+
+    other_rewards: dict[str, float]
+    """By reward model (`tpo runs rescore`); the run's own is `reward`."""
+
+
+class Trajectory(TypedDict):
+    """One run with all that belongs to it."""
+
+    run: StoredRun
+    candidates: list[ScoredCandidate]
+    """By iteration and position."""
+    steps: list[Step]
+    usage: Ledger
+    """Per stage, over all iterations."""
+
+
+class Preference(TypedDict):
+    """A preference pair in the conversational format of TRL's DPO trainer."""
+
+    prompt: list[Turn]
+    chosen: list[Turn]
+    rejected: list[Turn]
+    score_chosen: float
+    score_rejected: float
+
+
+async def read_trajectory(store: Store, run_id: str) -> Trajectory:
+    """One run.
+
+    Raises:
+        RunNotFoundError: no such run is stored.
+    """
+    run = await get_run(store, run_id)
+    return await read(store, lambda connection: _trajectory(connection, run))
+
+
+async def export_runs(
+    store: Store, run_ids: Sequence[str] = (), status: str | None = None
+) -> AsyncGenerator[Trajectory]:
+    """Runs one after another, the oldest first.
+
+    Args:
+        run_ids: which; all when empty.
+        status: only runs of this status.
+    """
+    if not run_ids:
+        listed = await list_runs(store, limit=None, status=status)
+        run_ids = [run["run_id"] for run in reversed(listed)]
+    for run_id in run_ids:
+        yield await read_trajectory(store, run_id)
+
+
+def preference(trajectory: Trajectory) -> Preference | None:
+    """The run's best response over its worst; None when no two of them differ in reward."""
+    candidates = trajectory["candidates"]
+    if not candidates:
+        return None
+    chosen, rejected = best(candidates), worst(candidates)
+    if chosen["reward"] == rejected["reward"]:
+        return None
+    return Preference(
+        prompt=trajectory["run"]["conversation"],
+        chosen=[Turn(role="assistant", content=chosen["response"])],
+        rejected=[Turn(role="assistant", content=rejected["response"])],
+        score_chosen=chosen["reward"],
+        score_rejected=rejected["reward"],
+    )
+
+
+def _trajectory(connection: Connection, run: StoredRun) -> Trajectory:
+    others: dict[str, dict[str, float]] = {}
+    rewards = select(RewardRow.response_key, RewardRow.reward_model, RewardRow.reward).where(
+        RewardRow.conversation_key == run["conversation_key"],
+        RewardRow.reward_model != run["reward_model"],
+    )
+    for key, model, reward in connection.execute(rewards):
+        others.setdefault(key, {})[model] = reward
+    candidates = [
+        ScoredCandidate(**c, other_rewards=others.get(response_key(c["response"]), {}))
+        for c in read_candidates(connection, run["run_id"])
+    ]
+    return Trajectory(
+        run=run,
+        candidates=candidates,
+        steps=read_steps(connection, run["run_id"]),
+        usage=_usage(connection, run["run_id"]),
+    )
+
+
+def _usage(connection: Connection, run_id: str) -> Ledger:
+    ledger: Ledger = {}
+    counters: list[Any] = [getattr(UsageRow, name) for name in Usage.__annotations__]
+    query = select(UsageRow.stage, *counters).where(UsageRow.run_id == run_id)
+    for stage, *values in connection.execute(query.order_by(UsageRow.iteration)):
+        usage = Usage(**dict(zip(Usage.__annotations__, values, strict=True)))
+        ledger[stage] = add_usage(ledger.get(stage, no_usage()), usage)
+    return ledger
