@@ -83,7 +83,8 @@ def print_iterations(result: TPOResult) -> None:
     console.print(
         f"reward {result.reward:.3f} from iteration {result.iteration}, stopped by "
         f"{result.stop_reason}; {requests} requests, {prompt} prompt and {completion} completion "
-        f"tokens; run {result.run_id}"
+        f"tokens; run {result.run_id}",
+        soft_wrap=True,
     )
 
 
