@@ -9,8 +9,10 @@ import tpo_graph
 def test_exported_names():
     assert sorted(tpo_graph.__all__) == [
         "Candidate",
+        "ChatTPO",
         "Store",
         "TPOContext",
+        "TPOMiddleware",
         "TPOResult",
         "aextend",
         "aoptimize",
@@ -20,6 +22,7 @@ def test_exported_names():
         "open_store",
         "optimize",
         "resume",
+        "tpo_node",
     ]
     for name in tpo_graph.__all__:
         assert getattr(tpo_graph, name) is not None

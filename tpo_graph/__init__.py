@@ -3,6 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tpo_graph.agents.chat_model import ChatTPO
+    from tpo_graph.agents.middleware import TPOMiddleware
+    from tpo_graph.agents.node import tpo_node
     from tpo_graph.candidates import Candidate
     from tpo_graph.context import TPOContext
     from tpo_graph.graph import create_tpo_graph
@@ -13,8 +16,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Candidate": "candidates",
+    "ChatTPO": "agents.chat_model",
     "Store": "store",
     "TPOContext": "context",
+    "TPOMiddleware": "agents.middleware",
     "TPOResult": "result",
     "aextend": "resuming",
     "aoptimize": "run",
@@ -24,12 +29,15 @@ _HOMES = {
     "open_store": "store",
     "optimize": "run",
     "resume": "resuming",
+    "tpo_node": "agents.node",
 }
 
 __all__ = [
     "Candidate",
+    "ChatTPO",
     "Store",
     "TPOContext",
+    "TPOMiddleware",
     "TPOResult",
     "aextend",
     "aoptimize",
@@ -39,6 +47,7 @@ __all__ = [
     "open_store",
     "optimize",
     "resume",
+    "tpo_node",
 ]
 
 

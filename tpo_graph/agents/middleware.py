@@ -179,7 +179,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         context = make_context({**self._settings, **wishes})
         system = [] if request.system_message is None else [request.system_message]
         return self._graph_for(self._model or request.model), _Start(
-            input=TPOInput(messages=[*system, *request.messages], drafts=[draft.text]),
+            input=TPOInput(messages=[*system, *request.messages], drafts=[str(draft.text)]),
             config=run_config(str(uuid4()), context.depth),
             context=context,
         )

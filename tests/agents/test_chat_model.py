@@ -1,0 +1,198 @@
+"""What `ChatTPO` promises beyond LangChain's standard suites."""
+
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.callbacks import AsyncCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import BaseModel
+
+from tests.agents.fakes import ToolCallingModel
+from tpo_graph import ChatTPO
+from tpo_graph.cache import MemoryCache
+from tpo_graph.errors import ConfigurationError, RewardError
+from tpo_graph.testing import ScriptedChatModel, prefer_longer
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"sunny in {city}"
+
+
+def chat(model: Any = None, **options: Any) -> ChatTPO:
+    options = {"depth": 1, "width": 3, **options}
+    return ChatTPO(model=model or ToolCallingModel(), reward_model=prefer_longer, **options)
+
+
+class TestAnswer:
+    async def test_it_is_the_best_response_of_a_run(self):
+        cache = MemoryCache()
+        answer = chat(tpo_cache=cache).invoke("Say hello.")
+        about = answer.response_metadata["tpo"]
+        candidates = await cache.candidates(about["run_id"])
+        assert len(candidates) == 6
+        assert answer.text == max((c["response"] for c in candidates), key=len)
+        assert (about["stop_reason"], about["iteration"]) == ("depth", 1)
+
+    async def test_usage_counts_each_inner_call_once(self):
+        model = ScriptedChatModel(replies=["two words"])
+        usage = (await chat(model, depth=0).ainvoke("Say hello.")).usage_metadata
+        # one request of two words with three replies of two words
+        assert usage == {"input_tokens": 2, "output_tokens": 6, "total_tokens": 8}
+
+    async def test_options_of_one_call(self):
+        model = ToolCallingModel()
+        await chat(model).bind(criteria="Be brief.").ainvoke("Say hello.")
+        assert "Be brief." in model.calls[1][0][-1].text
+        await chat(model).ainvoke("Say hello.", depth=0, temperature=0.1, seed=3)
+        assert len(model.calls) == 4 + 1
+        assert model.calls[-1][1]["temperature"] == 0.1
+        assert model.calls[-1][1]["seed"] is not None
+
+    def test_the_answer_ends_before_a_stop_word(self):
+        model = ScriptedChatModel(replies=["one two three"])
+        assert chat(model, depth=0).invoke("Count.", stop=["two", "three"]).text == "one "
+        assert chat(model, depth=0, stop=["three"]).invoke("Count.").text == "one two "
+
+    def test_it_can_be_called_from_inside_a_running_loop_and_in_batches(self):
+        answers = chat().batch(["Say hello.", "Say goodbye."])
+        assert [a.text.startswith("Answer!") for a in answers] == [True, True]
+
+    def test_wrong_settings_are_refused_at_once(self):
+        for wrong in ({"depth": -1}, {"settings": {"depht": 2}}, {"depht": 2}):
+            with pytest.raises(ValueError, match="dep"):
+                chat(**wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="depth=-1"):
+            chat().invoke("Say hello.", depth=-1)
+
+    def test_failures_are_raised(self):
+        def broken(query: str, response: str) -> float:
+            raise ConnectionError("gone")
+
+        with pytest.raises(RewardError, match="gone"):
+            ChatTPO(model=ToolCallingModel(), reward_model=broken).invoke("Say hello.")
+
+
+class TestTools:
+    @pytest.mark.parametrize("way", ["sync", "async"])
+    async def test_a_turn_that_calls_tools_passes_through(self, way: str):
+        model = ToolCallingModel()
+        bound = chat(model).bind_tools([weather])
+        question = "How is the weather in 'Rome'?"
+        turn = await bound.ainvoke(question) if way == "async" else bound.invoke(question)
+        assert [call["args"] for call in turn.tool_calls] == [{"city": "Rome"}]
+        assert "tpo" not in turn.response_metadata
+        assert len(model.calls) == 1
+
+    def test_the_final_turn_is_refined_from_the_inner_models_draft(self):
+        model = ToolCallingModel()
+        bound = chat(model).bind_tools([weather])
+        call = {"name": "weather", "args": {"city": "Rome"}, "id": "1", "type": "tool_call"}
+        turn = bound.invoke(
+            [
+                HumanMessage("How is it in Rome?"),
+                AIMessage("", tool_calls=[call]),
+                ToolMessage("sunny in Rome", tool_call_id="1", name="weather"),
+            ]
+        )
+        assert turn.response_metadata["tpo"]["iteration"] == 1
+        assert [parameters["n"] for _, parameters in model.calls] == [1, 2, 1, 1, 3]
+
+    def test_in_an_agent(self):
+        agent = create_agent(chat(), tools=[weather], checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "t"}}
+        given: Any = {"messages": [("user", "How is the weather in 'Rome'?")]}
+        chunks = list(agent.stream(given, config, stream_mode="messages"))
+        texts = [message.text for message, _ in chunks if message.text]
+        out = agent.get_state(config).values["messages"]
+        assert [m.type for m in out] == ["human", "ai", "tool", "ai"]
+        assert texts == ["sunny in Rome", out[-1].text]
+        assert out[-1].response_metadata["tpo"]["iteration"] == 1
+
+    def test_structured_output_is_the_inner_models(self):
+        class Verdict(BaseModel):
+            """A verdict."""
+
+            text: str
+
+        model = ToolCallingModel()
+        structured = chat(model).with_structured_output(Verdict)
+        assert structured.invoke("A verdict, please.") == Verdict(text="some text")
+        assert len(model.calls) == 1
+
+    def test_an_agents_structured_output(self):
+        class Verdict(BaseModel):
+            """A verdict."""
+
+            text: str
+
+        out = create_agent(chat(), tools=[], response_format=Verdict).invoke(
+            {"messages": [HumanMessage("A verdict.")]}
+        )
+        assert out["structured_response"] == Verdict(text="some text")
+
+
+class Trace(AsyncCallbackHandler):
+    """Names of runs with the names above them."""
+
+    def __init__(self) -> None:
+        self.names: dict[Any, str] = {}
+        self.parents: dict[Any, Any] = {}
+        self.models: list[str] = []
+        self.tokens: list[str] = []
+
+    async def on_chain_start(self, serialized: Any, inputs: Any, **kwargs: Any) -> None:
+        self._started(kwargs["name"], kwargs)
+
+    async def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
+        self._started(kwargs["name"] or serialized["name"], kwargs)
+        self.models.append("/".join(self._path(kwargs["run_id"])))
+
+    async def on_llm_new_token(self, token: str, **kwargs: Any) -> None:
+        self.tokens.append(token)
+
+    def _started(self, name: str, kwargs: dict[str, Any]) -> None:
+        self.names[kwargs["run_id"]] = name
+        self.parents[kwargs["run_id"]] = kwargs["parent_run_id"]
+
+    def _path(self, run_id: Any) -> list[str]:
+        above = self.parents.get(run_id)
+        return [*(self._path(above) if above else []), self.names[run_id]]
+
+
+class TestCallbacks:
+    @pytest.mark.parametrize("way", ["sync", "async"])
+    async def test_inner_calls_are_traced_beneath_the_chat_models_own(self, way: str):
+        trace = Trace()
+        config: Any = {"callbacks": [trace]}
+        if way == "async":
+            await chat().ainvoke("Say hello.", config)
+        else:
+            chat().invoke("Say hello.", config)
+        assert trace.models == [
+            "ChatTPO",
+            "ChatTPO/ChatTPO/sample/sample",
+            "ChatTPO/ChatTPO/loss/loss",
+            "ChatTPO/ChatTPO/gradient/gradient",
+            "ChatTPO/ChatTPO/update/update",
+        ]
+
+    async def test_a_stream_is_one_chunk_and_no_draft(self):
+        trace = Trace()
+        config: Any = {"callbacks": [trace]}
+        chunks = [chunk async for chunk in chat().astream("Say hello.", config)]
+        assert len(chunks) == 1
+        assert trace.tokens == [chunks[0].text]
+        assert chunks[0].usage_metadata is not None
+
+    def test_usage_callbacks_see_the_inner_model_by_its_name_and_the_sum_by_ours(self):
+        usage = UsageMetadataCallbackHandler()
+        model = ToolCallingModel()
+        bound = chat(model).bind_tools([weather])
+        answer = bound.invoke("Say hello.", {"callbacks": [usage]})
+        assert usage.usage_metadata["tpo:ToolCallingModel"] == answer.usage_metadata
+        assert usage.usage_metadata.keys() == {"tpo:ToolCallingModel", "scripted-1"}

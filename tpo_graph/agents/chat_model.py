@@ -1,0 +1,246 @@
+"""TPO as a LangChain chat model: it answers with the best response of a run.
+
+It stands wherever a `BaseChatModel` does (chains, agents, `batch`). The graph runs inside one model
+call, beneath it in traces, without checkpoints: like any model call it is repeated as a whole.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, Self, cast
+from uuid import uuid4
+
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForLLMRun,
+    CallbackManagerForLLMRun,
+)
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.tools import BaseTool
+from langgraph.constants import TAG_NOSTREAM
+from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
+
+from tpo_graph.agents.answers import is_final_answer, refined
+from tpo_graph.background import run_in_background
+from tpo_graph.context import RunOptions
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.execution import run_config
+from tpo_graph.graph import TPOGraph, create_tpo_graph
+from tpo_graph.models import load_chat_model
+from tpo_graph.models import model_name as name_of
+from tpo_graph.models.loops import handle
+from tpo_graph.run import make_context
+from tpo_graph.state import TPOInput, TPOState
+
+_CONNECTION = ("timeout", "max_retries", "api_key", "streaming")
+"""What LangChain gives any chat model when it makes one; here it is `model`'s own affair."""
+
+
+class ChatTPO(BaseChatModel):
+    """A chat model that answers by Test-Time Preference Optimization of another one.
+
+    With tools bound, the inner model's turn is asked for first: one that calls tools passes through
+    untouched, a final answer becomes the first of the first samples. Structured output is the inner
+    model's own. An answer is streamed as one chunk, once it is known.
+
+    Usage is the sum over all inner calls, each counted once. Any field of `TPOContext` can be set
+    for one call: `chat.invoke(question, depth=0)`, `chat.bind(criteria="Be brief.")`.
+
+    Raises:
+        ConfigurationError: a setting, a name or a prompt set is wrong (when it is made).
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    model: SkipValidation[Any]
+    """The policy: "provider:model", "local:PATH_OR_HUB_ID" or a chat model."""
+    reward_model: SkipValidation[Any]
+    """ "local:PATH_OR_HUB_ID", a `RewardModel`, or f(query, response) -> float."""
+    critic: SkipValidation[Any] = None
+    """Writes loss and gradient; the policy itself when None."""
+    depth: int = 2
+    """D, iterations. 0 is the best of N."""
+    width: int = 5
+    """N, responses per iteration."""
+    temperature: float | None = 0.7
+    max_tokens: int | None = 2048
+    stop: list[str] | None = None
+    """The answer ends before the first of these, which its reward does not know of."""
+    prompts: SkipValidation[Any] = "tpo"
+    """ "tpo", "revision", a folder, or a loaded set."""
+    settings: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Other fields of `TPOContext`."""
+    tpo_cache: SkipValidation[Any] = None
+    """A `Cache`: where candidates, steps and usage go; in memory when None."""
+    _graph: TPOGraph = PrivateAttr()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_connection(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name not in _CONNECTION}
+
+    @model_validator(mode="after")
+    def _build(self) -> Self:
+        self._context({})
+        self.model = load_chat_model(self.model)
+        self._graph = create_tpo_graph(
+            self.model,
+            self.reward_model,
+            critic=self.critic,
+            prompts=self.prompts,
+            cache=self.tpo_cache,
+            checkpointer=False,
+            name=type(self).__name__,
+        )
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """The inner model's name, such as "openai:gpt-5-mini"."""
+        return name_of(self.model)
+
+    @property
+    def _llm_type(self) -> str:
+        return "tpo"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": self.model_name, "depth": self.depth, "width": self.width}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
+        params["ls_model_name"] = kwargs.get("model") or self.model_name
+        return params
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """This model with tools, in the form that the inner model takes them.
+
+        Raises:
+            NotImplementedError: the inner model knows no tools.
+        """
+        bound = self.model.bind_tools(tools, tool_choice=tool_choice, **kwargs)
+        if not isinstance(bound, RunnableBinding):
+            raise ConfigurationError(
+                f"{self.model_name!r} binds tools in a way of its own ({type(bound).__name__}), "
+                "which cannot be passed on. Use TPOMiddleware in the agent instead."
+            )
+        return self.bind(**bound.kwargs)
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """The inner model's structured output: a reward model judges prose, not fields."""
+        return self.model.with_structured_output(schema, include_raw=include_raw, **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return _result(self._in_background(messages, stop, run_manager, kwargs))
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return _result(await self._answer(messages, stop, _child(run_manager), kwargs))
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        yield _chunk(self._in_background(messages, stop, run_manager, kwargs))
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        yield _chunk(await self._answer(messages, stop, _child(run_manager), kwargs))
+
+    def _in_background(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        run_manager: CallbackManagerForLLMRun | None,
+        kwargs: dict[str, Any],
+    ) -> AIMessage:
+        return run_in_background(self._answer(messages, stop, _child(run_manager), kwargs))
+
+    async def _answer(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        callbacks: AsyncCallbackManager | None,
+        given: dict[str, Any],
+    ) -> AIMessage:
+        """One turn: the inner model's own if it must stay as it is, else a run's answer."""
+        options = {name: given.pop(name) for name in RunOptions.model_fields if name in given}
+        context = self._context(options)
+        stop = stop or self.stop
+        draft = None
+        if given:
+            config = RunnableConfig(callbacks=callbacks, tags=[TAG_NOSTREAM], run_name="draft")
+            inner = (await handle(self.model)).model
+            draft = await inner.ainvoke(messages, config, stop=stop, **given)
+            if "response_format" in given or not is_final_answer(draft):
+                return draft
+
+        drafts = [] if draft is None else [str(draft.text)]
+        state = await self._graph.ainvoke(
+            TPOInput(messages=cast("list[AnyMessage]", messages), drafts=drafts),
+            {**run_config(str(uuid4()), context.depth), "callbacks": callbacks},
+            context=context,
+        )
+        answer = refined(draft or AIMessage(""), cast(TPOState, state))
+        answer.response_metadata["model_name"] = f"tpo:{self.model_name}"
+        return _ended(answer, stop)
+
+    def _context(self, options: dict[str, Any]) -> Any:
+        fields = {name: getattr(self, name) for name in ("depth", "width")}
+        fields |= {name: getattr(self, name) for name in ("temperature", "max_tokens")}
+        return make_context({**fields, **self.settings, **options})
+
+
+def _child(
+    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
+) -> AsyncCallbackManager | None:
+    """Callbacks for what runs beneath this model's call; LangChain gives them to chains only."""
+    if run_manager is None:
+        return None
+    manager = AsyncCallbackManager(handlers=[], parent_run_id=run_manager.run_id)
+    manager.set_handlers(run_manager.inheritable_handlers)
+    manager.add_tags(run_manager.inheritable_tags)
+    manager.add_metadata(run_manager.inheritable_metadata)
+    return manager
+
+
+def _ended(answer: AIMessage, stop: list[str] | None) -> AIMessage:
+    ends = [at for word in stop or () if word and (at := answer.text.find(word)) >= 0]
+    return answer.model_copy(update={"content": answer.text[: min(ends)]}) if ends else answer
+
+
+def _result(message: AIMessage) -> ChatResult:
+    return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def _chunk(message: AIMessage) -> ChatGenerationChunk:
+    fields = message.model_dump(exclude={"type", "id"})
+    return ChatGenerationChunk(message=AIMessageChunk(**fields, chunk_position="last"))
