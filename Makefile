@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-slow format bench train study clean
+.PHONY: demo studio test test-slow format bench train study clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -14,6 +14,10 @@ export TOKENIZERS_PARALLELISM ?= false
 
 demo: .venv/installed  ## TPO on embedded models: rewards rise, answers appear; no network, no key
 	@$(BIN)/python examples/offline/demo.py
+
+studio: .venv/installed  ## LangGraph Studio on the embedded models, or on TPO_CONFIG=your.toml
+	TPO_CONFIG=$${TPO_CONFIG:-examples/offline/tpo.toml} LANGGRAPH_CLI_NO_ANALYTICS=1 \
+		$(BIN)/langgraph dev --no-reload
 
 test: .venv/installed  ## lint, types, layers, tests
 	$(BIN)/ruff check .

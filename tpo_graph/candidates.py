@@ -1,7 +1,8 @@
 """The unit of the cache: one scored response, and which of several is best or worst."""
 
 from collections.abc import Iterable
-from typing import TypedDict
+
+from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
 
 class Candidate(TypedDict):

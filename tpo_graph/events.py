@@ -10,7 +10,9 @@ they apply. A step that had nothing to do tells so with `n` 0 or an empty `text`
 may tell its event again.
 """
 
-from typing import Literal, TypedDict
+from typing import Literal
+
+from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
 from tpo_graph.stopping import StopReason
 

@@ -5,11 +5,12 @@ values first, long texts last. It holds the newest samples and the two extremes 
 the whole cache: its size does not grow with depth (but for one short `history` row per iteration).
 """
 
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, NotRequired
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels import EphemeralValue
 from langgraph.graph import add_messages
+from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
 from tpo_graph.candidates import Candidate
 from tpo_graph.errors import ConfigurationError

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from statistics import fmean, pstdev
-from typing import TypedDict
+
+from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
 from tpo_graph.candidates import Candidate
 

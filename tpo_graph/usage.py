@@ -5,7 +5,8 @@ and in the cache, the command line and reports print them.
 """
 
 from collections.abc import Mapping
-from typing import TypedDict
+
+from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
 
 class Usage(TypedDict):

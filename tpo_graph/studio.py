@@ -1,0 +1,68 @@
+"""What `langgraph.json` names: the graph for LangGraph Server and Studio, and its checkpointer.
+
+Both read what the command line reads: the `TPO_*` variables, and the TOML file that `TPO_CONFIG`
+names. The options of a run become the defaults of the graph's context, so Studio's form shows them.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+
+from tpo_graph.cache import Cache
+from tpo_graph.graph import TPOGraph, create_tpo_graph
+from tpo_graph.settings import Settings
+from tpo_graph.store import open_store
+
+_caches: list[Cache] = []
+"""The database's, once the server has opened it."""
+
+
+@asynccontextmanager
+async def checkpointer() -> AsyncGenerator[BaseCheckpointSaver[Any]]:
+    """Checkpoints in the configured database; LangGraph Server enters this once, when it starts.
+
+    The graph is made here too, so that a wrong configuration ends the start with one clear error,
+    and models are loaded before the first request.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or no model or reward model is configured.
+        StoreError: the database cannot be opened.
+    """
+    settings = await asyncio.to_thread(_settings)
+    if settings.database_url is None:
+        await graph()
+        yield InMemorySaver()
+        return
+    async with open_store(settings.database_url, reuse_scores=settings.score_cache) as store:
+        _caches.append(store.cache)
+        await graph()
+        yield store.checkpointer
+
+
+async def graph() -> TPOGraph:
+    """The configured graph, the same one on every call; it has no checkpointer of its own."""
+    return await asyncio.to_thread(_graph)
+
+
+@cache
+def _settings() -> Settings:
+    return Settings.load({}, os.environ.get("TPO_CONFIG"))
+
+
+@cache
+def _graph() -> TPOGraph:
+    settings = _settings()
+    return create_tpo_graph(
+        settings.policy_name(),
+        settings.reward_model_name(),
+        critic=settings.critic,
+        prompts=settings.prompts,
+        cache=_caches[0] if _caches else None,
+        defaults=settings.run_options(),
+    )
