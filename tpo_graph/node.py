@@ -10,6 +10,7 @@ from tpo_graph.background import run_in_background
 from tpo_graph.context import TPOContext
 from tpo_graph.handles import Handles
 from tpo_graph.state import StateUpdate, TPOState
+from tpo_graph.tracing import log_step
 
 Step = Callable[[TPOState, Runtime[TPOContext], Handles], Awaitable[StateUpdate]]
 
@@ -39,4 +40,6 @@ class Node(Runnable[TPOState, StateUpdate]):
         """Run the step."""
         runtime = get_runtime(TPOContext)
         runtime = runtime.override(context=self._context.of(runtime.context))
-        return await self._step(input, runtime, self._handles)
+        update = await self._step(input, runtime, self._handles)
+        log_step(self.name, {**input, **update})  # pyright: ignore[reportArgumentType]
+        return update

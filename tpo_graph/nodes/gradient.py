@@ -9,6 +9,7 @@ from tpo_graph.handles import Handles
 from tpo_graph.models.sampling import generate
 from tpo_graph.rendering import render
 from tpo_graph.state import StateUpdate, TPOState
+from tpo_graph.tracing import call_metadata
 from tpo_graph.usage import charge
 
 
@@ -31,6 +32,7 @@ async def gradient(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) 
         context.critic_sampling(iteration, "gradient"),
         tag=tpo.prompts.gradient.output_tag,
         stage="gradient",
+        metadata=call_metadata(run_id, iteration),
     )
     text = generated.texts[0] if generated.texts else ""
 

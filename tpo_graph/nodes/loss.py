@@ -9,6 +9,7 @@ from tpo_graph.handles import Handles
 from tpo_graph.models.sampling import generate
 from tpo_graph.rendering import render
 from tpo_graph.state import StateUpdate, TPOState
+from tpo_graph.tracing import call_metadata
 from tpo_graph.usage import charge
 
 
@@ -26,6 +27,7 @@ async def loss(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> S
         context.critic_sampling(iteration, "loss"),
         tag=tpo.prompts.loss.output_tag,
         stage="loss",
+        metadata=call_metadata(run_id, iteration),
     )
     text = generated.texts[0] if generated.texts else ""
 

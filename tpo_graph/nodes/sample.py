@@ -15,6 +15,7 @@ from tpo_graph.models.load import model_name
 from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.review import can_wait
 from tpo_graph.state import StateUpdate, TPOState
+from tpo_graph.tracing import call_metadata
 from tpo_graph.usage import charge, no_usage
 
 
@@ -45,7 +46,13 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     generated = Generated([], no_usage())
     if missing > 0:
         words = without_tools(messages)
-        generated = await generate(policy, words, missing, context.response_sampling(0))
+        generated = await generate(
+            policy,
+            words,
+            missing,
+            context.response_sampling(0),
+            metadata=call_metadata(run_id, 0),
+        )
     samples = [*drafts, *generated.texts]
     if not samples:
         raise PolicyError(

@@ -9,6 +9,7 @@ from tpo_graph.models.sampling import generate
 from tpo_graph.rendering import render
 from tpo_graph.review import review_gradient
 from tpo_graph.state import StateUpdate, TPOState, person_stops
+from tpo_graph.tracing import call_metadata
 from tpo_graph.usage import charge
 
 
@@ -35,6 +36,7 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         context.response_sampling(iteration),
         tag=tpo.prompts.update.output_tag,
         stage="update",
+        metadata=call_metadata(run_id, iteration),
     )
 
     runtime.stream_writer(

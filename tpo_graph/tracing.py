@@ -1,0 +1,41 @@
+"""How a run shows in traces (LangSmith and its like) and in logs (logger "tpo_graph").
+
+Traces: the six nodes carry their names, and the model calls beneath them the metadata made here.
+Logs: one INFO line per finished step, which nobody sees unless logging is configured. Neither
+holds texts: those are in the state, and in the cache.
+"""
+
+import logging
+from typing import Any
+
+from tpo_graph.state import TPOState
+
+logger = logging.getLogger("tpo_graph")
+
+
+def call_metadata(run_id: str, iteration: int) -> dict[str, Any]:
+    """Metadata of one model call: the run in the cache, and the iteration it works for."""
+    return {"tpo_run_id": run_id, "tpo_iteration": iteration}
+
+
+def log_step(step: str, state: TPOState) -> None:
+    """One line about a finished step, from the state after it.
+
+    The record has attributes `run_id`, `iteration` and `step` for structured logs.
+    """
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    about = {"run_id": state["run_id"], "iteration": state["iteration"], "step": step}
+    logger.info("run %s, iteration %d, %s: %s", *about.values(), _outcome(step, state), extra=about)
+
+
+def _outcome(step: str, state: TPOState) -> str:
+    if step in ("sample", "update"):
+        return f"{len(state['samples'])} responses"
+    if step == "reward_score":
+        rewards = state["rewards"]
+        return f"rewards {min(rewards):.4g} to {max(rewards):.4g}" if rewards else "no responses"
+    if step == "select":
+        best = f"best {state['chosen']['reward']:.4g}" if state["chosen"] else "nothing to choose"
+        return f"{best}, stop: {state['stop_reason']}" if state["stop_reason"] else best
+    return f"{len(state['loss' if step == 'loss' else 'gradient'])} characters"
