@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from tpo_graph.conversation import Turn
+from tpo_graph.conversation import Turn, well_formed
 from tpo_graph.errors import ConfigurationError, TPOError
 
 _ORDINARY = ("user", "assistant", "user")
@@ -67,7 +67,7 @@ class ChatTemplate:
         Raises:
             TPOError: of the kind given to the constructor, when the template refuses the turns.
         """
-        turns = [Turn(role=turn["role"], content=_unicode(turn["content"])) for turn in turns]
+        turns = [Turn(role=turn["role"], content=well_formed(turn["content"])) for turn in turns]
         marks = self._marks(turns)
         text = self._render([self._marked(turn, marks) for turn in turns], reply)
         if marks:
@@ -140,11 +140,6 @@ class ChatTemplate:
                 f"{text[:80]!r}. Remove them from the conversation."
             )
         return ids
-
-
-def _unicode(text: str) -> str:
-    # Half an emoji, as a cut reply may end with, is a str in Python and in no tokenizer.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _without_tokens(tokenizer: Any, names: set[str]) -> Any:

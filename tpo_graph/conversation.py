@@ -99,6 +99,14 @@ def transcript(conversation: Sequence[Turn]) -> str:
     )
 
 
+def well_formed(text: str) -> str:
+    """The text with half characters replaced, which no tokenizer and no JSON parser would take.
+
+    A reply that was cut in the middle of an emoji ends with half of it, and is still a str.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def conversation_key(conversation: Sequence[Turn]) -> str:
     """A digest that identifies the conversation in the score cache (64 hex digits)."""
     plain = [[turn["role"], turn["content"]] for turn in conversation]

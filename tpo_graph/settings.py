@@ -12,6 +12,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from tpo_graph.anchoring import anchored
 from tpo_graph.context import RunOptions, invalid_settings
 from tpo_graph.errors import ConfigurationError
 
@@ -26,7 +27,9 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
         description='The policy: "provider:model" or "local:PATH_OR_HUB_ID".',
     )
     reward_model: str | None = Field(
-        default=None, description='The reward model: "local:PATH_OR_HUB_ID".'
+        default=None,
+        description='The reward model: "local:PATH_OR_HUB_ID", "vllm:URL#MODEL", '
+        '"sglang:URL#MODEL", "judge:PROVIDER:MODEL" or "ensemble:FILE.toml".',
     )
     critic: str | None = Field(
         default=None, description="Writes loss and gradient; the policy itself when not given."
@@ -104,7 +107,9 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
         if self.reward_model is None:
             forms = (
                 '"local:PATH_OR_HUB_ID", for example '
-                '"local:Skywork/Skywork-Reward-V2-Qwen3-0.6B"'
+                '"local:Skywork/Skywork-Reward-V2-Qwen3-0.6B"; "vllm:http://HOST:PORT#MODEL" or '
+                '"sglang:..." for a server; "judge:PROVIDER:MODEL" for a chat model as judge; or '
+                '"ensemble:FILE.toml" (docs/rewards.md)'
             )
             raise ConfigurationError(_ways_to_name("reward_model", forms))
         return self.reward_model
@@ -134,14 +139,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"unknown names {unknown!r} in {str(path)!r}; known are "
             f"{', '.join(sorted(Settings.model_fields))}"
         )
-    return {name: _anchored(value, path.parent) for name, value in values.items()}
-
-
-def _anchored(value: Any, folder: Path) -> Any:
-    """The value with a leading "./" or "../" (after a "local:" too) made relative to `folder`."""
-    if not isinstance(value, str):
-        return value
-    scheme, path = ("local:", value[6:]) if value.startswith("local:") else ("", value)
-    if not path.startswith(("./", "../")):
-        return value
-    return scheme + str((folder / path).resolve())
+    return {
+        name: anchored(value, path.parent) if isinstance(value, str) else value
+        for name, value in values.items()
+    }

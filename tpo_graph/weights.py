@@ -104,6 +104,24 @@ def load(source: str, auto_class: str, options: Options) -> Pretrained:
     return Pretrained(model, tokenizer, getattr(text_config, "max_position_embeddings", None))
 
 
+def load_tokenizer(source: str, trust_remote_code: bool = False) -> Any:
+    """The tokenizer alone, for models that another process serves. Needs transformers, not torch.
+
+    Raises:
+        ConfigurationError: transformers is missing, or there is no such tokenizer.
+    """
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the tokenizer of {source!r} needs transformers: pip install transformers"
+        ) from error
+    try:
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        raise _explained(source, error) from error
+
+
 def load_config(source: str, options: Options) -> Any:
     """The model's configuration alone, which costs nothing to look at before its weights.
 

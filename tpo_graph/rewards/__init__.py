@@ -1,16 +1,31 @@
-"""Reward models: what decides which candidate is better."""
+"""Reward models: what decides which candidate is better.
+
+`VLLMRewardModel` and `SGLangRewardModel` stand in `rewards.vllm` and `rewards.sglang`: they import
+an HTTP client, which takes longer than all of this.
+"""
 
 from tpo_graph.rewards.base import RewardModel, checked_scores
+from tpo_graph.rewards.ensemble import Calibration, EnsembleRewardModel, Member, calibrate
 from tpo_graph.rewards.function import FunctionReward, RewardFunction
+from tpo_graph.rewards.judge import Criterion, JudgeRewardModel, Scale
 from tpo_graph.rewards.load import as_reward_model, load_reward_model
 from tpo_graph.rewards.local import LocalRewardModel
+from tpo_graph.rewards.pairwise import PairwiseJudge
 
 __all__ = [
+    "Calibration",
+    "Criterion",
+    "EnsembleRewardModel",
     "FunctionReward",
+    "JudgeRewardModel",
     "LocalRewardModel",
+    "Member",
+    "PairwiseJudge",
     "RewardFunction",
     "RewardModel",
+    "Scale",
     "as_reward_model",
+    "calibrate",
     "checked_scores",
     "load_reward_model",
 ]

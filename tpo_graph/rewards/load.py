@@ -1,16 +1,22 @@
-"""Names, functions and objects to reward models."""
+"""Names, functions and objects to reward models.
 
-from collections.abc import Callable
+Names come from the caller, the context or the command line; keys of servers from the environment
+(VLLM_API_KEY, SGLANG_API_KEY, and those of a judge's provider).
+"""
+
+import os
+from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tpo_graph import weights
+from tpo_graph.anchoring import anchored
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.rewards.base import RewardModel
 from tpo_graph.rewards.function import FunctionReward, RewardFunction
 from tpo_graph.rewards.local import LocalRewardModel
-
-_SCHEMES: dict[str, Callable[[str], RewardModel]] = {"local": LocalRewardModel}
 
 
 def as_reward_model(given: str | RewardModel | RewardFunction) -> RewardModel:
@@ -36,7 +42,9 @@ def load_reward_model(name: str) -> RewardModel:
     """The reward model of that name, loaded once per process.
 
     Args:
-        name: "local:PATH_OR_HUB_ID".
+        name: "local:PATH_OR_HUB_ID"; "vllm:URL#MODEL" or "sglang:URL#MODEL", where the URL may end
+            with "?tokenizer=PATH_OR_HUB_ID"; "judge:PROVIDER:MODEL" or "judge:FILE.toml";
+            "ensemble:FILE.toml".
 
     Raises:
         ConfigurationError: no such kind of reward model, or it cannot be loaded.
@@ -44,11 +52,68 @@ def load_reward_model(name: str) -> RewardModel:
     scheme, _, source = name.partition(":")
     if scheme not in _SCHEMES or not source:
         known = ", ".join(f"{known}:..." for known in _SCHEMES)
-        raise ConfigurationError(f"unknown reward model {name!r}: known are {known}")
+        shown = name if "@" not in name else f"{scheme}:..."  # a URL may hold a password
+        raise ConfigurationError(f"unknown reward model {shown!r}: known are {known}")
     with weights.LOADING:
-        return _load(scheme, weights.resolve(source))
+        if scheme == "local":
+            return _load(scheme, weights.resolve(source))
+        # Keys, base URLs and files decide too: what they were is part of the key.
+        return _load(scheme, source, frozenset(os.environ.items()), _content(source))
 
 
 @cache
-def _load(scheme: str, source: str) -> Any:
+def _load(scheme: str, source: str, *_decides: object) -> Any:
     return _SCHEMES[scheme](source)
+
+
+def _vllm(source: str) -> RewardModel:
+    from tpo_graph.rewards.served import parse_served
+    from tpo_graph.rewards.vllm import VLLMRewardModel
+
+    served = parse_served(source, "vllm")
+    key = os.environ.get("VLLM_API_KEY")
+    return VLLMRewardModel(served.url, served.model, tokenizer=served.tokenizer, api_key=key)
+
+
+def _sglang(source: str) -> RewardModel:
+    from tpo_graph.rewards.served import parse_served
+    from tpo_graph.rewards.sglang import SGLangRewardModel
+
+    served = parse_served(source, "sglang")
+    key = os.environ.get("SGLANG_API_KEY")
+    return SGLangRewardModel(served.url, served.model, tokenizer=served.tokenizer, api_key=key)
+
+
+def _judge(source: str) -> RewardModel:
+    from tpo_graph.rewards.judge import JudgeRewardModel
+
+    if source.endswith(".toml"):
+        return JudgeRewardModel.from_file(Path(source).expanduser())
+    return JudgeRewardModel(source)
+
+
+def _ensemble(source: str) -> RewardModel:
+    from tpo_graph.rewards.ensemble import EnsembleRewardModel
+
+    def member(name: str, folder: Path) -> RewardModel:
+        return load_reward_model(anchored(name, folder))
+
+    return EnsembleRewardModel.from_file(Path(source).expanduser(), member)
+
+
+_SCHEMES: Mapping[str, Callable[[str], RewardModel]] = MappingProxyType(
+    {
+        "local": LocalRewardModel,
+        "vllm": _vllm,
+        "sglang": _sglang,
+        "judge": _judge,
+        "ensemble": _ensemble,
+    }
+)
+
+
+def _content(source: str) -> str | None:
+    try:
+        return Path(source).expanduser().read_text() if source.endswith(".toml") else None
+    except (OSError, UnicodeDecodeError):  # whoever reads it says what is wrong
+        return None

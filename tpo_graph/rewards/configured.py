@@ -1,0 +1,30 @@
+"""Reward models that are described in a TOML file: reading it, with one clear error."""
+
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from tpo_graph.context import invalid_settings
+from tpo_graph.errors import ConfigurationError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_toml(path: Path, form: type[M]) -> M:
+    """The file's content as a `form`.
+
+    Raises:
+        ConfigurationError: it cannot be read, or does not fit; names the file and every problem.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(
+            f"the reward model's file {str(path)!r} cannot be read: {error}"
+        ) from error
+    try:
+        return form.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(f"in {str(path)!r}: {invalid_settings(error, form)}") from error

@@ -1,0 +1,66 @@
+"""How a served reward model is written: "URL#MODEL", with options in the URL's query.
+
+`vllm:http://localhost:8000?tokenizer=PATH#skywork` names a server, the model by the name
+that the server knows, and the folder or hub id of the tokenizer.
+"""
+
+from typing import NamedTuple, cast
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from tpo_graph.errors import ConfigurationError, RewardError
+
+ROWS = 32
+"""Responses in one request of token ids."""
+
+
+class Served(NamedTuple):
+    """A reward model on a server."""
+
+    url: str
+    """Base URL; may hold credentials."""
+    model: str
+    tokenizer: str | None
+
+
+def parse_served(source: str, scheme: str) -> Served:
+    """Take "URL?tokenizer=PATH#MODEL" apart.
+
+    Raises:
+        ConfigurationError: no model is named, or there is an option other than `tokenizer`.
+    """
+    form = f'"{scheme}:http://HOST:PORT#MODEL", or with ?tokenizer=PATH_OR_HUB_ID before the "#"'
+    try:
+        parts = urlsplit(source)
+        options = dict(
+            parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        )
+    except ValueError:
+        # Without the cause: a password may stand in it.
+        raise ConfigurationError(f"not the address of a {scheme} server. Write {form}.") from None
+    if not parts.fragment:
+        raise ConfigurationError(f"no model is named for the {scheme} server. Write {form}.")
+    tokenizer = options.pop("tokenizer", None)
+    if options or tokenizer == "":
+        raise ConfigurationError(
+            f"unknown or empty options {sorted(options) or ['tokenizer']!r} for {scheme}. "
+            f"Write {form}."
+        )
+    url = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+    return Served(url, parts.fragment, tokenizer)
+
+
+def unexpected(url: str, reply: object, expected: str) -> RewardError:
+    """The error for a reply of another form than documented."""
+    shown = repr(reply)
+    shown = shown if len(shown) <= 200 else shown[:199] + "…"
+    return RewardError(
+        f"the reward server {url!r} replied {shown}, not {expected}. Is it a reward model with one "
+        "label, and a server of a version that docs/rewards.md names?"
+    )
+
+
+def only_number(row: object) -> float | None:
+    """The number in a list of one number; None for anything else."""
+    values = cast("list[object]", row) if isinstance(row, list) else []
+    number = values[0] if len(values) == 1 else None
+    return float(number) if isinstance(number, int | float) else None
