@@ -5,6 +5,7 @@ import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from tokenize import TokenError
 from typing import Any, cast
 
 from tpo_graph.conversation import Turn, transcript
@@ -57,6 +58,6 @@ def _name(function: Callable[..., Any]) -> str:
 def _source(described: Any) -> bytes:
     try:
         return inspect.getsource(described).encode()
-    except (OSError, TypeError):  # typed at a prompt, or not written in Python
+    except (OSError, TypeError, SyntaxError, TokenError):  # typed at a prompt, or not Python
         code = getattr(described, "__code__", None)
         return code.co_code + repr(code.co_names).encode() if code else b""

@@ -1,0 +1,44 @@
+"""docs/agents.md: its snippets run, one after the other, and its links lead somewhere."""
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+TEXT = (DOCS / "agents.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def logger():
+    logger = logging.getLogger("tpo_graph")
+    before = logger.level, list(logger.handlers)
+    yield logger
+    logger.setLevel(before[0])
+    logger.handlers[:] = before[1]
+
+
+@pytest.mark.usefixtures("logger")
+def test_snippets_run_in_order(capsys: pytest.CaptureFixture[str]):
+    names: dict[str, object] = {"__name__": "docs_agents"}
+    for snippet in SNIPPETS:
+        exec(compile(snippet, "docs/agents.md", "exec"), names)  # noqa: S102
+    printed = capsys.readouterr()
+    assert printed.out.startswith("Answer!")
+    assert "iteration 0, select: best" in printed.err
+    assert "stop: depth" in printed.err
+
+
+def test_links_lead_somewhere():
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in TEXT.splitlines()
+        if line.startswith("#")
+    }
+    for link in re.findall(r"\]\(([^)]+)\)", TEXT):
+        if link.startswith("#"):
+            assert link[1:] in headings
+        else:
+            assert (DOCS / link).exists()
