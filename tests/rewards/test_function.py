@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,3 +88,12 @@ def test_the_name_is_the_same_in_another_process():
         for _ in range(2)
     }
     assert len(runs) == 1
+
+
+def test_a_function_whose_file_is_not_python_has_a_name(tmp_path: Path):
+    document = tmp_path / "snippet.md"
+    document.write_text('Text with """ a quote that never ends\n', encoding="utf-8")
+    names: dict[str, Any] = {"__name__": "snippet"}
+    code = "def reward(query, response):\n    return 1.0\n"
+    exec(compile(code, str(document), "exec"), names)  # noqa: S102
+    assert FunctionReward(names["reward"]).name.startswith("function:snippet.reward@")
