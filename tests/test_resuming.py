@@ -244,6 +244,24 @@ async def test_a_run_that_was_taken_over_stops(
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
 
+async def test_a_second_run_of_one_id_is_refused(store: Store) -> None:
+    first = await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
+    idle = model()
+    with pytest.raises(StoreError, match="'r' is stored already"):
+        await aoptimize("Other?", model=idle, database=store, run_id="r", **OPTIONS)
+    assert idle.calls == []
+    assert await aresume("r", database=store) == first
+
+
+async def test_a_run_killed_before_its_first_checkpoint_begins(store: Store) -> None:
+    expected = await aoptimize("Why?", model=model(), **OPTIONS)
+    await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
+    await store.checkpointer.adelete_thread("r")
+    await claim(store, "another host|1|12345|x", leases.STALE_SECONDS + 1)
+    result = await aresume("r", database=store, model=model(), reward_model=prefer_longer)
+    assert result.candidates == expected.candidates
+
+
 async def test_a_host_graphs_run_is_left_to_the_host(store: Store) -> None:
     from tpo_graph import create_tpo_graph
 

@@ -7,7 +7,7 @@ settings and the models it began with.
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import RemoveMessage
+from langchain_core.messages import RemoveMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
 
@@ -159,15 +159,13 @@ async def _go_on(
     if run["launch"] is None:
         raise StoreError(
             f"run {run['run_id']!r} has no checkpoints in {store.url!r}: it ran inside a host "
-            "graph, which keeps them. Resume that graph's thread."
+            "graph, which keeps them (resume that graph's thread), or it was pruned."
         )
     found = await store.checkpointer.aget_tuple(RunnableConfig(configurable=_thread(run)))
-    if found is None:
-        raise StoreError(
-            f"run {run['run_id']!r} has lost its checkpoints in {store.url!r}: its candidates can "
-            "be shown, exported and scored anew, but it cannot go on."
-        )
-    state = cast(TPOState, found.checkpoint["channel_values"])
+    # Killed before its first checkpoint: there is nothing yet but what was asked.
+    asked = [(turn["role"], turn["content"]) for turn in run["conversation"]]
+    graph_input = {"messages": convert_to_messages(asked)} if found is None else None
+    state = cast(TPOState, found.checkpoint["channel_values"] if found else {})
     ended = state.get("stop_reason") is not None
     if not ended or run["stop_reason"] is None:
         context = TPOContext(**run["settings"])
@@ -175,7 +173,7 @@ async def _go_on(
         config = run_config(run["run_id"], context.depth, thread_id=run["thread_id"])
         if ended:
             await _reopen(graph, config, run["run_id"])
-        state = await run_stored(store, graph, None, context, config, on_event, control)
+        state = await run_stored(store, graph, graph_input, context, config, on_event, control)
     return await read_result(state, store.cache)
 
 

@@ -10,13 +10,16 @@ from langgraph.runtime import RunControl
 from pydantic import ValidationError
 
 from tpo_graph.background import run_in_background
-from tpo_graph.cache import MemoryCache
+from tpo_graph.cache import MemoryCache, Run
 from tpo_graph.context import TPOContext, invalid_settings
+from tpo_graph.conversation import query_text, turns
+from tpo_graph.errors import ConfigurationError
 from tpo_graph.execution import OnEvent, opened, read_result, run_config, run_graph, run_stored
 from tpo_graph.graph import create_tpo_graph
-from tpo_graph.prompts import PromptSet
+from tpo_graph.models.load import load_chat_model, model_name
+from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.result import TPOResult
-from tpo_graph.rewards import RewardFunction, RewardModel
+from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.store import Store
 
 Query = str | Sequence[BaseMessage]
@@ -103,17 +106,31 @@ async def aoptimize(
 
     launch = {"model": model, "critic": critic, "reward_model": reward_model, "prompts": prompts}
     names = {key: value if isinstance(value, str) else None for key, value in launch.items()}
+    query_text(messages)
+    policy = load_chat_model(model)
+    judge = as_reward_model(reward_model)
+    prompt_set = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
+    run = Run(
+        run_id=run_id,
+        thread_id=run_id,
+        conversation=turns(messages),
+        settings=context.model_dump(mode="json"),
+        policy=model_name(policy),
+        critic=model_name(policy if critic is None else load_chat_model(critic)),
+        reward_model=judge.name,
+        prompts=f"{prompt_set.name}@{prompt_set.digest}",
+    )
     async with opened(database, reuse_scores=reuse_scores) as store:
         graph = create_tpo_graph(
-            model,
-            reward_model,
+            policy,
+            judge,
             critic=critic,
-            prompts=prompts,
+            prompts=prompt_set,
             cache=store.cache,
             checkpointer=store.checkpointer,
         )
         config = run_config(run_id, context.depth, thread_id=run_id)
-        async with store.leases.hold(run_id, launch=names):
+        async with store.leases.hold(run_id, new=run, launch=names):
             state = await run_stored(store, graph, graph_input, context, config, on_event, control)
         return await read_result(state, store.cache)
 
@@ -125,6 +142,12 @@ def make_context(settings: dict[str, Any]) -> TPOContext:
         ConfigurationError: an unknown field, or a value out of bounds; shows it.
     """
     try:
-        return TPOContext(**settings)
+        context = TPOContext(**settings)
     except ValidationError as e:
         raise invalid_settings(e, TPOContext) from e
+    if context.interrupt_at:
+        raise ConfigurationError(
+            f"interrupt_at={context.interrupt_at!r}: this runs to the end and cannot wait for a "
+            "person. Use create_tpo_graph(..., interrupt_at=...)."
+        )
+    return context

@@ -29,36 +29,17 @@ class SqlCache:
     Args:
         engine: for reading.
         writer: for everything that must be committed.
-        claims: columns of `tpo_runs` by run id, which `begin` writes along (`Leases`).
         reuse_scores: whether `known_rewards` looks into the score cache (`--no-score-cache`).
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        writer: Writer,
-        *,
-        claims: Mapping[str, dict[str, Any]],
-        reuse_scores: bool = True,
-    ) -> None:
+    def __init__(self, engine: Engine, writer: Writer, *, reuse_scores: bool = True) -> None:
         self._engine = engine
         self._writer = writer
-        self._claims = claims
         self._reuse_scores = reuse_scores
 
     async def begin(self, run: Run) -> None:
         """See `Cache.begin`."""
-        moment = now()
-        row: dict[str, Any] = {
-            **run,
-            "conversation_key": conversation_key(run["conversation"]),
-            "status": "running",
-            "stop_reason": None,
-            "error": None,
-            "created_at": moment,
-            "updated_at": moment,
-            **self._claims.get(run["run_id"], {}),
-        }
+        row = run_row(run)
         # created_at stays the first one's: a node that runs twice begins the same run.
         columns = tuple(name for name in row if name != "created_at")
         await self._writer.run(lambda connection: upsert(connection, RunRow, [row], columns))
@@ -152,6 +133,20 @@ class SqlCache:
                 return work(connection)
 
         return await asyncio.to_thread(in_thread)
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """The row of a run that begins now."""
+    moment = now()
+    return {
+        **run,
+        "conversation_key": conversation_key(run["conversation"]),
+        "status": "running",
+        "stop_reason": None,
+        "error": None,
+        "created_at": moment,
+        "updated_at": moment,
+    }
 
 
 def upsert(

@@ -17,7 +17,9 @@ from uuid import uuid4
 from langgraph.errors import GraphDrained
 from sqlalchemy import Connection, select, update
 
+from tpo_graph.cache import Run
 from tpo_graph.errors import RunBusyError, RunNotFoundError, StoreError
+from tpo_graph.store.cache import run_row, upsert
 from tpo_graph.store.tables import RunRow, now
 from tpo_graph.store.writer import Writer
 
@@ -31,8 +33,6 @@ class Leases:
 
     def __init__(self, writer: Writer) -> None:
         self.owner = f"{_machine()}|{os.getpid()}|{_started(os.getpid())}|{uuid4().hex[:8]}"
-        self.claims: dict[str, dict[str, Any]] = {}
-        """By run id held: columns for `SqlCache.begin` to write along."""
         self._writer = writer
         self._holders: dict[str, asyncio.Task[Any]] = {}
         self._lost: set[str] = set()
@@ -50,16 +50,17 @@ class Leases:
 
     @asynccontextmanager
     async def hold(
-        self, run_id: str, *, launch: dict[str, Any] | None = None
+        self, run_id: str, *, new: Run | None = None, launch: dict[str, Any] | None = None
     ) -> AsyncGenerator[None]:
         """Be the only one who works on the run, inside the `async with`; note how it ended.
 
         Args:
-            launch: for a run that is about to begin, the names to load its models by; None takes
-                over a stored run.
+            new: the run, if it is to begin; None takes up a stored one.
+            launch: for a new run, the names to load its models by.
 
         Raises:
             RunNotFoundError: no such run is stored.
+            StoreError: a new run's id is taken.
             RunBusyError: another live process, or another task of this one, holds it; or took it
                 over meanwhile because this process had been silent for too long.
         """
@@ -69,13 +70,12 @@ class Leases:
             raise RunBusyError(f"run {run_id!r} is being worked on in this very process")
         self._holders[run_id] = task
         try:
-            if launch is None:
+            if new is None:
                 await self._writer.run(lambda connection: self._take(connection, run_id))
             else:
-                columns = {"lease_owner": self.owner, "lease_seen_at": now(), "launch": launch}
-                self.claims[run_id] = columns
+                await self._writer.run(lambda connection: self._begin(connection, new, launch))
             yield
-            if launch is None:  # a run that `select` finished in here has let go of it already
+            if new is None:  # a run that `select` finished in here has let go of it already
                 await self._end(run_id)
         except GraphDrained:
             await self._end(run_id, "interrupted")
@@ -94,9 +94,18 @@ class Leases:
             await self._end(run_id, "failed", f"{type(e).__name__}: {e}".partition("\n")[0][:500])
             raise
         finally:
-            self.claims.pop(run_id, None)
             self._holders.pop(run_id, None)
             self._lost.discard(run_id)
+
+    def _begin(self, connection: Connection, run: Run, launch: dict[str, Any] | None) -> None:
+        mine = {"lease_owner": self.owner, "lease_seen_at": now(), "launch": launch or {}}
+        upsert(connection, RunRow, [{**run_row(run), **mine}], ())
+        owner = select(RunRow.lease_owner).where(RunRow.run_id == run["run_id"])
+        if connection.scalar(owner) != self.owner:
+            raise StoreError(
+                f"a run {run['run_id']!r} is stored already. Go on with it by `resume`, or give "
+                "the new one another id."
+            )
 
     def _take(self, connection: Connection, run_id: str) -> None:
         query = select(RunRow.lease_owner, RunRow.lease_seen_at, RunRow.stop_reason).where(

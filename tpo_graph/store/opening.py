@@ -77,7 +77,7 @@ async def open_store(
         leases = await stack.enter_async_context(Leases(writer))
         yield Store(
             url=shown(parsed),
-            cache=SqlCache(engine, writer, claims=leases.claims, reuse_scores=reuse_scores),
+            cache=SqlCache(engine, writer, reuse_scores=reuse_scores),
             leases=leases,
             checkpointer=checkpointer,
             engine=engine,
