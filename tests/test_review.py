@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from tpo_graph import TPOContext, create_tpo_graph
+from tpo_graph import TPOContext, create_tpo_graph, optimize
 from tpo_graph.cache import MemoryCache
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
@@ -301,6 +301,12 @@ class TestConfiguration:
         graph = create_tpo_graph(model, prefer_longer, interrupt_at="select")
         with pytest.raises(ConfigurationError, match="checkpointer"):
             graph.invoke(QUERY)
+        assert model.calls == []
+
+    def test_optimize_cannot_wait_for_a_person(self):
+        model = ScriptedChatModel()
+        with pytest.raises(ConfigurationError, match="create_tpo_graph"):
+            optimize("Hi", model=model, reward_model=prefer_longer, interrupt_at="select")
         assert model.calls == []
 
     def test_the_context_can_ask_or_not_per_run(self):

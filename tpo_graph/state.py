@@ -16,7 +16,7 @@ from tpo_graph.candidates import Candidate
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.stopping import StopReason
 from tpo_graph.summary import IterationSummary
-from tpo_graph.usage import Ledger
+from tpo_graph.usage import Ledger, with_entries
 
 
 class Place(TypedDict):
@@ -61,7 +61,7 @@ class TPOState(TypedDict):
     """Rewards of `samples`, in their order."""
     history: list[IterationSummary]
     """One row of numbers per scored iteration."""
-    usage: Ledger
+    usage: Annotated[Ledger, with_entries]
     """Per stage: requests, tokens, seconds so far."""
     chosen: Candidate | None
     """The best candidate of all iterations so far (argmax of the cache)."""

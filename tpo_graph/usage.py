@@ -63,8 +63,13 @@ def add_usage(first: Usage, second: Usage) -> Usage:
 
 
 def charge(ledger: Mapping[str, Usage], stage: str, usage: Usage) -> Ledger:
-    """A new ledger in which `stage` has consumed `usage` on top of what it had."""
-    return {**ledger, stage: add_usage(ledger.get(stage, no_usage()), usage)}
+    """The entry of `stage` after it has consumed `usage` on top of what it had."""
+    return {stage: add_usage(ledger.get(stage, no_usage()), usage)}
+
+
+def with_entries(ledger: Ledger, entries: Ledger) -> Ledger:
+    """The ledger with new entries; one with an entry of `sample` begins a new run's ledger."""
+    return entries if "sample" in entries else {**ledger, **entries}
 
 
 def total_tokens(ledger: Mapping[str, Usage]) -> int:

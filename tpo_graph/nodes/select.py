@@ -27,7 +27,7 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     """
     context = TPOContext.of(runtime.context)
     run_id, iteration = state["run_id"], state["iteration"]
-    newest, best_before = newest_candidates(state), state["chosen"]
+    newest = newest_candidates(state)
     chosen = best([*_given(state["chosen"]), *newest])
     rejected = worst([*_given(state["rejected"]), *newest])
 
@@ -36,14 +36,13 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     history = [*earlier, summarize(iteration, newest, chosen["reward"], tokens)]
     reason = stop_reason(history, state["usage"], context)
 
-    state = {**state, "stop_reason": reason, "chosen": chosen, "rejected": rejected}
-    review = review_pair(state, runtime, tpo)
-    state = {**state, "review": review}
-    if person_stops(state):
+    after: TPOState = {**state, "stop_reason": reason, "chosen": chosen, "rejected": rejected}
+    after["review"] = review_pair(after, runtime, tpo)
+    if person_stops(after):
         reason = "person"
-    pair = compared(state)
+    pair = compared(after)
 
-    if chosen != best_before:
+    if chosen != state["chosen"]:
         runtime.stream_writer(
             NewBest(
                 event="new_best",
@@ -55,9 +54,9 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         )
     step = Step(iteration=iteration, chosen=pair[0], rejected=pair[1])
     await tpo.cache.record(run_id, iteration, "select", step=step, stop_reason=reason)
-    decided = StateUpdate(
-        stop_reason=reason, history=history, chosen=chosen, rejected=rejected, review=review
-    )
+    decided = StateUpdate(stop_reason=reason, history=history, chosen=chosen, rejected=rejected)
+    if after["review"] != state["review"]:
+        decided["review"] = after["review"]
     if reason is None:
         return decided
 
