@@ -62,6 +62,7 @@ class RewardServer:
         self.calls: list[tuple[str, dict[str, Any], dict[str, str]]] = []
         """(path, body, headers with lower-case names) of every request."""
         self.in_flight = self.most_in_flight = 0
+        self.arrived = threading.Event()
         self.port = 0
 
     @property
@@ -104,6 +105,7 @@ class RewardServer:
         self.calls.append((request.path, body, headers))
         behaviour = self.script.popleft() if self.script else Behaviour()
         self.in_flight += 1
+        self.arrived.set()
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             await asyncio.sleep(behaviour.delay)

@@ -1,7 +1,7 @@
 """`Endpoint`: JSON requests to one reward server, for the back ends that ask one.
 
-Requests of one event loop share a client and a bound on how many are under way. What passes (429,
-5xx, a lost connection, a timeout) is tried again a few times; what stays is one clear error.
+Requests of one event loop share a client; each endpoint bounds how many are under way. What passes
+(429, 5xx, a lost connection, a timeout) is tried again a few times; what stays is one clear error.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import re
 import ssl
 import time
 import weakref
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -56,7 +57,7 @@ class Endpoint:
 
     Args:
         url: base URL; a user and password in it become basic authentication and are never shown.
-        api_key: sent as a bearer token.
+        api_key: sent as a bearer token, unless the URL has credentials.
         max_concurrency: most requests under way at once, per event loop.
         timeout: seconds that one request may take.
         retries: how often a request that failed in passing is sent again.
@@ -76,19 +77,15 @@ class Endpoint:
         retries: int = 4,
         backoff: float = 0.5,
     ) -> None:
-        self.url, self._auth, secrets = _address(url)
+        self.url, user, secrets = _address(url)
         self._secrets = [*secrets, *([api_key] if api_key else [])]
         self._headers = {"Content-Type": "application/json"}
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        self._max_concurrency = max_concurrency
+        if user or api_key:
+            self._headers["Authorization"] = f"Basic {user}" if user else f"Bearer {api_key}"
         self._slots = Slots(max_concurrency)
         self._timeout = timeout
         self._retries = retries
         self._wait = wait_exponential(backoff, _LONGEST_WAIT) + wait_random(0, backoff)
-        self._clients: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, tuple[httpx2.AsyncClient, AsyncGenerator[None]]
-        ] = weakref.WeakKeyDictionary()
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """The JSON reply to a request.
@@ -105,9 +102,8 @@ class Endpoint:
             stop=stop_after_attempt(self._retries + 1),
             reraise=True,
         )
-        client = await self._client()
         try:
-            return await attempts(self._once, client, path, content)
+            return await attempts(self._once, path, content)
         except _Passing as passing:
             tries = attempts.statistics.get("attempt_number", 1)
             times = "" if tries == 1 else f" {tries} times"
@@ -115,10 +111,16 @@ class Endpoint:
                 f"the reward server {self.url + path!r} failed{times}: {passing} {passing.fix}"
             ) from passing.cause
 
-    async def _once(self, client: httpx2.AsyncClient, path: str, content: bytes) -> Any:
+    async def _once(self, path: str, content: bytes) -> Any:
+        client = await _client()
         async with self._slots.here():
             try:
-                response = await client.post(self.url + path, content=content)
+                response = await client.post(
+                    self.url + path,
+                    content=content,
+                    headers=self._headers,
+                    timeout=self._timeout,
+                )
             except httpx2.TimeoutException as error:
                 fix = "Give it more time, or run fewer at once."
                 raise _Passing(f"no reply within {self._timeout:g} s.", fix, error) from error
@@ -173,25 +175,24 @@ class Endpoint:
         failure = state.outcome.exception() if state.outcome else None
         return max(self._wait(state), failure.after if isinstance(failure, _Passing) else 0.0)
 
-    async def _client(self) -> httpx2.AsyncClient:
-        """The running loop's client: pooled connections cannot move to another loop."""
-        running = asyncio.get_running_loop()
-        if running not in self._clients:
-            client = httpx2.AsyncClient(
-                auth=self._auth,
-                headers=self._headers,
-                timeout=self._timeout,
-                verify=_certificates(),
-                limits=httpx2.Limits(
-                    max_connections=self._max_concurrency,
-                    max_keepalive_connections=self._max_concurrency,
-                ),
-            )
-            closing = _closing(client)
-            self._clients[running] = client, closing
-            # Started here, it is ended by the loop's `shutdown_asyncgens`: `asyncio.run` calls it.
-            await anext(closing)
-        return self._clients[running][0]
+
+_clients: weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, tuple[httpx2.AsyncClient, AsyncGenerator[None]]
+] = weakref.WeakKeyDictionary()
+
+
+async def _client() -> httpx2.AsyncClient:
+    """The running loop's client, for all endpoints: pooled connections cannot move to another."""
+    running = asyncio.get_running_loop()
+    if running not in _clients:
+        # Endpoints bound their own requests.
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
+        client = httpx2.AsyncClient(verify=_certificates(), limits=limits)
+        closing = _closing(client)
+        _clients[running] = client, closing
+        # Started here, it is ended by the loop's `shutdown_asyncgens`, which `asyncio.run` calls.
+        await anext(closing)
+    return _clients[running][0]
 
 
 @cache
@@ -219,8 +220,8 @@ class _Passing(Exception):  # noqa: N818 - says what kind of failure, and never 
         """Seconds that the server asked to wait."""
 
 
-def _address(url: str) -> tuple[str, tuple[str, str] | None, list[str]]:
-    """The URL without its credentials, these, and what of them must not be shown."""
+def _address(url: str) -> tuple[str, str, list[str]]:
+    """The URL without its credentials, these for basic authentication, and what not to show."""
     try:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError, ValueError) as error:
@@ -232,9 +233,10 @@ def _address(url: str) -> tuple[str, tuple[str, str] | None, list[str]]:
     plain = parsed.copy_with(username=None, password=None, query=None, fragment=None)
     base = str(plain).rstrip("/").removesuffix("/v1")
     if not parsed.userinfo:
-        return base, None, []
+        return base, "", []
     user, password = unquote(parsed.username), unquote(parsed.password)
-    return base, (user, password), [secret for secret in (password or user,) if secret]
+    encoded = b64encode(f"{user}:{password}".encode()).decode()
+    return base, encoded, [encoded, password or user]
 
 
 _NO_URL = "a reward server's address is a URL such as 'http://localhost:8000'"

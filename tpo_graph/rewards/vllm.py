@@ -18,8 +18,8 @@ from tpo_graph.rewards.together import together
 # Control tokens of Qwen, Llama, Gemma, Mistral, DeepSeek, GPT and kin.
 _CONTROL = re.compile(
     r"<(?=[|｜][^<>]{1,48}[|｜]>)|<(?=/?s>)|<(?=/?(?:bos|eos|pad|unk|cls|sep|mask)>)"
-    r"|<(?=(?:start|end)_of_(?:turn|text|image)>)|<(?=<?/?SYS>)|<(?=/?think>)|\[(?=/?[A-Z_]{3,24}\])",
-    re.IGNORECASE,
+    r"|<(?=(?:start|end)_of_(?:turn|text|image)>)|<(?=<?/?SYS>)|<(?=/?think>)"
+    r"|\[(?=/?(?:INST|[A-Z]+(?:_[A-Z]+)+)\])"
 )
 
 
