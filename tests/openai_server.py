@@ -9,6 +9,7 @@ so a client that was killed in between leaves a start without an end. A request 
 
 import argparse
 import asyncio
+import gzip
 import hashlib
 import importlib
 import json
@@ -52,6 +53,8 @@ class Behaviour:
     """Reset the connection instead of replying."""
     cut: bool = False
     """Close the connection in the middle of the body."""
+    gzip: bool = False
+    """Compress the body."""
     truncate: bool = False
     """Reply with half of the JSON as if it were whole."""
 
@@ -67,6 +70,8 @@ class Call:
     params: dict[str, Any]
     """The rest of the body: model, n, seed, temperature, ..."""
     headers: dict[str, str]
+    peer: tuple[str, int]
+    """The client's end of the connection."""
     ended: float | None = None
     status: int | None = None
 
@@ -148,6 +153,7 @@ class OpenAIServer:
             messages=body.pop("messages"),
             params=body,
             headers={name.lower(): value for name, value in request.headers.items()},
+            peer=request.transport.get_extra_info("peername") if request.transport else ("", 0),
         )
         self.calls.append(call)
         if (told := body.pop("test_behaviour", None)) is not None:
@@ -185,8 +191,11 @@ class OpenAIServer:
         body = json.dumps(completion).encode()
         if behaviour.truncate:
             body = body[: len(body) // 2]
+        headers = behaviour.headers
+        if behaviour.gzip:
+            body, headers = gzip.compress(body), {**headers, "Content-Encoding": "gzip"}
         cut = len(body) // 2 if behaviour.cut else None
-        return await _send(request, body, 200, behaviour.headers, cut)
+        return await _send(request, body, 200, headers, cut)
 
     def _completion(self, call: Call, behaviour: Behaviour) -> dict[str, Any]:
         count = behaviour.choices if behaviour.choices is not None else call.params.get("n") or 1

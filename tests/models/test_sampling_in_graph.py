@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackHandler
+from langchain_core.callbacks import AsyncCallbackHandler, get_usage_metadata_callback
+from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, StateGraph
 from typing_extensions import TypedDict
@@ -73,3 +74,22 @@ async def test_traces_show_the_call_under_its_node(chat: Make) -> None:
     assert (name, parent, run_id) == ("update", "draw", "r")
     assert {"mine", "nostream"} <= set(tags)
     assert trace.replies == 3
+
+
+async def test_without_a_graph_too_whoever_listens_hears(server: OpenAIServer, chat: Make) -> None:
+    with get_usage_metadata_callback() as heard:
+        found = await generate(chat(), PROMPT, 1, sampling())
+    assert heard.usage_metadata["m"]["output_tokens"] == found.usage["completion_tokens"] == 8
+    trace = Trace()
+    trace.chains[None] = "nothing"  # type: ignore[index]
+    await generate(chat(callbacks=[trace]), PROMPT, 3, sampling(), metadata={"tpo_run_id": "r"})
+    assert trace.replies == 3
+
+
+async def test_rate_limits_are_kept(server: OpenAIServer, chat: Make) -> None:
+    limiter = InMemoryRateLimiter(requests_per_second=5, check_every_n_seconds=0.01)
+    model = chat(rate_limiter=limiter)
+    for _ in range(2):
+        await generate(model, PROMPT, 1, sampling())
+    first, second = server.calls
+    assert second.started - first.started > 0.15

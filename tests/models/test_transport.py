@@ -1,70 +1,101 @@
-import asyncio
-import gc
-import threading
+"""The HTTP transport under ChatOpenAI, beyond what the sampling tests do with it."""
+
 from collections.abc import Callable
+from typing import Any
 
 import openai
-from langchain_openai import AzureChatOpenAI, ChatOpenAI
+import pytest
+from langchain_openai import ChatOpenAI
 
 from tests.models.test_sampling import PROMPT, sampling
-from tests.openai_server import OpenAIServer
+from tests.openai_server import Behaviour, OpenAIServer
 from tpo_graph.models import generate
+from tpo_graph.models.loops import handle
 
 Make = Callable[..., ChatOpenAI]
 
 
-async def twice(model: ChatOpenAI) -> int:
-    found = [await generate(model, PROMPT, 2, sampling()) for _ in range(2)]
-    return sum(len(each.texts) for each in found)
+async def client_of(model: ChatOpenAI) -> openai.AsyncOpenAI:
+    held: Any = (await handle(model)).model
+    return held.root_async_client
 
 
-def test_one_model_serves_one_loop_after_another(chat: Make) -> None:
-    model = chat()
+async def test_connections_are_used_again(server: OpenAIServer, chat: Make) -> None:
     for _ in range(3):
-        assert asyncio.run(twice(model)) == 4
-        gc.collect()  # an unclosed connection would be reported as a warning, hence an error
+        await generate(chat(), PROMPT, 2, sampling())
+    assert len({call.peer for call in server.calls}) == 1
 
 
-def test_one_model_serves_several_loops_at_once(server: OpenAIServer, chat: Make) -> None:
-    model = chat()
-    barrier = threading.Barrier(3)
-    found: list[int] = []
-
-    async def many() -> int:
-        await asyncio.to_thread(barrier.wait)
-        return sum(await asyncio.gather(*(twice(model) for _ in range(5))))
-
-    threads = [threading.Thread(target=lambda: found.append(asyncio.run(many()))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [20] * 3
-    assert len(server.calls) == 30
+async def test_a_connection_that_the_server_closed_is_not(server: OpenAIServer, chat: Make) -> None:
+    model = chat(max_retries=0)
+    server.script.append(Behaviour(headers={"Connection": "close"}))
+    for _ in range(2):
+        assert len((await generate(model, PROMPT, 2, sampling())).texts) == 2
 
 
-async def test_a_models_own_settings_are_kept(server: OpenAIServer, chat: Make) -> None:
-    own = openai.DefaultAsyncHttpxClient(headers={"x-mine": "client"})
-    for model in (
-        chat(default_headers={"x-mine": "model"}, organization="org"),
-        chat(http_async_client=own),
-        AzureChatOpenAI(
-            azure_endpoint=server.url.removesuffix("/v1"),
-            azure_deployment="d",
-            api_key="sk-canary-0123456789",
-            api_version="v",
-        ),
-    ):
-        assert len((await generate(model, PROMPT, 3, sampling())).texts) == 3
-    await own.aclose()
-    first, second, azure = (call.headers for call in server.calls)
-    assert (first["x-mine"], second["x-mine"]) == ("model", "client")
-    assert first["openai-organization"] == "org"
-    assert azure["api-key"] == "sk-canary-0123456789"
+async def test_compressed_and_large_replies(server: OpenAIServer, chat: Make) -> None:
+    server.responder = lambda *_: "é{}" * 300_000
+    for behaviour in (Behaviour(gzip=True), Behaviour()):
+        server.script.append(behaviour)
+        found = await generate(chat(), PROMPT, 2, sampling())
+        assert found.texts == ["é{}" * 300_000] * 2
 
 
-async def test_the_model_given_to_us_is_left_as_it_was(chat: Make) -> None:
-    model = chat(streaming=True)
-    before = dict(model.__dict__)
-    await generate(model, PROMPT, 1, sampling(temperature=0.5))
-    assert dict(model.__dict__) == before
+async def test_the_client_still_streams(server: OpenAIServer, chat: Make) -> None:
+    client = await client_of(chat())
+    messages: Any = [{"role": "user", "content": "x"}]
+    stream = await client.chat.completions.create(model="m", messages=messages, stream=True)
+    pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    assert "".join(pieces) == server.responder(messages, None, 0)
+    stream = await client.chat.completions.create(model="m", messages=messages, stream=True)
+    async for _ in stream:
+        break
+    await stream.close()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (Behaviour(hang=True), openai.APITimeoutError),
+        (Behaviour(reset=True), openai.APIConnectionError),
+        (Behaviour(cut=True), openai.APIConnectionError),
+        (Behaviour(status=400), openai.BadRequestError),
+    ],
+)
+async def test_errors_are_those_of_the_openai_client(
+    server: OpenAIServer, chat: Make, behaviour: Behaviour, error: type[Exception]
+) -> None:
+    server.script.append(behaviour)
+    client = await client_of(chat(max_retries=0, timeout=0.5))
+    with pytest.raises(error) as raised:
+        await client.chat.completions.create(model="m", messages=[])
+    assert type(raised.value) is error
+
+
+async def test_a_server_that_cannot_be_reached(chat: Make) -> None:
+    for url in ("http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1", "nonsense://x/v1"):
+        client = await client_of(chat(base_url=url, max_retries=0))
+        with pytest.raises(openai.APIConnectionError) as raised:
+            await client.chat.completions.create(model="m", messages=[])
+        assert type(raised.value) is openai.APIConnectionError
+
+
+async def test_a_proxy_in_the_environment_is_used(
+    server: OpenAIServer, chat: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url.removesuffix("/v1"))
+    await generate(chat(base_url="http://elsewhere.invalid/v1"), PROMPT, 1, sampling())
+    assert server.calls[0].headers["host"] == "elsewhere.invalid"
+
+
+async def test_extras_of_a_request_are_sent(server: OpenAIServer, chat: Make) -> None:
+    model = chat(
+        extra_body={"priority": 3},
+        model_kwargs={"extra_headers": {"x-mine": "yes"}, "user": "u"},
+        include_response_headers=True,
+    )
+    await generate(model, PROMPT, 1, sampling())
+    (call,) = server.calls
+    assert call.params["priority"] == 3
+    assert call.params["user"] == "u"
+    assert call.headers["x-mine"] == "yes"

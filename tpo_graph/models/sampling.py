@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
+from langchain_core.callbacks import AsyncCallbackManager, Callbacks
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables.config import ensure_config
 
 from tpo_graph.context import Sampling
 from tpo_graph.errors import TPOError
 from tpo_graph.models.failures import policy_error, refused_option
 from tpo_graph.models.load import model_name
+from tpo_graph.models.loops import Handle, handle
 from tpo_graph.models.replies import usable_text
-from tpo_graph.models.transport import Handle, handle
 from tpo_graph.usage import Usage, add_usage, no_usage
 
 _NOSTREAM = "nostream"
@@ -125,6 +126,9 @@ class _Call:
     stage: str
     metadata: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        self._plain = all(isinstance(message.content, str) for message in self.messages)
+
     async def ask(self, count: int, first: int) -> _Answers:
         """`count` generations, the samples number `first` and on of this prompt."""
         if not self.held.takes_n:
@@ -136,7 +140,7 @@ class _Call:
                 self.held.takes_n = False
                 return await self._ask_each(count, first)
             return _Answers([], _lost(error), error)
-        generations, usage = _generations(result), _usage(result)
+        generations, usage = result.generations, _usage(result)
         if 0 < len(generations) < count:
             rest = await self._ask_each(count - len(generations), first + len(generations))
             usage = add_usage(usage, rest.usage)
@@ -149,8 +153,8 @@ class _Call:
         )
         answers = _Answers([], no_usage(), None)
         for result in results:
-            if isinstance(result, LLMResult):
-                answers.generations += _generations(result)[:1]
+            if isinstance(result, ChatResult):
+                answers.generations += result.generations[:1]
                 answers.usage = add_usage(answers.usage, _usage(result))
             elif isinstance(result, Exception):
                 answers.failure = result
@@ -159,7 +163,7 @@ class _Call:
                 raise result
         return answers
 
-    async def _request(self, count: int, index: int) -> LLMResult:
+    async def _request(self, count: int, index: int) -> ChatResult:
         parameters: dict[str, Any] = {**self.sampling}
         if parameters["seed"] is not None:
             parameters["seed"] = (parameters["seed"] + index * _SEED_STRIDE) % 2**31
@@ -173,13 +177,19 @@ class _Call:
         }
         model = self.held.model.model_copy(update=changes) if changes else self.held.model
         config = ensure_config()
-        return await model.agenerate(
+        callbacks = config.get("callbacks")
+        if self._plain and not _heard(model, callbacks):
+            # What `agenerate` adds to this is for listeners, and takes as long as the call itself.
+            return await model._agenerate(self.messages)  # pyright: ignore[reportPrivateUsage]
+        result = await model.agenerate(
             [self.messages],
-            callbacks=config.get("callbacks"),
+            callbacks=callbacks,
             tags=[*config.get("tags", ()), _NOSTREAM],
             metadata={**config.get("metadata", {}), **self.metadata},
             run_name=self.stage,
         )
+        generations = cast("list[ChatGeneration]", result.generations[0])
+        return ChatResult(generations=generations, llm_output=result.llm_output)
 
 
 @lru_cache(maxsize=256)
@@ -197,12 +207,13 @@ def _declared(model_class: type[BaseChatModel]) -> dict[str, str]:
     return found
 
 
-def _generations(result: LLMResult) -> list[ChatGeneration]:
-    batch = cast("list[Generation]", result.generations[0] if result.generations else [])
-    return [generation for generation in batch if isinstance(generation, ChatGeneration)]
+def _heard(model: BaseChatModel, callbacks: Callbacks) -> bool:
+    """Whether anything listens to or slows down the model's calls: tracers, handlers, limits."""
+    manager = AsyncCallbackManager.configure(callbacks, model.callbacks, model.verbose)
+    return bool(manager.handlers) or model.rate_limiter is not None
 
 
-def _usage(result: LLMResult) -> Usage:
+def _usage(result: ChatResult) -> Usage:
     """What one request consumed; providers that repeat it on every message are read once."""
     usage = no_usage()
     usage["requests"] = 1
@@ -213,7 +224,7 @@ def _usage(result: LLMResult) -> Usage:
         usage["completion_tokens"] = _count(reported.get("completion_tokens"))
         usage["cached_tokens"] = _count(details.get("cached_tokens"))
         return usage
-    for generation in _generations(result)[:1]:
+    for generation in result.generations[:1]:
         message = generation.message
         if isinstance(message, AIMessage) and message.usage_metadata:
             counts = message.usage_metadata

@@ -1,93 +1,114 @@
-"""One working copy of a chat model per event loop.
+"""HTTP for the openai client through aiohttp, which takes half the CPU time of its own transport.
 
-A pooled HTTP connection belongs to the event loop that opened it: used from another loop it fails
-with "Event loop is closed" or hangs. So the models given to us are never called themselves: each
-loop calls its own copies, and those of the OpenAI family share an HTTP client that is closed with
-the loop.
+With 32 requests in flight that client's connection pool asks every socket, on every request,
+whether it is still good. Redirects, cookies, timeouts and retries stay with the httpx2 client and
+the openai client above; here is only the exchange itself.
 """
 
-import asyncio
-import weakref
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+import socket
+import ssl
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
+import aiohttp
+import httpx2
+from yarl import URL
+
+_IDLE = 4.0
+"""Seconds a connection is kept for reuse: less than uvicorn's 5, which vLLM has."""
+_CONNECTIONS = 1000
+_PROBES = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+"""A long answer sends nothing for minutes: probes keep the way open and notice a dead server."""
 
 
-@dataclass
-class Handle:
-    """A chat model as one event loop uses it."""
+class AiohttpTransport(httpx2.AsyncBaseTransport):
+    """The transport of one event loop's HTTP client; make it and close it there."""
 
-    model: BaseChatModel
-    """The copy to call: it never streams, and never answers from LangChain's cache."""
-    takes_n: bool
-    """Whether one request may ask for several samples; cleared when the server refuses."""
-    original: weakref.ref[BaseChatModel]
+    def __init__(self) -> None:
+        connector = aiohttp.TCPConnector(
+            limit=_CONNECTIONS,
+            keepalive_timeout=_IDLE,
+            ssl=_ssl_context(),
+            socket_factory=_socket,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
 
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request and return its response once the headers are there."""
+        limits: dict[str, float | None] = request.extensions.get("timeout", {})
+        timeout = aiohttp.ClientTimeout(
+            connect=limits.get("pool"),
+            sock_connect=limits.get("connect"),
+            sock_read=limits.get("read"),
+        )
+        with _as_httpx_errors(request):
+            response = await self._session.request(
+                request.method,
+                URL(str(request.url), encoded=True),
+                headers=request.headers.multi_items(),
+                data=await request.aread() or None,
+                allow_redirects=False,
+                timeout=timeout,
+            )
+        return httpx2.Response(
+            response.status,
+            headers=list(response.raw_headers),
+            stream=_Body(response, request),
+            request=request,
+        )
 
-@dataclass
-class _Loop:
-    """What belongs to one event loop."""
-
-    handles: dict[int, Handle] = field(default_factory=dict[int, Handle])
-    http_client: Any = None
-    closing: AsyncGenerator[None, None] | None = None
-
-
-_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = weakref.WeakKeyDictionary()
-
-
-async def handle(model: BaseChatModel) -> Handle:
-    """The running loop's handle of `model`, made on first use."""
-    loop = _loops.setdefault(asyncio.get_running_loop(), _Loop())
-    key = id(model)
-    held = loop.handles.get(key)
-    if held is None or held.original() is not model:
-        handles = loop.handles
-        original = weakref.ref(model, lambda _: handles.pop(key, None))
-        held = handles[key] = Handle(await _copy(model, loop), _takes_n(model), original)
-    return held
-
-
-def _takes_n(model: BaseChatModel) -> bool:
-    responses = getattr(model, "use_responses_api", None) is True
-    return "n" in type(model).model_fields and not responses
-
-
-async def _copy(model: BaseChatModel, loop: _Loop) -> BaseChatModel:
-    # Streaming would merge the n samples of one request into one text.
-    changes: dict[str, Any] = {"disable_streaming": True, "cache": False}
-    if "streaming" in type(model).model_fields:
-        changes["streaming"] = False
-    if getattr(model, "use_responses_api", False) is None:
-        changes["use_responses_api"] = False
-    client = getattr(model, "root_async_client", None)
-    if client is not None and not _has_own_http(model):
-        own = client.with_options(http_client=await _http_client(loop))
-        changes |= {"root_async_client": own, "async_client": own.chat.completions}
-    return model.model_copy(update=changes)
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._session.close()
 
 
-def _has_own_http(model: BaseChatModel) -> bool:
-    settings = ("http_async_client", "http_socket_options", "openai_proxy")
-    return any(getattr(model, setting, None) is not None for setting in settings)
+class _Body(httpx2.AsyncByteStream):
+    def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> None:
+        self._response = response
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx_errors(self._request):
+            async for piece in self._response.content.iter_any():
+                yield piece
+
+    async def aclose(self) -> None:
+        # Read to the end, the connection was released for reuse already; else it is of no use.
+        self._response.close()
 
 
-async def _http_client(loop: _Loop) -> Any:
-    """The loop's HTTP client; addresses, keys and timeouts come with each request."""
-    if loop.http_client is None:
-        import openai
-
-        loop.http_client = openai.DefaultAsyncHttpxClient()
-        loop.closing = _closing(loop.http_client)
-        # Started here, it is ended by the loop's `shutdown_asyncgens`, which `asyncio.run` calls.
-        await anext(loop.closing)
-    return loop.http_client
+@lru_cache(maxsize=1)
+def _ssl_context() -> ssl.SSLContext:
+    # Read once: it takes tens of milliseconds, and event loops may share it.
+    return httpx2.create_ssl_context()
 
 
-async def _closing(http_client: Any) -> AsyncGenerator[None, None]:
+def _socket(address: Any) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES:
+        if hasattr(socket, name):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
+
+
+@contextmanager
+def _as_httpx_errors(request: httpx2.Request) -> Generator[None]:
+    """aiohttp's errors as those the openai client knows, and tries again after."""
     try:
         yield
-    finally:
-        await http_client.aclose()
+    except aiohttp.ConnectionTimeoutError as error:
+        raise httpx2.ConnectTimeout(str(error), request=request) from error
+    except TimeoutError as error:
+        raise httpx2.ReadTimeout(str(error), request=request) from error
+    except aiohttp.ClientConnectorError as error:
+        raise httpx2.ConnectError(str(error), request=request) from error
+    except (aiohttp.InvalidURL, ValueError) as error:
+        raise httpx2.UnsupportedProtocol(str(error), request=request) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise httpx2.ReadError(str(error), request=request) from error
