@@ -9,6 +9,12 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 # Not a script: the server loads it (tests/studio)
 LOADED = {"studio_auth.py"}
 SHOWN = {
+    "human_choice.py": [
+        "chosen=7: there are candidates 1 to 3",
+        "Are these the instructions to follow?",
+        "Is this the answer?",
+        "Answer! (",
+    ],
     "agent_middleware.py": [
         "the client sees: Answer!!",
         "reward 13.0, written in iteration 2",

@@ -12,6 +12,7 @@ from langgraph_sdk.errors import NotFoundError
 from tests.openai_server import OpenAIServer
 from tests.studio.conftest import TOKENS
 from tests.studio.server import StudioServer
+from tests.studio.test_docs import SERVED
 from tpo_graph import TPOContext
 
 QUERY: Any = {"messages": [{"role": "user", "content": "Say hello."}]}
@@ -216,3 +217,21 @@ class TestAuth:
             with pytest.raises(NotFoundError):
                 other.runs.create(thread, "tpo", input=QUERY)
         assert client.threads.get(thread)["thread_id"] == thread
+
+
+def test_the_documented_fork_runs(
+    client: SyncLangGraphClient,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    def own_client(url: str) -> SyncLangGraphClient:
+        assert url == "http://127.0.0.1:2024"
+        return client
+
+    monkeypatch.setattr("langgraph_sdk.get_sync_client", own_client)
+    assert SERVED
+    for snippet in SERVED:
+        exec(compile(snippet, "docs/studio.md", "exec"), {})  # noqa: S102
+    first, second = capsys.readouterr().out.splitlines()
+    assert "Be polite." in first
+    assert "another time" in second
