@@ -209,7 +209,19 @@ class TPOContext(RunOptions):
         if part is None and isinstance(context, Mapping):
             fields = cast("Mapping[str, Any]", context)
             part = fields if fields.keys() <= cls.model_fields.keys() else None
-        return cls.model_validate(part or {})
+        return cls.checked(part or {})
+
+    @classmethod
+    def checked(cls, settings: Mapping[str, Any]) -> Self:
+        """A context of these fields.
+
+        Raises:
+            ConfigurationError: an unknown field, or a value out of bounds; shows it.
+        """
+        try:
+            return cls.model_validate(dict(settings))
+        except ValidationError as e:
+            raise invalid_settings(e, cls) from e
 
     @classmethod
     def with_defaults(cls, defaults: Mapping[str, Any]) -> type[Self]:
@@ -218,10 +230,7 @@ class TPOContext(RunOptions):
         Raises:
             ConfigurationError: an unknown field, or a value out of bounds; shows it.
         """
-        try:
-            values = cls.model_validate(dict(defaults))
-        except ValidationError as e:
-            raise invalid_settings(e, cls) from e
+        values = cls.checked(defaults)
         fields: dict[str, Any] = {}
         for name in values.model_fields_set:
             known = cls.model_fields[name]

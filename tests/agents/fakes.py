@@ -43,7 +43,7 @@ class ToolCallingModel(ScriptedChatModel):
             for name, schema in tool["parameters"].get("properties", {}).items()
         }
         call = {"name": tool["name"], "args": arguments, "id": "call-1", "type": "tool_call"}
-        message = AIMessage("", tool_calls=[call])
+        message = AIMessage("Let me look.", tool_calls=[call])
         self._report(message, messages)
         return ChatResult(generations=[ChatGeneration(message=message)])
 

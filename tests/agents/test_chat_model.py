@@ -110,7 +110,7 @@ class TestTools:
         texts = [message.text for message, _ in chunks if message.text]
         out = agent.get_state(config).values["messages"]
         assert [m.type for m in out] == ["human", "ai", "tool", "ai"]
-        assert texts == ["sunny in Rome", out[-1].text]
+        assert texts == ["Let me look.", "sunny in Rome", out[-1].text]
         assert out[-1].response_metadata["tpo"]["iteration"] == 1
 
     def test_structured_output_is_the_inner_models(self):

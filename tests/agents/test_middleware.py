@@ -8,15 +8,17 @@ from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 from pydantic import BaseModel
 
 from tests.agents.fakes import ToolCallingModel
 from tpo_graph.agents.middleware import TPOMiddleware
 from tpo_graph.cache import MemoryCache
 from tpo_graph.errors import ConfigurationError, PolicyError, RewardError
-from tpo_graph.testing import ScriptedChatModel, prefer_longer
+from tpo_graph.testing import ScriptedChatModel, draft_then_improve, prefer_longer
 
 QUESTION: Any = {"messages": [("user", "Say hello.")]}
+THREAD: Any = {"configurable": {"thread_id": "t"}}
 WEATHER: Any = {"messages": [("user", "How is the weather in Rome?")]}
 
 
@@ -241,6 +243,46 @@ class TestRequests:
         out = agent_of(middleware=TPOMiddleware(prefer_longer, when=when)).invoke(QUESTION)
         assert seen == ["Say hello. Answer (0)"]
         assert "tpo" not in out["messages"][-1].response_metadata
+
+
+class TestResuming:
+    @both_ways
+    async def test_a_failure_resumes_inside_and_repeats_the_draft_only(self, way: str):
+        seen = {"calls": 0}
+
+        def fails_once(messages: Any, index: int) -> str:
+            seen["calls"] += 1
+            if seen["calls"] == 2:
+                raise ConnectionError("lost")
+            return draft_then_improve(messages, index)
+
+        model, critic = ToolCallingModel(), ScriptedChatModel(replies=fails_once)
+        middleware = TPOMiddleware(prefer_longer, critic=critic, width=2, on_error="raise")
+        agent = agent_of(model, middleware=middleware, checkpointer=InMemorySaver())
+        with pytest.raises(PolicyError, match="lost"):
+            await run(agent, way, QUESTION, THREAD)
+        out = await run(agent, way, None, THREAD)
+        assert out["messages"][-1].response_metadata["tpo"]["iteration"] == 1
+        assert [call["n"] for _, call in model.calls] == [
+            1,
+            1,
+            1,
+            2,
+        ]  # draft, sample, draft, update
+        assert len(critic.calls) == 3  # loss, failed gradient, gradient
+
+    @both_ways
+    async def test_a_person_may_decide_inside_an_agent(self, way: str):
+        middleware = TPOMiddleware(prefer_longer, width=2, interrupt_at="gradient")
+        model = ToolCallingModel()
+        agent = agent_of(model, middleware=middleware, checkpointer=InMemorySaver())
+        waiting = await run(agent, way, QUESTION, THREAD)
+        (question,) = waiting["__interrupt__"]
+        assert question.value["gradient"]
+        answer = Command(resume={"action": "continue", "gradient": "Shout louder."})
+        out = await run(agent, way, answer, THREAD)
+        assert "Shout louder." in model.calls[-1][0][-1].text
+        assert out["messages"][-1].response_metadata["tpo"]["iteration"] == 1
 
 
 class TestFailures:

@@ -1,11 +1,16 @@
 """The graph as a node of other graphs: streams, checkpoints, resumes, contexts."""
 
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 
 from tests.agents.fakes import ToolCallingModel
@@ -14,6 +19,7 @@ from tpo_graph.agents.node import tpo_node
 from tpo_graph.errors import PolicyError
 from tpo_graph.testing import ScriptedChatModel, draft_then_improve, prefer_longer
 
+ROOT = Path(__file__).parent.parent.parent
 STEPS = ["sample", "reward_score", "select", "loss", "gradient", "update"]
 ONCE = [*STEPS, "reward_score", "select"]
 SMALL: Any = {"depth": 1, "width": 2}
@@ -124,6 +130,39 @@ class TestCheckpoints:
             assert finished == len(stages) == 4
             assert out["messages"][-1].text.startswith("Answer!")
             assert [m.type for m in out["messages"]] == ["human", "ai"]
+
+
+KILLED = """
+import os, signal, sys
+from langgraph.checkpoint.sqlite import SqliteSaver
+from tests.agents.test_node import QUESTION, SMALL, THREAD, parent_of
+from tpo_graph.testing import ScriptedChatModel, draft_then_improve
+
+def play(messages, index):
+    text = draft_then_improve(messages, index)
+    print(text, flush=True)
+    if text.startswith("1. Add"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return text
+
+with SqliteSaver.from_conn_string(sys.argv[1]) as saver:
+    graph = parent_of(ScriptedChatModel(replies=play), checkpointer=saver)
+    graph.invoke(QUESTION, THREAD, context=SMALL, durability="sync")
+"""
+
+
+def test_a_killed_process_is_continued_inside_the_child_by_another(tmp_path: Path):
+    database = str(tmp_path / "checkpoints.db")
+    command = [sys.executable, "-c", KILLED, database]
+    killed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    assert killed.stdout.splitlines()[:2] == ["Answer (0)", "Answer (1)"]  # sampled and paid for
+    model = ScriptedChatModel()
+    with SqliteSaver.from_conn_string(database) as saver:
+        out = parent_of(model, checkpointer=saver).invoke(None, THREAD, context=SMALL)
+    prompts = [messages[-1].text for messages, _ in model.calls]
+    assert ["<examination>" in prompt for prompt in prompts] == [True, True]  # gradient, update
+    assert out["messages"][-1].response_metadata["tpo"]["iteration"] == 1
 
 
 class Draft(TypedDict, total=False):

@@ -23,7 +23,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_valid
 
 from tpo_graph.agents.answers import is_final_answer, refined
 from tpo_graph.background import run_in_background
-from tpo_graph.context import RunOptions
+from tpo_graph.context import RunOptions, TPOContext
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.execution import run_config
 from tpo_graph.graph import TPOGraph, create_tpo_graph
@@ -213,7 +213,7 @@ class ChatTPO(BaseChatModel):
         answer.response_metadata["model_name"] = f"tpo:{self.model_name}"
         return _ended(answer, stop)
 
-    def _context(self, options: dict[str, Any]) -> Any:
+    def _context(self, options: dict[str, Any]) -> TPOContext:
         fields = {name: getattr(self, name) for name in ("depth", "width")}
         fields |= {name: getattr(self, name) for name in ("temperature", "max_tokens")}
         return make_context({**fields, **self.settings, **options})

@@ -27,7 +27,6 @@ from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models import load_chat_model
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
-from tpo_graph.run import make_context
 from tpo_graph.state import TPOInput, TPOState
 
 _log = logging.getLogger("tpo_graph")
@@ -110,7 +109,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         if on_error not in ("keep", "raise"):
             raise ConfigurationError(f'on_error={on_error!r} is not valid: "keep" or "raise"')
         self._settings = {"depth": depth, "width": width, **settings}
-        make_context(self._settings)
+        TPOContext.checked(self._settings)
         self._reward_model = as_reward_model(reward_model)
         self._model = None if model is None else load_chat_model(model)
         self._critic = None if critic is None else load_chat_model(critic)
@@ -176,7 +175,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         if unknown := wishes.keys() - RunOptions.model_fields.keys():
             known = ", ".join(["skip", *sorted(RunOptions.model_fields)])
             raise ConfigurationError(f"a request cannot set {sorted(unknown)!r}; it can: {known}")
-        context = make_context({**self._settings, **wishes})
+        context = TPOContext.checked({**self._settings, **wishes})
         system = [] if request.system_message is None else [request.system_message]
         return self._graph_for(self._model or request.model), _Start(
             input=TPOInput(messages=[*system, *request.messages], drafts=[str(draft.text)]),
