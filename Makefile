@@ -13,11 +13,15 @@ export TOKENIZERS_PARALLELISM ?= false
 	touch $@
 
 demo: .venv/installed  ## TPO on embedded models: rewards rise, answers appear; no network, no key
-	@$(BIN)/python examples/offline/demo.py
+	@while IFS= read -r query; do \
+		printf '\n>>> %s\n\n' "$$query"; \
+		$(BIN)/tpo run --config examples/offline/tpo.toml --seed 7 --trajectory -- "$$query" \
+			</dev/null || exit 1; \
+	done < examples/offline/queries.txt
 
 studio: .venv/installed  ## LangGraph Studio on the embedded models, or on TPO_CONFIG=your.toml
 	TPO_CONFIG=$${TPO_CONFIG:-examples/offline/tpo.toml} LANGGRAPH_CLI_NO_ANALYTICS=1 \
-		$(BIN)/langgraph dev --no-reload
+		$(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4
 
 test: .venv/installed  ## lint, types, layers, tests
 	$(BIN)/ruff check .
