@@ -1,6 +1,6 @@
 """Who may use the server: STUDIO_TOKENS="ada=TOKEN,bo=TOKEN"; each sees their own threads only.
 
-To use it, name it in langgraph.json (docs/studio.md).
+Assistants are everybody's; the store and cron jobs nobody's. docs/studio.md shows how to use it.
 """
 
 import hmac
@@ -26,3 +26,8 @@ async def authenticate(authorization: str | None) -> str:
 async def own_threads(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> dict[str, str]:
     value.setdefault("metadata", {})["owner"] = ctx.user.identity
     return {"owner": ctx.user.identity}
+
+
+@auth.on
+async def anything_else(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> bool:
+    return ctx.resource == "assistants"

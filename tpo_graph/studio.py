@@ -41,8 +41,11 @@ async def checkpointer() -> AsyncGenerator[BaseCheckpointSaver[Any]]:
         return
     async with open_store(settings.database_url, reuse_scores=settings.score_cache) as store:
         _caches.append(store.cache)
-        await graph()
-        yield store.checkpointer
+        try:
+            await graph()
+            yield store.checkpointer
+        finally:
+            _caches.remove(store.cache)
 
 
 async def graph() -> TPOGraph:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from langgraph_sdk.client import SyncLangGraphClient
-from langgraph_sdk.errors import NotFoundError
+from langgraph_sdk.errors import NotFoundError, PermissionDeniedError
 
 from tests.openai_server import OpenAIServer
 from tests.studio.conftest import TOKENS
@@ -204,6 +204,10 @@ class TestAuth:
     @pytest.mark.parametrize("path", ["/assistants/search", "/threads/search", "/threads"])
     def test_without_the_token(self, server: StudioServer, path: str, headers: dict[str, str]):
         assert httpx.post(server.url + path, json={}, headers=headers).status_code == 401
+
+    def test_what_no_rule_allows_is_refused(self, client: SyncLangGraphClient):
+        with pytest.raises(PermissionDeniedError):
+            client.store.put_item(["notes"], "key", {"text": "mine"})
 
     def test_threads_of_another_user_are_invisible(
         self, server: StudioServer, client: SyncLangGraphClient, run: Any
