@@ -42,11 +42,13 @@ class TestTraces:
             (stage, stage) for stage in ("sample", "loss", "gradient", "update")
         ]
         metadata = [call.extra["metadata"] for _, call in calls]
-        assert [m["langgraph_node"] for m in metadata] == ["sample", "loss", "gradient", "update"]
+        for key in ("langgraph_node", "tpo_stage"):
+            assert [m[key] for m in metadata] == ["sample", "loss", "gradient", "update"]
         assert [m["tpo_iteration"] for m in metadata] == [0, 0, 0, 1]
         assert {m["tpo_run_id"] for m in metadata} == {out["run_id"]}
         assert {m["tenant"] for m in metadata} == {"t1"}
-        assert all({"mine", "nostream"} <= set(call.tags) for _, call in calls)
+        for node, call in calls:
+            assert {"mine", "nostream", f"tpo:{node.name}"} <= set(call.tags)
 
     def test_langsmiths_client_is_sent_the_same_tree(self):
         class Recorder(Client):

@@ -13,9 +13,9 @@ from tpo_graph.state import TPOState
 logger = logging.getLogger("tpo_graph")
 
 
-def call_metadata(run_id: str, iteration: int) -> dict[str, Any]:
-    """Metadata of one model call: the run in the cache, and the iteration it works for."""
-    return {"tpo_run_id": run_id, "tpo_iteration": iteration}
+def call_metadata(run_id: str, iteration: int, stage: str) -> dict[str, Any]:
+    """Metadata of one model call: the run in the cache, the iteration it works for, the node."""
+    return {"tpo_run_id": run_id, "tpo_iteration": iteration, "tpo_stage": stage}
 
 
 def log_step(step: str, state: TPOState) -> None:

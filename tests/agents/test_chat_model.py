@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.callbacks import AsyncCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 from tests.agents.fakes import ToolCallingModel
@@ -43,6 +45,10 @@ class TestAnswer:
         usage = (await chat(model, depth=0).ainvoke("Say hello.")).usage_metadata
         # one request of two words with three replies of two words
         assert usage == {"input_tokens": 2, "output_tokens": 6, "total_tokens": 8}
+
+    def test_usage_that_nobody_reports_is_none(self):
+        silent = FakeListChatModel(responses=["fine"])
+        assert chat(silent, depth=0).invoke("Say hello.").usage_metadata is None
 
     async def test_options_of_one_call(self):
         model = ToolCallingModel()
@@ -134,6 +140,23 @@ class TestTools:
             {"messages": [HumanMessage("A verdict.")]}
         )
         assert out["structured_response"] == Verdict(text="some text")
+
+
+class TestInsideAGraph:
+    def test_it_leaves_no_checkpoints_and_can_be_called_twice_in_a_node(self):
+        def node(state: MessagesState) -> Any:
+            return {"messages": [chat().invoke("One?"), chat().invoke("Two?")]}
+
+        saver = InMemorySaver()
+        builder = StateGraph(MessagesState).add_node("tpo", node).add_edge(START, "tpo")
+        config: Any = {"configurable": {"thread_id": "t"}}
+        graph = builder.compile(checkpointer=saver)
+        streamed = [m for m, _ in graph.stream({"messages": []}, config, stream_mode="messages")]
+        stored = graph.get_state(config).values["messages"]
+        assert [m.id for m in streamed] == [m.id for m in stored]
+        assert len({m.response_metadata["tpo"]["run_id"] for m in stored}) == 2
+        spaces = {c.config["configurable"]["checkpoint_ns"] for c in saver.list(config)}
+        assert spaces == {""}
 
 
 class Trace(AsyncCallbackHandler):

@@ -4,6 +4,7 @@
 the run; they get the message that their caller sees.
 """
 
+from functools import reduce
 from typing import cast
 
 from langchain_core.messages import AIMessage
@@ -31,9 +32,10 @@ def refined(draft: AIMessage, state: TPOState) -> AIMessage:
     run's together.
     """
     answer = cast(AIMessage, state["messages"][-1])
+    usages = [u for u in (draft.usage_metadata, usage_metadata(state["usage"])) if u]
     changes = {
         "response_metadata": {**draft.response_metadata, **answer.response_metadata},
-        "usage_metadata": add_usage(draft.usage_metadata, usage_metadata(state["usage"])),
+        "usage_metadata": reduce(add_usage, usages) if usages else None,
     }
     if answer.text == draft.text:
         return draft.model_copy(update=changes)

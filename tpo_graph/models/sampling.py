@@ -184,7 +184,7 @@ class _Call:
         result = await model.agenerate(
             [self.messages],
             callbacks=callbacks,
-            tags=[*config.get("tags", ()), _NOSTREAM],
+            tags=[*config.get("tags", ()), _NOSTREAM, f"tpo:{self.stage}"],
             metadata={**config.get("metadata", {}), **self.metadata},
             run_name=self.stage,
         )

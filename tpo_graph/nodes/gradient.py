@@ -32,7 +32,7 @@ async def gradient(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) 
         context.critic_sampling(iteration, "gradient"),
         tag=tpo.prompts.gradient.output_tag,
         stage="gradient",
-        metadata=call_metadata(run_id, iteration),
+        metadata=call_metadata(run_id, iteration, "gradient"),
     )
     text = generated.texts[0] if generated.texts else ""
 

@@ -27,7 +27,7 @@ async def loss(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> S
         context.critic_sampling(iteration, "loss"),
         tag=tpo.prompts.loss.output_tag,
         stage="loss",
-        metadata=call_metadata(run_id, iteration),
+        metadata=call_metadata(run_id, iteration, "loss"),
     )
     text = generated.texts[0] if generated.texts else ""
 

@@ -51,7 +51,7 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
             words,
             missing,
             context.response_sampling(0),
-            metadata=call_metadata(run_id, 0),
+            metadata=call_metadata(run_id, 0, "sample"),
         )
     samples = [*drafts, *generated.texts]
     if not samples:

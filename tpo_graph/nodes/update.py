@@ -36,7 +36,7 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         context.response_sampling(iteration),
         tag=tpo.prompts.update.output_tag,
         stage="update",
-        metadata=call_metadata(run_id, iteration),
+        metadata=call_metadata(run_id, iteration, "update"),
     )
 
     runtime.stream_writer(
