@@ -19,7 +19,9 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from sqlalchemy import URL
 
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.store.grouped import GroupedConnection, NoLock
 from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK
+from tpo_graph.store.writer import Writer
 
 KEY_VARIABLE = "LANGGRAPH_AES_KEY"
 _SETUP_TRIES = 20
@@ -56,15 +58,13 @@ def strict_serializer() -> SerializerProtocol:
 
 
 @asynccontextmanager
-async def open_checkpointer(
-    url: URL, *, synchronous: str = "FULL"
-) -> AsyncGenerator[BaseCheckpointSaver[str]]:
+async def open_checkpointer(url: URL, writer: Writer) -> AsyncGenerator[BaseCheckpointSaver[str]]:
     """The official saver for `url`, its tables made, closed at the end.
 
     It belongs to the event loop that opened it.
     """
     if url.get_backend_name() == "sqlite":
-        async with _sqlite(url, synchronous) as saver:
+        async with _sqlite(url, writer) as saver:
             yield saver
     else:
         async with _postgres(url) as saver:
@@ -72,12 +72,11 @@ async def open_checkpointer(
 
 
 @asynccontextmanager
-async def _sqlite(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSaver[str]]:
+async def _sqlite(url: URL, writer: Writer) -> AsyncGenerator[BaseCheckpointSaver[str]]:
     place, options = url.get_dialect()().create_connect_args(url)
     options["timeout"] = BUSY_SECONDS
     async with aiosqlite.connect(place[0], **options) as connection:
         saver = AsyncSqliteSaver(connection, serde=strict_serializer())
-        await connection.execute(f"PRAGMA synchronous={synchronous}")
         # Turning a new file to WAL does not wait for a process that does so at the same moment.
         for attempt in range(_SETUP_TRIES):
             try:
@@ -87,6 +86,9 @@ async def _sqlite(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSa
                 if "locked" not in str(e) or attempt == _SETUP_TRIES - 1:
                     raise
                 await asyncio.sleep(0.05)
+        grouped: Any = GroupedConnection(connection, writer)
+        no_lock: Any = NoLock()
+        saver.conn, saver.lock = grouped, no_lock
         yield saver
 
 

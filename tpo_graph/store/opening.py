@@ -69,11 +69,9 @@ async def open_store(
             stack.callback(engine.dispose)
         with explained(parsed):
             await asyncio.to_thread(upgrade, engine)
-            checkpointer = await stack.enter_async_context(
-                open_checkpointer(parsed, synchronous=synchronous)
-            )
-        writer = Writer(engine)
-        stack.push_async_callback(asyncio.to_thread, writer.close)
+            writer = Writer(engine)
+            stack.push_async_callback(asyncio.to_thread, writer.close)
+            checkpointer = await stack.enter_async_context(open_checkpointer(parsed, writer))
         leases = await stack.enter_async_context(Leases(writer))
         yield Store(
             url=shown(parsed),
