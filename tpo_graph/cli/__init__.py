@@ -1,13 +1,15 @@
 """The command line: commands parse, call the library, print. They hold no logic of their own.
 
-Answers go to stdout, everything else to stderr. Exit codes: 0 done, 1 a model, the reward model or
-the database failed, 2 wrong usage or configuration, 130 and 143 stopped by SIGINT and SIGTERM.
+Answers go to stdout, everything else to stderr. Exit codes: 0 done, 1 a model, the reward model,
+the database or a check failed, 2 wrong usage or configuration, 130 and 143 stopped by SIGINT and
+SIGTERM.
 """
 
 import sys
 
 import click
 
+from tpo_graph.cli.check import check
 from tpo_graph.cli.db import db
 from tpo_graph.cli.run import run
 from tpo_graph.cli.runs import runs
@@ -25,6 +27,7 @@ def tpo() -> None:
 
 tpo.add_command(run)
 tpo.add_command(runs)
+tpo.add_command(check)
 tpo.add_command(db)
 
 

@@ -1,0 +1,62 @@
+"""Examine a set-up before money is spent on it: policy and critic, reward model, prompt set.
+
+Each part is asked a few small things; what is seen becomes a `Finding`. `tpo check` prints them.
+"""
+
+from collections.abc import AsyncIterator
+
+from langchain_core.language_models import BaseChatModel
+
+from tpo_graph.check.finding import Finding
+from tpo_graph.check.policy import check_policy
+from tpo_graph.check.prompts import check_prompts
+from tpo_graph.check.reward import Given, check_reward_model
+from tpo_graph.context import RunOptions
+from tpo_graph.errors import TPOError
+from tpo_graph.models import load_chat_model
+from tpo_graph.prompts import load_prompts
+
+__all__ = ["Finding", "check_setup"]
+
+
+async def check_setup(
+    *,
+    model: str | BaseChatModel | None = None,
+    reward_model: Given | None = None,
+    critic: str | BaseChatModel | None = None,
+    prompts: str = "tpo",
+    options: RunOptions | None = None,
+    against: Given | None = None,
+    context_window: int | None = None,
+) -> AsyncIterator[Finding]:
+    """Examine what is given and yield findings as they are made; nothing is raised for a bad part.
+
+    The policy is asked for `width` short answers, six rewrites and two critiques; the reward model
+    for about seventy scores of short texts.
+
+    Args:
+        model, reward_model, critic, prompts: as in `create_tpo_graph`; what is None is left out.
+        options: how runs will sample.
+        against: a reward model that must give the same scores, such as the local one of a remote.
+        context_window: of the policy, in tokens; None: as far as it can be found out.
+    """
+    options = options or RunOptions()
+    try:
+        loaded = load_prompts(prompts)
+    except TPOError as error:
+        yield Finding("prompts", "loads", "fail", str(error))
+        return
+    policy: BaseChatModel | None = None
+    try:
+        policy = None if model is None else load_chat_model(model)
+        found = list(check_prompts(loaded, policy, options, context_window))
+    except TPOError as error:
+        found = [Finding("prompts", "length", "skip", str(error))]
+    for finding in found:
+        yield finding
+    if model is not None:
+        async for finding in check_policy(policy or model, critic, loaded, options):
+            yield finding
+    if reward_model is not None:
+        async for finding in check_reward_model(reward_model, against):
+            yield finding
