@@ -243,13 +243,23 @@ class TPOContext(RunOptions):
         return create_model(cls.__name__, __base__=cls, **fields)
 
 
-def part_for_tpo(context: Any) -> Mapping[str, Any] | None:
-    """What another graph's context holds for this one: its key or attribute `tpo`, or None."""
-    if isinstance(context, Mapping):
-        part = cast("Mapping[str, Any]", context).get("tpo")
+def part_for_tpo(given: Any) -> Mapping[str, Any] | None:
+    """What another graph's context or state holds for this one: its key or attribute `tpo`.
+
+    Raises:
+        ConfigurationError: it is no mapping of settings.
+    """
+    if isinstance(given, Mapping):
+        part = cast("Mapping[str, Any]", given).get("tpo")
     else:
-        part = getattr(context, "tpo", None)
-    return part.model_dump(exclude_unset=True) if isinstance(part, BaseModel) else part
+        part = getattr(given, "tpo", None)
+    if isinstance(part, BaseModel):
+        return part.model_dump(exclude_unset=True)
+    if part is None or isinstance(part, Mapping):
+        return cast("Mapping[str, Any] | None", part)
+    raise ConfigurationError(
+        f'"tpo" is {part!r}: give a mapping of settings, such as {{"depth": 2}}'
+    )
 
 
 def invalid_settings(error: ValidationError, model: type[BaseModel]) -> ConfigurationError:

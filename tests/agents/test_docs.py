@@ -21,7 +21,10 @@ def logger():
 
 
 @pytest.mark.usefixtures("logger")
-def test_snippets_run_in_order(capsys: pytest.CaptureFixture[str]):
+def test_snippets_run_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "docs_agents"}
     for snippet in SNIPPETS:
         exec(compile(snippet, "docs/agents.md", "exec"), names)  # noqa: S102

@@ -324,6 +324,10 @@ class TestFailures:
         assert answer.text == "Answer (0)"
         assert next(iter(wishes)) in answer.response_metadata["tpo"]["error"]
 
+    def test_wishes_that_are_no_settings_are_refused(self):
+        with pytest.raises(ConfigurationError, match="'skip'"):
+            agent_of().invoke({**QUESTION, "tpo": "skip"})
+
     def test_a_wrong_setting_is_refused_when_the_agent_is_made(self):
         with pytest.raises(ConfigurationError, match="depht"):
             TPOMiddleware(prefer_longer, depht=1)

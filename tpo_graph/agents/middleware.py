@@ -5,7 +5,7 @@ samples. What the agent returns and streams is the best response, in one message
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 from uuid import uuid4
@@ -205,8 +205,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
 def _wishes(request: ModelRequest[Any]) -> dict[str, Any]:
     """What this request says: in the agent's context, and over it in its state."""
     in_context = part_for_tpo(getattr(request.runtime, "context", None))
-    in_state = cast("Mapping[str, Any]", request.state).get("tpo")
-    return {**(in_context or {}), **(in_state or {})}
+    return {**(in_context or {}), **(part_for_tpo(request.state) or {})}
 
 
 def _unstreamed(request: ModelRequest[Any]) -> ModelRequest[Any]:
