@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 
 from tpo_graph import TPOContext, create_tpo_graph, optimize
@@ -398,3 +399,21 @@ def test_a_question_survives_the_process(tmp_path: Path, root: Path):
         "question": None,
         "stop_reason": "depth",
     }
+
+
+def test_inside_another_graph_the_parents_checkpointer_holds_the_question():
+    session = Session()
+    child = create_tpo_graph(
+        session.model, prefer_longer, interrupt_at=["select"], defaults={"width": 4, "depth": 1}
+    )
+    builder = StateGraph(MessagesState)
+    builder.add_node("refine", child)
+    builder.add_edge(START, "refine")
+    parent = builder.compile(checkpointer=InMemorySaver())
+    out = parent.invoke(QUERY, session.config)
+    for answer in ({"chosen": 9}, {"chosen": 2, "rejected": 4}, {"action": "continue"}):
+        assert out["__interrupt__"]
+        out = parent.invoke(Command(resume=answer), session.config)
+    assert out["messages"][-1].text.startswith("rewrite")
+    assert len(session.model.calls) == 4
+    assert "<chosen_answer>\nbbb\n" in session.prompts()[1]

@@ -240,7 +240,7 @@ class TPOContext(RunOptions):
                 json_schema_extra=known.json_schema_extra,
             )
             fields[name] = (Annotated[known.annotation, *known.metadata], field)
-        return create_model(cls.__name__, __base__=cls, **fields)
+        return create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, **fields)
 
 
 def part_for_tpo(given: Any) -> Mapping[str, Any] | None:

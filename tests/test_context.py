@@ -1,0 +1,46 @@
+"""Options of a run: bounds, and a graph's own defaults."""
+
+from typing import Any
+
+import pytest
+
+from tpo_graph import TPOContext, create_tpo_graph
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.testing import ScriptedChatModel, prefer_longer
+
+QUERY: Any = {"messages": [("user", "Say hello.")]}
+
+
+def run(context: Any, **defaults: Any) -> tuple[int, int]:
+    """(width, depth) of a run of a graph with these defaults."""
+    out = create_tpo_graph(ScriptedChatModel(), prefer_longer, defaults=defaults).invoke(
+        QUERY, context=context
+    )
+    return out["history"][0]["n"], len(out["history"]) - 1
+
+
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        (None, (3, 0)),
+        ({"depth": 1}, (3, 1)),
+        (TPOContext(depth=1), (3, 1)),
+        ({"width": 2, "depth": 2}, (2, 2)),
+    ],
+)
+def test_a_graphs_defaults_hold_for_what_a_caller_does_not_set(context: Any, expected: Any):
+    assert run(context, width=3, depth=0) == expected
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"widht": 3}, {"temperature": 3.0}])
+def test_wrong_defaults_are_refused_with_the_value(wrong: dict[str, Any]):
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        create_tpo_graph(ScriptedChatModel(), prefer_longer, defaults=wrong)
+
+
+def test_other_defaults_keep_bounds_descriptions_and_node_hints():
+    theirs = TPOContext.with_defaults({"width": 3, "criteria": "brief"}).model_json_schema()
+    ours = TPOContext.model_json_schema()
+    ours["properties"]["width"]["default"] = 3
+    ours["properties"]["criteria"]["default"] = "brief"
+    assert theirs == ours
