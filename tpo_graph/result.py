@@ -10,6 +10,22 @@ from tpo_graph.usage import Ledger
 
 
 @dataclass(frozen=True)
+class Audit:
+    """What a second reward model, which nothing was optimised for, says of the run."""
+
+    reward_model: str
+    """Its name."""
+    first: float
+    """Its score of the best first sample (best by the run's own reward model)."""
+    final: float
+    """Its score of the best response of the run."""
+    overoptimized: bool
+    """The run's reward rose and the audit's fell: the reward model was played, not the task."""
+    fell_back: bool = False
+    """The answer is the best first sample for that reason."""
+
+
+@dataclass(frozen=True)
 class TPOResult:
     """One finished run."""
 
@@ -29,3 +45,5 @@ class TPOResult:
     """Per iteration: numbers of its samples."""
     usage: Ledger
     """Per stage: requests, tokens, seconds."""
+    audit: Audit | None = None
+    """The held-out audit, if one was asked for."""

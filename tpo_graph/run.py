@@ -9,6 +9,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langgraph.runtime import RunControl
 from pydantic import ValidationError
 
+from tpo_graph.audit import audited
 from tpo_graph.background import run_in_background
 from tpo_graph.cache import MemoryCache, Run
 from tpo_graph.context import TPOContext, invalid_settings
@@ -37,6 +38,8 @@ def optimize(
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
     run_id: str | None = None,
+    audit: str | RewardModel | RewardFunction | None = None,
+    audit_fallback: bool = False,
     **settings: Any,
 ) -> TPOResult:
     """Answer one query with TPO and wait for the result; see `aoptimize`."""
@@ -52,6 +55,8 @@ def optimize(
             on_event=on_event,
             control=control,
             run_id=run_id,
+            audit=audit,
+            audit_fallback=audit_fallback,
             **settings,
         )
     )
@@ -69,6 +74,8 @@ async def aoptimize(
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
     run_id: str | None = None,
+    audit: str | RewardModel | RewardFunction | None = None,
+    audit_fallback: bool = False,
     **settings: Any,
 ) -> TPOResult:
     """Answer one query with Test-Time Preference Optimization (paper, Algorithm 1).
@@ -82,6 +89,9 @@ async def aoptimize(
         on_event: called with each progress event (`tpo_graph.events`).
         control: its `request_drain()` stops the run before its next step.
         run_id: what to call the run; a new unique name when None.
+        audit: a second reward model that scores the best first sample and the answer; when the
+            reward rose and the audit fell, `result.audit.overoptimized` says so.
+        audit_fallback: answer with the best first sample then.
         settings: fields of `TPOContext`: `depth`, `width`, `seed`, `criteria` and so on.
 
     Raises:
@@ -92,6 +102,7 @@ async def aoptimize(
         GraphDrained: `control` stopped it.
     """
     context = make_context(settings)
+    auditor = None if audit is None else as_reward_model(audit)
     run_id = run_id or str(uuid4())
     messages = [HumanMessage(query)] if isinstance(query, str) else list(query)
     graph_input = {"messages": messages}
@@ -102,7 +113,8 @@ async def aoptimize(
         state = await run_graph(
             graph, graph_input, context, config, on_event, control=control or RunControl()
         )
-        return await read_result(state, cache)
+        result = await read_result(state, cache)
+        return await _audited(result, messages, auditor, audit_fallback)
 
     launch = {"model": model, "critic": critic, "reward_model": reward_model, "prompts": prompts}
     names = {key: value if isinstance(value, str) else None for key, value in launch.items()}
@@ -132,7 +144,16 @@ async def aoptimize(
         config = run_config(run_id, context.depth, thread_id=run_id)
         async with store.leases.hold(run_id, new=run, launch=names):
             state = await run_stored(store, graph, graph_input, context, config, on_event, control)
-        return await read_result(state, store.cache)
+        result = await read_result(state, store.cache)
+    return await _audited(result, messages, auditor, audit_fallback)
+
+
+async def _audited(
+    result: TPOResult, messages: Sequence[BaseMessage], auditor: RewardModel | None, fall_back: bool
+) -> TPOResult:
+    if auditor is None:
+        return result
+    return await audited(result, messages, auditor, fall_back=fall_back)
 
 
 def make_context(settings: dict[str, Any]) -> TPOContext:

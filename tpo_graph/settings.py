@@ -31,6 +31,14 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
         description='The reward model: "local:PATH_OR_HUB_ID", "vllm:URL#MODEL", '
         '"sglang:URL#MODEL", "judge:PROVIDER:MODEL" or "ensemble:FILE.toml".',
     )
+    audit: str | None = Field(
+        default=None,
+        description="A second reward model that scores the best first sample and the answer.",
+    )
+    audit_fallback: bool = Field(
+        default=False,
+        description="Answer with the best first sample when the reward rose and the audit fell.",
+    )
     critic: str | None = Field(
         default=None, description="Writes loss and gradient; the policy itself when not given."
     )

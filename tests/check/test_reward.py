@@ -129,3 +129,9 @@ async def test_a_broken_model_to_compare_with_is_a_finding():
 def test_the_pairs_are_well_formed():
     assert len({pair.question for pair in PAIRS}) == len(PAIRS) == 12
     assert all(pair.better and pair.worse and pair.better != pair.worse for pair in PAIRS)
+
+
+async def test_the_auditor_is_checked_as_well():
+    setup = check_setup(reward_model=knows, audit=lambda q, r: 1.0)
+    found = [finding async for finding in setup if finding.part == "audit"]
+    assert [(finding.name, finding.status) for finding in found][-1] == (RAW, "fail")

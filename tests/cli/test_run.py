@@ -45,9 +45,7 @@ def models(reward: str) -> list[str]:
     return ["--model", "openai:tiny", "--reward-model", reward]
 
 
-def test_the_answer_goes_to_stdout_and_everything_else_to_stderr(
-    server: OpenAIServer, reward: str
-):
+def test_the_answer_goes_to_stdout_and_everything_else_to_stderr(server: OpenAIServer, reward: str):
     result = run("Hello?", "--depth", "1", "--width", "3", "--seed", "5", *models(reward))
     assert result.exit_code == 0, result.output
     answer = result.stdout.strip()
@@ -141,9 +139,7 @@ def test_a_file_that_is_not_text(tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_dead_server_is_one_line_and_exit_code_1(reward: str):
-    code = (
-        "from tpo_graph.cli import main; main()"
-    )
+    code = "from tpo_graph.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "run", "hi", *models(reward)],
         capture_output=True,
@@ -161,3 +157,13 @@ def test_a_dead_server_is_one_line_and_exit_code_1(reward: str):
     assert "Traceback" not in done.stderr
     assert "openai:tiny" in done.stderr
     assert "sk-canary" not in done.stderr
+
+
+def test_an_audit_is_shown_and_in_the_json(server: OpenAIServer, reward: str):
+    audit = ["--audit", f"local:{classifier(seed=5)}", "--audit-fallback"]
+    common = ["Hello?", "--depth", "1", "--width", "2", *models(reward), *audit]
+    result = run(*common)
+    assert result.exit_code == 0, result.output
+    assert "audit by local:" in result.stderr
+    audited = json.loads(run(*common, "--json").stdout)["audit"]
+    assert {"reward_model", "first", "final", "overoptimized", "fell_back"} == set(audited)

@@ -4,6 +4,7 @@ Each part is asked a few small things; what is seen becomes a `Finding`. `tpo ch
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from langchain_core.language_models import BaseChatModel
 
@@ -26,6 +27,7 @@ async def check_setup(
     critic: str | BaseChatModel | None = None,
     prompts: str = "tpo",
     options: RunOptions | None = None,
+    audit: Given | None = None,
     against: Given | None = None,
     context_window: int | None = None,
 ) -> AsyncIterator[Finding]:
@@ -37,6 +39,7 @@ async def check_setup(
     Args:
         model, reward_model, critic, prompts: as in `create_tpo_graph`; what is None is left out.
         options: how runs will sample.
+        audit: the reward model that audits; it must tell good from bad as well.
         against: a reward model that must give the same scores, such as the local one of a remote.
         context_window: of the policy, in tokens; None: as far as it can be found out.
     """
@@ -60,3 +63,6 @@ async def check_setup(
     if reward_model is not None:
         async for finding in check_reward_model(reward_model, against):
             yield finding
+    if audit is not None:
+        async for finding in check_reward_model(audit):
+            yield replace(finding, part="audit")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["ok", "warn", "fail", "skip"]
-Part = Literal["policy", "reward model", "prompts"]
+Part = Literal["policy", "reward model", "audit", "prompts"]
 
 
 @dataclass(frozen=True)

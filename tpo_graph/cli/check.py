@@ -66,6 +66,7 @@ def check(
                 critic=settings.critic,
                 prompts=settings.prompts,
                 options=settings,
+                audit=settings.audit,
                 against=against,
                 context_window=context_window,
             )

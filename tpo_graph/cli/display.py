@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tpo_graph.candidates import Candidate
 from tpo_graph.events import Event
-from tpo_graph.result import TPOResult
+from tpo_graph.result import Audit, TPOResult
 
 console = Console(stderr=True, highlight=False)
 
@@ -86,6 +86,17 @@ def print_iterations(result: TPOResult) -> None:
         f"tokens; run {result.run_id}",
         soft_wrap=True,
     )
+    if result.audit is not None:
+        _print_audit(result.audit)
+
+
+def _print_audit(audit: Audit) -> None:
+    said = f"audit by {audit.reward_model}: {audit.first:.3f} before, {audit.final:.3f} after"
+    if audit.overoptimized:
+        said += "; the reward rose and the audit fell: over-optimized"
+    if audit.fell_back:
+        said += ", so this is the best first sample"
+    console.print(Text(said, style="yellow" if audit.overoptimized else ""), soft_wrap=True)
 
 
 def print_trajectory(result: TPOResult) -> None:

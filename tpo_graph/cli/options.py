@@ -39,7 +39,7 @@ def setting_options(command: F) -> F:
 
 
 def _metavar(name: str) -> str:
-    if name in {"model", "critic", "reward_model"}:
+    if name in {"model", "critic", "reward_model", "audit"}:
         return "SPEC"
     words = {"prompts": "SET", "criteria": "TEXT", "database_url": "URL"}
     return words.get(name, "NUMBER")

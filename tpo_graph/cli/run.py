@@ -63,6 +63,8 @@ def run(
             on_event=progress.show,
             control=control,
             run_id=run_id,
+            audit=settings.audit,
+            audit_fallback=settings.audit_fallback,
             **settings.run_options(),
         )
     if as_json:

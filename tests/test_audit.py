@@ -1,0 +1,73 @@
+"""The held-out audit: over-optimisation is flagged, and undone when asked."""
+
+import pytest
+
+from tpo_graph import optimize
+from tpo_graph.errors import ConfigurationError, RewardError
+from tpo_graph.testing import ScriptedChatModel, prefer_longer
+
+
+def prefer_shorter(query: str, response: str) -> float:
+    return -prefer_longer(query, response)
+
+
+def run(audit, **options):
+    options = {"depth": 2, "width": 3, **options}
+    return optimize(
+        "Hello?", model=ScriptedChatModel(), reward_model=prefer_longer, audit=audit, **options
+    )
+
+
+def test_an_auditor_that_agrees_flags_nothing():
+    result = run(prefer_longer, audit_fallback=True)
+    assert result.audit is not None
+    assert result.audit.final == result.reward > result.audit.first
+    assert not result.audit.overoptimized
+    assert not result.audit.fell_back
+    assert result.iteration == 2
+
+
+def test_when_the_reward_rose_and_the_audit_fell_it_is_flagged():
+    result = run(prefer_shorter)
+    assert result.audit is not None
+    assert result.audit.overoptimized
+    assert not result.audit.fell_back
+    assert result.audit.final < result.audit.first
+    assert "prefer_shorter" in result.audit.reward_model
+    assert result.iteration == 2
+
+
+def test_asked_to_the_answer_falls_back_to_the_best_first_sample():
+    result = run(prefer_shorter, audit_fallback=True)
+    assert result.audit is not None
+    assert result.audit.fell_back
+    assert result.iteration == 0
+    first = [c for c in result.candidates if c["iteration"] == 0]
+    assert result.reward == max(c["reward"] for c in first)
+    assert result.response in [c["response"] for c in first]
+
+
+def test_best_of_n_has_nothing_to_flag():
+    result = run(prefer_shorter, depth=0, audit_fallback=True)
+    assert result.audit is not None
+    assert result.audit.first == result.audit.final
+    assert not result.audit.overoptimized
+
+
+def test_a_stored_run_is_audited_too(tmp_path):
+    result = run(prefer_shorter, database=f"sqlite:///{tmp_path / 'tpo.db'}")
+    assert result.audit is not None
+    assert result.audit.overoptimized
+
+
+def test_without_an_auditor_there_is_no_audit():
+    assert run(None).audit is None
+
+
+def test_a_wrong_auditor_is_found_out_before_the_run_and_a_broken_one_after_it():
+    model = ScriptedChatModel()
+    with pytest.raises(ConfigurationError, match="unknown reward model 'locl:x'"):
+        optimize("Hello?", model=model, reward_model=prefer_longer, audit="locl:x")
+    assert model.calls == []
+    with pytest.raises(RewardError, match="nan"):
+        run(lambda q, r: float("nan"))
