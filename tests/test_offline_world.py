@@ -217,7 +217,7 @@ def test_training_runs_from_nothing_to_models_that_load(tmp_path: Path):
     import subprocess
 
     command = [sys.executable, str(OFFLINE / "train.py"), "--quick", "--out", str(tmp_path)]
-    subprocess.run(command, check=True, timeout=300, capture_output=True)  # noqa: S603
+    subprocess.run(command, check=True, timeout=300, capture_output=True)
     for name in ("policy", "reward-brief", "reward-warm", "reward-weak"):
         config = json.loads((tmp_path / name / "config.json").read_text())
         assert config["dtype"] == "float32"

@@ -1,6 +1,6 @@
 """The study: does TPO follow the reward model, under two opposed tastes, on held-out queries?
 
-    python examples/offline/study.py --out RESULTS.md
+    python examples/offline/study.py        # prints the tables, and writes RESULTS.md
 
 Arms start from the same first five answers. Proxy is the reward model's own score of the best reply
 so far (chosen by that reward model); gold is the world's preference of that same reply.
@@ -135,9 +135,6 @@ async def study(options: argparse.Namespace, report: Callable[[str], None]) -> N
         results[taste] = await run_taste(taste, setting, queries, report)
     report("## Cross table\n")
     report(cross_table(results, queries) + "\n")
-    if options.texts:
-        for taste, runs in results.items():
-            print(f"\n{taste}: {queries[0].text}\n{runs[TPO][0]}")
 
 
 def main() -> None:
@@ -149,8 +146,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--models", type=Path, default=HERE / "models")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="also write the report to this file")
-    parser.add_argument("--texts", action="store_true", help="print one run's candidates as well")
+    parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md", help="report")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     began = time.monotonic()
@@ -167,8 +163,7 @@ def main() -> None:
         f"on {options.threads} threads. Cells are means with bootstrap 95% intervals over queries "
         f"({RESAMPLES} resamples). Proxy is the reward model's logit, gold the world's own score."
     )
-    if options.out:
-        options.out.write_text("\n".join(lines) + "\n")
+    options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

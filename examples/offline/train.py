@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "models", help="where the models go")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=3500, help="policy steps")
-    parser.add_argument("--reward-steps", type=int, default=1000, help="steps of each reward model")
+    parser.add_argument("--reward-steps", type=int, default=800, help="steps of each reward model")
     parser.add_argument("--rate", type=float, default=3e-3, help="learning rate of the policy")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--fp32", action="store_true", help="no bfloat16 arithmetic")
