@@ -67,7 +67,7 @@ async def open_checkpointer(url: URL, writer: Writer) -> AsyncGenerator[BaseChec
         async with _sqlite(url, writer) as saver:
             yield saver
     else:
-        async with _postgres(url) as saver:
+        async with _postgres(url, writer) as saver:
             yield saver
 
 
@@ -93,11 +93,12 @@ async def _sqlite(url: URL, writer: Writer) -> AsyncGenerator[BaseCheckpointSave
 
 
 @asynccontextmanager
-async def _postgres(url: URL) -> AsyncGenerator[BaseCheckpointSaver[str]]:
+async def _postgres(url: URL, writer: Writer) -> AsyncGenerator[BaseCheckpointSaver[str]]:
     try:
-        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
         from psycopg.rows import dict_row
         from psycopg_pool import AsyncConnectionPool
+
+        from tpo_graph.store.grouped_postgres import GroupedPostgresSaver
     except ImportError as e:
         raise ConfigurationError(
             "PostgreSQL needs its drivers. Install them with: pip install 'tpo-graph[postgres]'"
@@ -112,7 +113,7 @@ async def _postgres(url: URL) -> AsyncGenerator[BaseCheckpointSaver[str]]:
         check=AsyncConnectionPool.check_connection,
     )
     async with pool:
-        saver = AsyncPostgresSaver(pool, serde=strict_serializer())
+        saver = GroupedPostgresSaver(pool, writer, strict_serializer())
         # LangGraph's migrations collide when two processes run them at once.
         async with pool.connection() as connection:
             while not await _flag(connection, _TRY_LOCK):  # noqa: ASYNC110

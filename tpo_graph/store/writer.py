@@ -104,11 +104,10 @@ class Writer:
         pause = 0.05
         while True:
             try:
-                with self._engine.connect() as connection:
+                with self._engine.begin() as connection:
                     begin_write(connection)
                     results = [work(connection) for work in works]
-                    connection.commit()
-                    return results
+                return results
             except Exception as e:
                 if not is_passing(e) or time.monotonic() > deadline:
                     raise
