@@ -165,6 +165,19 @@ async def test_what_a_server_refuses_is_left_out(server):
     assert not {param for param, _ in refused} & set(last)
 
 
+async def test_calls_side_by_side_are_all_asked_again_without_it(server):
+    def rule(call):
+        if "temperature" in call.params:
+            told = {"message": "Unsupported parameter: 'temperature'", "param": "temperature"}
+            return Behaviour(status=400, error=told, delay=0.05)
+        return None
+
+    server.rule = rule
+    model = JudgeRewardModel("openai:reasoning")
+    assert await model.score(ASKED, ["a", "b", "c"]) == [7.0] * 3
+    assert len(server.calls) == 6
+
+
 async def test_a_failing_judge_is_one_error_without_keys(server):
     server.script.append(Behaviour(status=401, error={"message": "bad key sk-canary-123456"}))
     with pytest.raises(

@@ -1,17 +1,23 @@
 """From names, functions and objects to reward models."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests.reward_server import RewardServer
 from tests.tiny_models import classifier
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.conversation import Turn
+from tpo_graph.errors import ConfigurationError, RewardError
 from tpo_graph.rewards import (
     FunctionReward,
     LocalRewardModel,
     as_reward_model,
     load_reward_model,
 )
+from tpo_graph.rewards.served import parse_served
 
 
 class Own:
@@ -28,10 +34,10 @@ def test_a_name_a_function_or_a_model():
     assert isinstance(as_reward_model(f"local:{classifier()}"), LocalRewardModel)
 
 
-@pytest.mark.parametrize("given", [3, None, Own, object()])
-def test_anything_else_is_refused(given):
+@pytest.mark.parametrize("what", [3, None, Own, object()])
+def test_anything_else_is_refused(what):
     with pytest.raises(ConfigurationError, match="not a reward model"):
-        as_reward_model(given)
+        as_reward_model(what)
 
 
 def test_loaded_once_per_process_also_from_several_threads():
@@ -46,3 +52,51 @@ def test_an_unknown_kind_lists_the_known_ones(name):
     with pytest.raises(ConfigurationError, match=r"local:\.\.\.") as caught:
         load_reward_model(name)
     assert repr(name) in str(caught.value)
+
+
+def test_servers_by_name_with_tokenizer_and_key(monkeypatch):
+    folder = classifier()
+    with RewardServer("vllm", folder, api_key="sk-canary") as server:
+        name = f"vllm:{server.url}?tokenizer={folder}#rm"
+        asked = [Turn(role="user", content="Foxes or dogs?")]
+        with pytest.raises(RewardError, match="Check the API key"):
+            asyncio.run(load_reward_model(name).score(asked, ["Dogs."]))
+        monkeypatch.setenv("VLLM_API_KEY", "sk-canary")
+        model = load_reward_model(name)
+        assert len(asyncio.run(model.score(asked, ["Dogs."]))) == 1
+        assert load_reward_model(name) is model
+        assert "input" in server.calls[-1][1]
+    assert load_reward_model(f"sglang:http://localhost:1#{folder}").name.startswith(
+        f"sglang:http://localhost:1#{folder}@"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("vllm:http://me:secret@localhost:8000", "no model is named"),
+        ("vllm:http://me:secret@localhost:8000#", "no model is named"),
+        ("vllm:http://me:secret@localhost:8000?token=x#rm", r"options \['token'\]"),
+        ("vllm:http://me:secret@localhost:8000?tokenizer=#rm", "empty options"),
+        ("vllm:http://me:secret@localhost:8000?tokenizer#rm", "not the address|empty options"),
+        ("vllm:me:secret@localhost#rm", "is a URL such as"),
+        ("sglang:http://me:secret@localhost:8000#no/such/folder/here", "no model at"),
+        ("vlm:http://me:secret@localhost:8000#rm", "unknown reward model 'vlm:...'"),
+        ("judge:nobody:model", "nobody"),
+        ("ensemble:/no/such.toml", "cannot be read"),
+    ],
+)
+def test_a_wrong_name_is_explained_without_showing_a_password(name, message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        load_reward_model(name)
+    assert "secret" not in str(caught.value)
+
+
+@given(st.text(max_size=40))
+def test_any_text_after_a_scheme_is_a_name_or_a_configuration_error(text):
+    for scheme in ("vllm", "sglang"):
+        try:
+            served = parse_served(text, scheme)
+        except ConfigurationError:
+            continue
+        assert served.model

@@ -86,6 +86,7 @@ class Endpoint:
         self._timeout = timeout
         self._retries = retries
         self._wait = wait_exponential(backoff, _LONGEST_WAIT) + wait_random(0, backoff)
+        _certificates()  # read now: an event loop must not wait for the disk
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """The JSON reply to a request.

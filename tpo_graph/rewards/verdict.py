@@ -17,7 +17,7 @@ from tpo_graph.conversation import Turn, transcript, well_formed
 from tpo_graph.errors import PolicyError, RewardError
 from tpo_graph.models.failures import refused_option
 from tpo_graph.models.load import load_chat_model, model_name
-from tpo_graph.models.sampling import Generated, generate
+from tpo_graph.models.sampling import generate
 from tpo_graph.rewards.together import Slots
 
 T = TypeVar("T")
@@ -80,27 +80,29 @@ class Asker:
             ) from error
 
     async def _reply(self, messages: Sequence[BaseMessage]) -> str:
-        for _ in range(len(self._sampling) + 2):
+        while True:
+            model, sampling = self._model, self._sampling
             try:
-                generated = await self._generate(messages)
+                generated = await generate(model, messages, 1, sampling, stage="judge")
                 return generated.texts[0] if generated.texts else ""
             except PolicyError as error:
-                if not self._without(error):
+                if not self._leave_out_what_is_refused(error, model, sampling):
                     raise RewardError(f"the judge {error}") from error
-        raise AssertionError("each refusal takes one option away")
 
-    async def _generate(self, messages: Sequence[BaseMessage]) -> Generated:
-        return await generate(self._model, messages, 1, self._sampling, stage="judge")
+    def _leave_out_what_is_refused(
+        self, error: PolicyError, model: BaseChatModel, sampling: Sampling
+    ) -> bool:
+        """Whether the error refuses an option of this request; later ones go without it.
 
-    def _without(self, error: PolicyError) -> bool:
-        """Leave out what the server refuses, if that is what the error is about."""
+        Calls side by side are refused side by side: what counts is what this request had sent.
+        """
         cause = error.__cause__
         option = cause and refused_option(cause)
-        if option and dict(self._sampling).get(option) is not None:
+        if option and dict(sampling).get(option) is not None:
             self._sampling = cast(Sampling, {**self._sampling, option: None})
             return True
         told = str(cause).lower()
-        if self._model is not self._plain and ("response_format" in told or "schema" in told):
+        if model is not self._plain and ("response_format" in told or "schema" in told):
             self._model = self._plain
             return True
         return False
