@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 SENTENCE = "The answer says what was asked for, in order, and no more than that. "
 WORDS = 350
-"""Of each reply, about: the median length of the study in docs/performance.md."""
+"""Of each reply, about."""
 
 _N = re.compile(rb'"n":\s*(\d+)')
 _LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
