@@ -5,18 +5,33 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.tiny_models import BOS_CHATML, CHATML, NO_SYSTEM, SPECIAL, causal_lm, classifier
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardInputError
 from tpo_graph.rewards import LocalRewardModel
-from tpo_graph.rewards.local import batches
+from tpo_graph.rewards.padded import PaddedForward
 
+LONG_ROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10_000.0,
+    "short_factor": [1.0] * 4,
+    "long_factor": [3.0] * 4,
+    "original_max_position_embeddings": 64,
+}
+KINDS = {
+    "llama": ("llama", {}),
+    "qwen": ("qwen", {}),
+    "encoder": ("bert", {}),
+    "recurrent": ("hybrid", {}),
+    "sliding": ("qwen", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
+    "long rope": ("llama", {"rope_parameters": LONG_ROPE}),
+}
 ASKED = [Turn(role="user", content="Which is better?")]
 RESPONSES = [
     "The quick brown fox.",
@@ -45,14 +60,20 @@ def reference(folder: str, conversation: list[Turn], response: str, *, bos: bool
         return model(torch.tensor([ids])).logits[0, 0].item()
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen", "bert"])
+@cache
+def kind_of(kind: str) -> str:
+    family, extra = KINDS[kind]
+    return classifier.__wrapped__(family, **extra)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch_tokens", [1, 600, 100_000])
-async def test_scores_equal_one_by_one_scoring(family, batch_tokens):
-    folder = classifier(family)
+async def test_scores_equal_one_by_one_scoring(kind, batch_tokens):
+    folder = kind_of(kind)
     scores = await LocalRewardModel(folder, batch_tokens=batch_tokens).score(ASKED, RESPONSES)
     plain = [i for i, text in enumerate(RESPONSES) if not any(t in text for t in SPECIAL)]
     expected = [reference(folder, ASKED, RESPONSES[i]) for i in plain]
-    assert [scores[i] for i in plain] == pytest.approx(expected, abs=1e-4)
+    assert [scores[i] for i in plain] == pytest.approx(expected, abs=1e-5)
     assert scores[0] == scores[6]
     assert len(set(scores)) == len(RESPONSES) - 1
 
@@ -67,16 +88,16 @@ async def test_the_padding_token_never_moves_the_position_read(pad):
     folder = classifier(template=template, pad=pad)
     scores = await LocalRewardModel(folder).score(ASKED, RESPONSES[:6])
     single = [(await LocalRewardModel(folder).score(ASKED, [text]))[0] for text in RESPONSES[:6]]
-    assert scores == pytest.approx(single, abs=1e-4)
+    assert scores == pytest.approx(single, abs=1e-5)
     expected = [reference(classifier(template=template), ASKED, text) for text in RESPONSES[:6]]
-    assert scores == pytest.approx(expected, abs=1e-4)
+    assert scores == pytest.approx(expected, abs=1e-5)
 
 
 async def test_a_vocabulary_without_a_free_token_is_scored_all_the_same(monkeypatch):
     model = LocalRewardModel(classifier())
     expected = await model.score(ASKED, RESPONSES)
-    monkeypatch.setattr(model, "_padding", lambda rows: None)
-    assert await model.score(ASKED, RESPONSES) == pytest.approx(expected, abs=1e-4)
+    monkeypatch.setattr(PaddedForward, "_padding", lambda self, rows: None)
+    assert await model.score(ASKED, RESPONSES) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +107,7 @@ async def test_exactly_one_bos(template, adds_bos):
     folder = classifier(template=template, adds_bos=adds_bos)
     scores = await LocalRewardModel(folder).score(ASKED, ["a", "<s>a"])
     expected = reference(folder, ASKED, "a", bos=template is CHATML)
-    assert scores[0] == pytest.approx(expected, abs=1e-4)
+    assert scores[0] == pytest.approx(expected, abs=1e-5)
     assert scores[1] != scores[0]
 
 
@@ -101,12 +122,60 @@ async def test_no_responses_no_scores():
     assert await LocalRewardModel(classifier()).score(ASKED, []) == []
 
 
+def calm() -> str:
+    """Weights that do not blow rounding up: which calls share a batch is left to chance here."""
+    return classifier(initializer_range=0.1)
+
+
 async def test_calls_side_by_side_equal_calls_in_turn():
-    model = LocalRewardModel(classifier())
+    model = LocalRewardModel(calm())
     questions = [[Turn(role="user", content=f"question {i}")] for i in range(6)]
     in_turn = [await model.score(question, RESPONSES) for question in questions]
     together = await asyncio.gather(*(model.score(question, RESPONSES) for question in questions))
-    assert together == in_turn
+    assert together == [pytest.approx(scores, abs=1e-5) for scores in in_turn]
+
+
+def test_event_loops_of_several_threads_share_a_model():
+    model = LocalRewardModel(calm())
+    questions = [[Turn(role="user", content=f"question {i} " * 40)] for i in range(4)]
+    results: dict[int, list[float]] = {}
+
+    async def ask(i: int) -> None:
+        results[i] = await model.score(questions[i], RESPONSES)
+
+    threads = [threading.Thread(target=asyncio.run, args=(ask(i),)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    for i, question in enumerate(questions):
+        alone = asyncio.run(LocalRewardModel(calm()).score(question, RESPONSES))
+        assert results[i] == pytest.approx(alone, abs=1e-5)
+
+
+async def test_a_call_that_cannot_be_scored_or_is_cancelled_leaves_the_others_alone():
+    model = LocalRewardModel(calm(), batch_tokens=300)
+    expected = await model.score(ASKED, RESPONSES)
+    calls = [
+        asyncio.create_task(model.score(ASKED, texts))
+        for texts in (RESPONSES, [*RESPONSES, "é" * 2000], RESPONSES, RESPONSES)
+    ]
+    await asyncio.sleep(0)
+    calls[2].cancel()
+    first, long, cancelled, last = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(long, RewardInputError)
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert first == last == pytest.approx(expected, abs=1e-5)
+
+
+async def test_the_shared_prefix_ends_where_whole_rows_begin_to_differ():
+    # No control token stands before the answer, so its first letters join up with the header.
+    folder = classifier(template="{% for m in messages %}{{ m['content'] }} the{% endfor %}")
+    asked = [Turn(role="user", content="The quick brown fox jumps over the lazy dog, " * 4)]
+    answers = ["n the dog sleeps", "n", "re", "quick", " quick", "ir lazy dog"]
+    scores = await LocalRewardModel(folder).score(asked, answers)
+    expected = [reference(folder, asked, answer) for answer in answers]
+    assert scores == pytest.approx(expected, abs=1e-5)
 
 
 async def test_the_event_loop_runs_while_the_model_scores():
@@ -185,13 +254,3 @@ def test_the_name_follows_weights_template_and_dtype_in_any_process():
     code = f"from tpo_graph.rewards import LocalRewardModel as L; print(L({folder!r}).name)"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert other.stdout.strip() == name
-
-
-@given(st.lists(st.integers(1, 300), max_size=40), st.integers(1, 1000))
-def test_batches_hold_every_row_once_within_the_budget(lengths, budget):
-    made = list(batches(lengths, budget))
-    assert sorted(i for batch in made for i in batch) == list(range(len(lengths)))
-    for batch in made:
-        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
-    longest = [max(lengths[i] for i in batch) for batch in made]
-    assert longest == sorted(longest, reverse=True)

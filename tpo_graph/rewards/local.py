@@ -1,31 +1,40 @@
 """`LocalRewardModel`: a one-label sequence classifier in this process, through transformers."""
 
-from collections.abc import Iterator, Sequence
-from threading import Event
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from tpo_graph import weights
 from tpo_graph.chat_template import ChatTemplate
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardInputError
+from tpo_graph.rewards.batching import Scorer, packed_batch, padded_batch
 from tpo_graph.rewards.identity import fingerprint
+from tpo_graph.rewards.packed import PackedForward, can_pack
+from tpo_graph.rewards.padded import PaddedForward
 from tpo_graph.worker import Worker
+
+_SHARED_FROM = 32  # tokens: a shorter prefix is sooner computed again than set apart
 
 
 class LocalRewardModel:
     """Scores by the raw logit of any one-label classifier that has a chat template.
 
     The conversation with the response as its last turn is written by the chat template, begins
-    with one BOS token (if tokenizer or template use one), and is scored in batches of similar
-    lengths. In float32 scores equal those of one-by-one scoring within 1e-4; in bfloat16 the batch
-    moves them by some 1e-2, enough to swap close candidates.
+    with one BOS token (if tokenizer or template use one). Calls made at the same time, from any
+    task, event loop or thread, are scored together in batches, and what the responses to one
+    conversation have in common is computed once per batch. In float32 scores equal those of
+    one-by-one scoring within 1e-5, whatever the batch; in bfloat16 the batch moves them by some
+    1e-2, enough to swap close candidates.
 
     Args:
         source: folder that holds model and tokenizer, or hub id.
         trust_remote_code: run Python code that comes with the model.
         dtype: torch dtype name; None is float32 on the CPU, and that of the weights elsewhere.
         device: torch device; None takes an accelerator if there is one, else the CPU.
-        batch_tokens: most tokens of one batch, padding included.
+        batch_tokens: most tokens of one batch, padding included. A row longer than that is a batch
+            of its own; a conversation may stand before the responses that share it.
         max_length: longest input in tokens, when the model was trained for less than it can take.
 
     Raises:
@@ -55,14 +64,12 @@ class LocalRewardModel:
             )
         loaded = weights.load(source, "AutoModelForSequenceClassification", options)
         self._source = source
-        self._model = loaded.model
         self._template = ChatTemplate(loaded.tokenizer, source, RewardInputError)
         limits = [limit for limit in (max_length, loaded.max_positions) if limit is not None]
         self._max_length = min(limits, default=None)
-        self._batch_tokens = batch_tokens
-        self._masked = not _causal(loaded.model)
-        self._worker = Worker(f"reward model {source}")
         self.name = f"local:{source}@{fingerprint(loaded.model, self._template.text)}"
+        self._tokenizer = Worker(f"tokenizer {source}")
+        self._scorer = _scorer(f"reward model {source}", loaded.model, batch_tokens)
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
         """See `RewardModel.score`.
@@ -72,18 +79,26 @@ class LocalRewardModel:
                 template refuses the conversation.
         """
         turns, texts = list(conversation), list(responses)
-        return await self._worker.arun(lambda cancelled: self._score(turns, texts, cancelled))
+        unique = list(dict.fromkeys(texts))
+        if not unique:
+            return []
+        scores: Future[list[float]] = Future()
+        try:
+            await self._tokenizer.arun(lambda _: self._enqueue(turns, unique, scores))
+            by_text = dict(zip(unique, await asyncio.wrap_future(scores), strict=True))
+        finally:
+            scores.cancel()  # if the caller gave up: once there, scores cannot be cancelled
+        return [by_text[text] for text in texts]
 
-    def _score(self, turns: list[Turn], responses: list[str], cancelled: Event) -> list[float]:
-        unique = list(dict.fromkeys(responses))
-        rows = [self._encode(turns, response) for response in unique]
-        scores: dict[str, float] = {}
-        for batch in batches([len(row) for row in rows], self._batch_tokens):
-            if cancelled.is_set():
-                break
-            values = self._forward([rows[i] for i in batch])
-            scores |= zip((unique[i] for i in batch), values, strict=True)
-        return [scores[response] for response in responses if response in scores]
+    def _enqueue(
+        self, turns: list[Turn], responses: list[str], scores: "Future[list[float]]"
+    ) -> None:
+        rows: list[list[int]] = []
+        for response in responses:
+            if scores.cancelled():
+                return
+            rows.append(self._encode(turns, response))
+        self._scorer.put(rows, _shared(rows), scores)
 
     def _encode(self, turns: list[Turn], response: str) -> list[int]:
         answered = [*turns, Turn(role="assistant", content=response)]
@@ -97,53 +112,19 @@ class LocalRewardModel:
             )
         return ids
 
-    def _forward(self, rows: list[list[int]]) -> list[float]:
-        """Raw logits of token rows, in one pass.
 
-        Rows are padded on the right. Under causal attention no real token sees the padding, so it
-        needs no mask, which keeps the fast attention path.
-        """
-        import torch
-
-        longest = max(map(len, rows))
-        pad = self._padding(rows)
-        if pad is None and len(rows) > 1:
-            return [score for row in rows for score in self._forward([row])]
-        config = self._model.config
-        # The classifier reads the last token that is not padding: any id absent from the rows is a
-        # safe one, whereas the tokenizer's own may be the end token of every row.
-        config.pad_token_id = config.get_text_config().pad_token_id = pad
-        padded = [row + [pad or 0] * (longest - len(row)) for row in rows]
-        inputs: dict[str, Any] = {"input_ids": torch.tensor(padded, device=self._model.device)}
-        if self._masked:
-            lengths = torch.tensor([len(row) for row in rows])
-            mask = torch.arange(longest)[None] < lengths[:, None]
-            inputs["attention_mask"] = mask.to(self._model.device, torch.long)
-        with torch.inference_mode():
-            return self._model(**inputs).logits[:, 0].float().tolist()
-
-    def _padding(self, rows: list[list[int]]) -> int | None:
-        used = {token for row in rows for token in row}
-        vocabulary = self._model.config.get_text_config().vocab_size
-        return next((token for token in range(vocabulary) if token not in used), None)
+def _shared(rows: Sequence[list[int]]) -> int:
+    # Tokens of whole rows are compared: text cut at the response would be tokenized otherwise.
+    pairs = zip(min(rows), max(rows), strict=False)  # in between, all begin as these two do
+    alike = next((i for i, (a, b) in enumerate(pairs) if a != b), len(min(rows)))
+    shared = min(alike, min(map(len, rows)) - 1)
+    return shared if shared >= _SHARED_FROM else 0
 
 
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length, each of at most `budget` tokens, padding included.
-
-    A row longer than the budget is a batch of its own.
-    """
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
-
-
-def _causal(model: Any) -> bool:
-    """Whether every attention layer says that it looks backwards only."""
-    flags = [m.is_causal for m in model.modules() if hasattr(m, "is_causal")]
-    return bool(flags) and all(flags)
+def _scorer(name: str, model: Any, batch_tokens: int) -> Scorer:
+    rotary: Any = getattr(model.config.get_text_config(), "rope_parameters", None)
+    if rotary and rotary.get("rope_type") == "longrope":
+        batch_tokens = 1  # how it turns depends on the longest row of a batch: one row in each
+    if can_pack(model):
+        return Scorer(name, PackedForward(model), packed_batch, batch_tokens)
+    return Scorer(name, PaddedForward(model), padded_batch, batch_tokens)
