@@ -154,6 +154,21 @@ async def test_extending_answers_once(store: Store) -> None:
     assert messages[-1].text == result.response
 
 
+async def test_a_finished_run_keeps_one_checkpoint(database_url: str) -> None:
+    async with open_store(database_url) as store:
+        for run_id in ("r", "other"):
+            await aoptimize("Why?", model=model(), database=store, run_id=run_id, **OPTIONS)
+        for run_id in ("r", "other"):
+            thread = {"configurable": {"thread_id": run_id}}
+            assert len([c async for c in store.checkpointer.alist(thread)]) == 1
+        result = await aextend(
+            "r", depth=3, database=store, model=model(), reward_model=prefer_longer
+        )
+        expected = await aoptimize("Why?", model=model(), **{**OPTIONS, "depth": 3})
+        assert (result.candidates, result.steps) == (expected.candidates, expected.steps)
+        assert (await aresume("other", database=store)).response
+
+
 async def test_extend_wants_more_depth(store: Store) -> None:
     await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
     with pytest.raises(ConfigurationError, match=r"depth=2 is not deeper.*at least 3"):

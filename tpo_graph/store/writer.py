@@ -106,8 +106,7 @@ class Writer:
             try:
                 with self._engine.begin() as connection:
                     begin_write(connection)
-                    results = [work(connection) for work in works]
-                return results
+                    return [work(connection) for work in works]
             except Exception as e:
                 if not is_passing(e) or time.monotonic() > deadline:
                     raise
