@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
+from langgraph.types import StreamMode
 
 from tpo_graph.cache import Cache
 from tpo_graph.context import TPOContext
@@ -19,8 +20,11 @@ from tpo_graph.result import TPOResult
 from tpo_graph.state import TPOState
 from tpo_graph.store import Store, open_store
 from tpo_graph.store.failures import explained, is_passing
+from tpo_graph.store.history import drop_history
 
 OnEvent = Callable[[Event], None]
+OnTask = Callable[[dict[str, Any]], None]
+"""Called with LangGraph's own account of each node as it starts and as it ends."""
 
 _PATIENCE_SECONDS = 60.0
 """How long, all told, a run waits for a database server that restarts."""
@@ -43,15 +47,21 @@ async def run_graph(
     context: TPOContext,
     config: RunnableConfig,
     on_event: OnEvent | None = None,
+    on_task: OnTask | None = None,
     **options: Any,
 ) -> TPOState:
     """Run the graph to its end and return the last state, passing events on as they come."""
     state: TPOState | None = None
+    modes: list[StreamMode] = ["custom", "values"]
+    if on_task is not None:
+        modes.append("tasks")
     async for mode, chunk in graph.astream(
-        graph_input, config, context=context, stream_mode=["custom", "values"], **options
+        graph_input, config, context=context, stream_mode=modes, **options
     ):
         if mode == "custom" and on_event is not None:
             on_event(cast(Event, chunk))
+        elif mode == "tasks" and on_task is not None:
+            on_task(cast(dict[str, Any], chunk))
         elif mode == "values":
             state = cast(TPOState, chunk)
     assert state is not None
@@ -66,6 +76,7 @@ async def run_stored(
     config: RunnableConfig,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
+    on_task: OnTask | None = None,
 ) -> TPOState:
     """`run_graph` on a thread of the store, every step durable; the caller holds the run's lease.
 
@@ -81,15 +92,19 @@ async def run_stored(
             try:
                 if waited and (await graph.aget_state(config)).created_at:
                     graph_input = None  # the run had begun
-                return await run_graph(
+                state = await run_graph(
                     graph,
                     graph_input,
                     context,
                     config,
                     on_event,
+                    on_task,
                     durability="sync",
                     control=control or RunControl(),
                 )
+                if state["stop_reason"] is not None:
+                    await drop_history(store, config.get("configurable", {})["thread_id"])
+                return state
             except Exception as e:
                 if not is_passing(e) or waited > _PATIENCE_SECONDS:
                     raise
