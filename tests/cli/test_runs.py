@@ -1,0 +1,154 @@
+"""`tpo runs` and `tpo db`, through the commands, on runs that scripted models left."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from langchain_core.messages import HumanMessage, SystemMessage
+
+from tpo_graph import optimize
+from tpo_graph.cli import tpo
+from tpo_graph.errors import ConfigurationError, RunNotFoundError
+from tpo_graph.rewards import load
+from tpo_graph.rewards.function import FunctionReward
+from tpo_graph.testing import ScriptedChatModel, prefer_longer
+
+DATABASE = "sqlite:///tpo.db"
+SAMPLES = ["medium one", "the longest of them [bold]all[/]", "short", "also medium"]
+
+
+@pytest.fixture
+def stored() -> Iterator[None]:
+    """Three runs in tpo.db; "third" answers a conversation, "second" has no pair."""
+    queries: dict[str, Any] = {
+        "first": "Why {x}?",
+        "second": "Why not?",
+        "third": [SystemMessage("Be brief."), HumanMessage("And why?")],
+    }
+    for run_id, query in queries.items():
+        optimize(
+            query,
+            model=ScriptedChatModel(replies=["same"] if run_id == "second" else SAMPLES),
+            reward_model=prefer_longer,
+            database=DATABASE,
+            run_id=run_id,
+            depth=0,
+            width=4,
+        )
+    return
+
+
+def runs(*arguments: str) -> Result:
+    return CliRunner().invoke(tpo, ["runs", *arguments])
+
+
+@pytest.mark.usefixtures("stored")
+def test_list_is_newest_first_and_filters():
+    result = runs("list")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == ["third", "second", "first"]
+    assert "Why {x}?" in lines[2]
+    (newest,) = [
+        json.loads(line)
+        for line in runs("list", "--json", "--limit", "1").stdout.split("\n")
+        if line
+    ]
+    assert (newest["run_id"], newest["candidates"], newest["status"]) == ("third", 4, "finished")
+    assert newest["created_at"].endswith("Z")
+    assert runs("list", "--json", "--status", "failed").stdout == ""
+    assert len(runs("list", "--json", "--model", "ScriptedChatModel").stdout.splitlines()) == 3
+    assert runs("list", "--json", "--model", "another").stdout == ""
+
+
+@pytest.mark.usefixtures("stored")
+def test_show_tells_how_the_answer_came_about():
+    result = runs("show", "first")
+    assert result.exit_code == 0, result.output
+    for part in ("Why {x}?", "iteration 0", "chosen", "rejected", "[bold]all[/]", "score cache"):
+        assert part in result.stdout
+    assert "iteration 0" not in runs("show", "first", "--iteration", "7").stdout
+    whole = json.loads(runs("show", "first", "--json").stdout)
+    assert [c["response"] for c in whole["candidates"]] == SAMPLES
+    assert whole["usage"]["sample"]["requests"] == 1
+
+
+@pytest.mark.usefixtures("stored")
+def test_an_unknown_run_is_named():
+    for command in ("show", "resume", "export"):
+        error = runs(command, "nobody").exception
+        assert isinstance(error, RunNotFoundError)
+        assert "'nobody'" in str(error)
+
+
+@pytest.mark.usefixtures("stored")
+def test_preferences_load_as_trl_reads_them(tmp_path: Path):
+    datasets = pytest.importorskip("datasets")
+    file = tmp_path / "pairs.jsonl"
+    result = runs("export", "--format", "preferences", "--output", str(file))
+    assert result.exit_code == 0, result.output
+    data = datasets.load_dataset(
+        "json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    # "second" has one text only, which cannot be preferred to itself.
+    assert [row["prompt"][-1]["content"] for row in data] == ["Why {x}?", "And why?"]
+    pair = data[1]
+    assert [turn["role"] for turn in pair["prompt"]] == ["system", "user"]
+    assert pair["chosen"] == [{"role": "assistant", "content": SAMPLES[1]}]
+    assert pair["rejected"] == [{"role": "assistant", "content": "short"}]
+    assert pair["score_chosen"] > pair["score_rejected"]
+
+
+@pytest.mark.usefixtures("stored")
+def test_export_writes_runs_oldest_first():
+    lines = [json.loads(line) for line in runs("export").stdout.splitlines()]
+    assert [line["run"]["run_id"] for line in lines] == ["first", "second", "third"]
+    assert len(lines[0]["candidates"]) == 4
+    only = runs("export", "second", "--format", "preferences")
+    assert (only.exit_code, only.stdout) == (0, "")
+
+
+@pytest.mark.usefixtures("stored")
+def test_prune_keeps_the_young_and_the_best():
+    assert "0 runs pruned" in runs("prune", "--older-than", "1h").stderr
+    assert "3 runs would be pruned" in runs("prune", "--older-than", "0h", "--dry-run").stderr
+    assert "3 runs pruned" in runs("prune", "--older-than", "0h", "--keep-best").stderr
+    kept = json.loads(runs("show", "first", "--json").stdout)
+    assert [c["response"] for c in kept["candidates"]] == [SAMPLES[1]]
+    assert kept["steps"] == []
+    assert "0 runs pruned" in runs("prune", "--older-than", "0h", "--keep-best").stderr
+    assert "3 runs pruned" in runs("prune", "--older-than", "0h").stderr
+    assert runs("list", "--json").stdout == ""
+    assert isinstance(runs("prune", "--older-than", "soon").exception, ConfigurationError)
+
+
+@pytest.mark.usefixtures("stored")
+def test_rescore_stores_other_rewards_beside_the_first(monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+
+    def shorter(query: str, response: str) -> float:
+        asked.append(response)
+        return -float(len(response))
+
+    monkeypatch.setattr(load, "load_reward_model", lambda name: FunctionReward(shorter, name=name))
+    for _ in range(2):
+        result = runs("rescore", "first", "--reward-model", "local:shorter")
+        assert result.exit_code == 0, result.output
+    assert sorted(asked) == sorted(SAMPLES)  # the second time all are known
+    shown = json.loads(runs("show", "first", "--json").stdout)
+    for candidate in shown["candidates"]:
+        assert candidate["other_rewards"] == {"local:shorter": -candidate["reward"]}
+
+
+@pytest.mark.usefixtures("stored")
+def test_resume_prints_a_finished_run():
+    result = runs("resume", "first")
+    assert (result.exit_code, result.stdout) == (0, SAMPLES[1] + "\n")
+
+
+def test_db_upgrade_and_current():
+    db = [CliRunner().invoke(tpo, ["db", name]) for name in ("current", "upgrade", "current")]
+    assert [result.stdout.strip() for result in db] == ["blank", "0001", "0001"]
