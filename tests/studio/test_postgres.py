@@ -23,7 +23,7 @@ def test_a_run_and_its_history(models: OpenAIServer, tmp_path: Path, postgres_ur
         assert out["stop_reason"] == "depth"
         assert (
             len(client.threads.get_history(thread, limit=50)) == 15
-        )  # the input, and a state after each of 14 steps
+        )  # the input, then a state after each step
         assert "BlockingError" not in server.output()
     engine = sqlalchemy.create_engine(postgres_url)
     with engine.connect() as database:
