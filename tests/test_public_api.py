@@ -16,11 +16,13 @@ def test_exported_names():
         "TPOResult",
         "aextend",
         "aoptimize",
+        "aoptimize_many",
         "aresume",
         "create_tpo_graph",
         "extend",
         "open_store",
         "optimize",
+        "optimize_many",
         "resume",
         "tpo_node",
     ]

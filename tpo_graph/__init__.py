@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from tpo_graph.agents.chat_model import ChatTPO
     from tpo_graph.agents.middleware import TPOMiddleware
     from tpo_graph.agents.node import tpo_node
+    from tpo_graph.batch import aoptimize_many, optimize_many
     from tpo_graph.candidates import Candidate
     from tpo_graph.context import TPOContext
     from tpo_graph.graph import create_tpo_graph
@@ -23,11 +24,13 @@ _HOMES = {
     "TPOResult": "result",
     "aextend": "resuming",
     "aoptimize": "run",
+    "aoptimize_many": "batch",
     "aresume": "resuming",
     "create_tpo_graph": "graph",
     "extend": "resuming",
     "open_store": "store",
     "optimize": "run",
+    "optimize_many": "batch",
     "resume": "resuming",
     "tpo_node": "agents.node",
 }
@@ -41,11 +44,13 @@ __all__ = [
     "TPOResult",
     "aextend",
     "aoptimize",
+    "aoptimize_many",
     "aresume",
     "create_tpo_graph",
     "extend",
     "open_store",
     "optimize",
+    "optimize_many",
     "resume",
     "tpo_node",
 ]

@@ -110,11 +110,11 @@ class MemoryCache:
 
     Args:
         max_runs: how many runs to remember; the oldest are forgotten first, so that a graph in a
-            long-lived server does not grow.
+            long-lived server does not grow. None: all of them, until told to `forget`.
         max_scores: how many rewards the score cache remembers.
     """
 
-    def __init__(self, max_runs: int = 256, max_scores: int = 65_536) -> None:
+    def __init__(self, max_runs: int | None = 256, max_scores: int = 65_536) -> None:
         self._max_runs = max_runs
         self._max_scores = max_scores
         self._runs: OrderedDict[str, _MemoryRun] = OrderedDict()
@@ -162,9 +162,13 @@ class MemoryCache:
         run = self._run(run_id)
         return [run.steps[key] for key in sorted(run.steps)]
 
+    def forget(self, run_id: str) -> None:
+        """Drop a run that is not going to be read again; its rewards stay in the score cache."""
+        self._runs.pop(run_id, None)
+
     def _run(self, run_id: str) -> _MemoryRun:
         run = self._runs.setdefault(run_id, _MemoryRun())
         self._runs.move_to_end(run_id)
-        while len(self._runs) > self._max_runs:
+        while self._max_runs is not None and len(self._runs) > self._max_runs:
             self._runs.popitem(last=False)
         return run

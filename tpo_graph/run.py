@@ -1,4 +1,4 @@
-"""One query, one answer: `optimize` and `aoptimize` build the graph, run it and read the cache."""
+"""One query, one answer: `optimize` and `aoptimize`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +9,15 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langgraph.runtime import RunControl
 from pydantic import ValidationError
 
-from tpo_graph.audit import audited
 from tpo_graph.background import run_in_background
-from tpo_graph.cache import MemoryCache, Run
 from tpo_graph.context import TPOContext, invalid_settings
-from tpo_graph.conversation import query_text, turns
+from tpo_graph.conversation import query_text
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.execution import OnEvent, opened, read_result, run_config, run_graph, run_stored
-from tpo_graph.graph import create_tpo_graph
-from tpo_graph.models.load import load_chat_model, model_name
-from tpo_graph.prompts import PromptSet, load_prompts
+from tpo_graph.execution import OnEvent
+from tpo_graph.launcher import launcher
+from tpo_graph.prompts import PromptSet
 from tpo_graph.result import TPOResult
-from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+from tpo_graph.rewards import RewardFunction, RewardModel
 from tpo_graph.store import Store
 
 Query = str | Sequence[BaseMessage]
@@ -102,58 +99,31 @@ async def aoptimize(
         GraphDrained: `control` stopped it.
     """
     context = make_context(settings)
-    auditor = None if audit is None else as_reward_model(audit)
-    run_id = run_id or str(uuid4())
-    messages = [HumanMessage(query)] if isinstance(query, str) else list(query)
-    graph_input = {"messages": messages}
-    if database is None:
-        cache = MemoryCache()
-        graph = create_tpo_graph(model, reward_model, critic=critic, prompts=prompts, cache=cache)
-        config = run_config(run_id, context.depth)
-        state = await run_graph(
-            graph, graph_input, context, config, on_event, control=control or RunControl()
+    messages = as_messages(query)
+    async with launcher(
+        model,
+        reward_model,
+        critic,
+        prompts,
+        database,
+        reuse_scores=reuse_scores,
+        audit=audit,
+        audit_fallback=audit_fallback,
+    ) as runs:
+        return await runs.run(
+            messages, context, run_id or str(uuid4()), on_event=on_event, control=control
         )
-        result = await read_result(state, cache)
-        return await _audited(result, messages, auditor, audit_fallback)
 
-    launch = {"model": model, "critic": critic, "reward_model": reward_model, "prompts": prompts}
-    names = {key: value if isinstance(value, str) else None for key, value in launch.items()}
+
+def as_messages(query: Query) -> list[BaseMessage]:
+    """The conversation that a query stands for.
+
+    Raises:
+        ConfigurationError: there is nothing in it to answer.
+    """
+    messages: list[BaseMessage] = [HumanMessage(query)] if isinstance(query, str) else list(query)
     query_text(messages)
-    policy = load_chat_model(model)
-    judge = as_reward_model(reward_model)
-    prompt_set = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
-    run = Run(
-        run_id=run_id,
-        thread_id=run_id,
-        conversation=turns(messages),
-        settings=context.model_dump(mode="json"),
-        policy=model_name(policy),
-        critic=model_name(policy if critic is None else load_chat_model(critic)),
-        reward_model=judge.name,
-        prompts=f"{prompt_set.name}@{prompt_set.digest}",
-    )
-    async with opened(database, reuse_scores=reuse_scores) as store:
-        graph = create_tpo_graph(
-            policy,
-            judge,
-            critic=critic,
-            prompts=prompt_set,
-            cache=store.cache,
-            checkpointer=store.checkpointer,
-        )
-        config = run_config(run_id, context.depth, thread_id=run_id)
-        async with store.leases.hold(run_id, new=run, launch=names):
-            state = await run_stored(store, graph, graph_input, context, config, on_event, control)
-        result = await read_result(state, store.cache)
-    return await _audited(result, messages, auditor, audit_fallback)
-
-
-async def _audited(
-    result: TPOResult, messages: Sequence[BaseMessage], auditor: RewardModel | None, fall_back: bool
-) -> TPOResult:
-    if auditor is None:
-        return result
-    return await audited(result, messages, auditor, fall_back=fall_back)
+    return messages
 
 
 def make_context(settings: dict[str, Any]) -> TPOContext:

@@ -1,0 +1,193 @@
+"""Many queries, many answers: one graph, one HTTP client and one store for all of them.
+
+Queries come from the caller, results go back in the same order. How many runs are in flight is the
+caller's word or found out from the servers' answers (`concurrency.py`, `knee.py`).
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sized
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.language_models import BaseChatModel
+from langgraph.runtime import RunControl
+
+from tpo_graph.background import run_in_background
+from tpo_graph.concurrency import Flight, InFlight, run_all
+from tpo_graph.context import TPOContext
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.execution import OnEvent
+from tpo_graph.launcher import Launcher, launcher
+from tpo_graph.prompts import PromptSet
+from tpo_graph.result import TPOResult
+from tpo_graph.rewards import RewardFunction, RewardModel
+from tpo_graph.run import Query, as_messages, make_context
+from tpo_graph.store import Store
+from tpo_graph.usage import Ledger
+
+
+def optimize_many(
+    queries: Iterable[Query],
+    *,
+    model: str | BaseChatModel,
+    reward_model: str | RewardModel | RewardFunction,
+    critic: str | BaseChatModel | None = None,
+    prompts: str | PromptSet = "tpo",
+    database: str | None = None,
+    reuse_scores: bool = True,
+    max_in_flight: int | None = None,
+    on_event: OnEvent | None = None,
+    control: RunControl | None = None,
+    audit: str | RewardModel | RewardFunction | None = None,
+    audit_fallback: bool = False,
+    **settings: Any,
+) -> list[TPOResult | Exception]:
+    """Answer many queries and wait for all results; see `aoptimize_many`."""
+
+    async def collect() -> list[TPOResult | Exception]:
+        results = aoptimize_many(
+            queries,
+            model=model,
+            reward_model=reward_model,
+            critic=critic,
+            prompts=prompts,
+            database=database,
+            reuse_scores=reuse_scores,
+            max_in_flight=max_in_flight,
+            on_event=on_event,
+            control=control,
+            audit=audit,
+            audit_fallback=audit_fallback,
+            **settings,
+        )
+        async with aclosing(results):
+            return [result async for result in results]
+
+    return run_in_background(collect())
+
+
+async def aoptimize_many(
+    queries: Iterable[Query],
+    *,
+    model: str | BaseChatModel,
+    reward_model: str | RewardModel | RewardFunction,
+    critic: str | BaseChatModel | None = None,
+    prompts: str | PromptSet = "tpo",
+    database: str | Store | None = None,
+    reuse_scores: bool = True,
+    max_in_flight: int | None = None,
+    on_event: OnEvent | None = None,
+    control: RunControl | None = None,
+    audit: str | RewardModel | RewardFunction | None = None,
+    audit_fallback: bool = False,
+    **settings: Any,
+) -> AsyncGenerator[TPOResult | Exception]:
+    """Answer many queries; their results come in the order of the queries.
+
+    A query that fails has its error in its place and stops no other. Runs that were started are
+    finished before more are begun; there is no point at which all wait for one.
+
+    Args:
+        queries: questions, or conversations as LangChain messages; taken as there is room for them.
+        model, reward_model, critic, prompts, database, reuse_scores: as in `aoptimize`.
+        max_in_flight: how many runs at once. None finds out: as many as keep the model server full
+            without letting requests wait there.
+        on_event: called with the progress events of all runs; each names its `run_id`.
+        control: its `request_drain()` stops all runs before their next steps; the error in their
+            places is `GraphDrained`.
+        audit, audit_fallback: as in `aoptimize`.
+        settings: fields of `TPOContext`, for all queries alike.
+
+    Raises:
+        ConfigurationError: an option, a name or a prompt set is wrong; nothing was run.
+        StoreError: the database cannot be opened.
+    """
+    context = make_context(settings)
+    if max_in_flight is not None and max_in_flight < 1:
+        raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
+    async with launcher(
+        model,
+        reward_model,
+        critic,
+        prompts,
+        database,
+        reuse_scores=reuse_scores,
+        audit=audit,
+        audit_fallback=audit_fallback,
+    ) as runs:
+
+        def job(query: Query) -> Callable[[Flight], Awaitable[TPOResult]]:
+            return partial(_run, runs, query, context, on_event, control)
+
+        jobs = [job(q) for q in queries] if isinstance(queries, Sized) else map(job, queries)
+        outcomes = run_all(jobs, InFlight(context.width, max_in_flight))
+        early: dict[int, TPOResult | Exception] = {}
+        position = 0
+        async with aclosing(outcomes):
+            async for ended, outcome in outcomes:
+                early[ended] = outcome
+                while position in early:
+                    yield early.pop(position)
+                    position += 1
+
+
+async def _run(
+    runs: Launcher,
+    query: Query,
+    context: TPOContext,
+    on_event: OnEvent | None,
+    control: RunControl | None,
+    flight: Flight,
+) -> TPOResult:
+    return await runs.run(
+        as_messages(query),
+        context,
+        str(uuid4()),
+        on_event=on_event,
+        on_task=StepReporter(flight, context.width),
+        control=control,
+    )
+
+
+class StepReporter:
+    """Tells a `Flight` of a run's steps, from LangGraph's account of its nodes."""
+
+    def __init__(self, flight: Flight, width: int) -> None:
+        self._flight = flight
+        self._width = width
+        self._tokens = 0
+        """Completion tokens of the stage that runs, before it began."""
+
+    def __call__(self, task: Mapping[str, Any]) -> None:
+        """A node starts ("input" is the state it gets) or ends ("result" is what it changes)."""
+        stage: str = task["name"]
+        if "input" in task:
+            self._starts(stage, task["input"])
+        elif task.get("result") and not task.get("error"):
+            self._ends(stage, task["result"])
+
+    def _starts(self, stage: str, state: Mapping[str, Any]) -> None:
+        self._tokens = _completion_tokens(state, stage)
+        if stage in ("sample", "update"):
+            self._flight.step(self._width)
+        elif stage in ("loss", "gradient"):
+            # One sample, but an update of `width` is soon to follow.
+            self._flight.step(max(1.0, 0.4 * self._width))
+        elif stage == "reward_score":
+            self._flight.step(len(state["samples"]))
+
+    def _ends(self, stage: str, update: Mapping[str, Any]) -> None:
+        if stage == "reward_score":
+            self._flight.scored(len(update["rewards"]))
+        elif stage != "select":
+            texts: list[str] = update["samples"] if "samples" in update else [update[stage]]
+            characters = [len(text) for text in texts]
+            tokens = _completion_tokens(update, stage) - self._tokens or sum(characters) / 4
+            if any(characters):
+                self._flight.replied(tokens * max(characters) / sum(characters))
+
+
+def _completion_tokens(state: Mapping[str, Any], stage: str) -> int:
+    usage: Ledger = state.get("usage") or {}
+    return usage[stage]["completion_tokens"] if stage in usage else 0

@@ -1,0 +1,167 @@
+"""One graph and the place where its runs are kept: made for one query or for many.
+
+`run.py` and `batch.py` open one and start runs on it.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+from langgraph.runtime import RunControl
+
+from tpo_graph.audit import audited
+from tpo_graph.cache import MemoryCache, Run
+from tpo_graph.context import TPOContext
+from tpo_graph.conversation import turns
+from tpo_graph.execution import (
+    OnEvent,
+    OnTask,
+    opened,
+    read_result,
+    run_config,
+    run_graph,
+    run_stored,
+)
+from tpo_graph.graph import TPOGraph, create_tpo_graph
+from tpo_graph.models.load import load_chat_model, model_name
+from tpo_graph.prompts import PromptSet, load_prompts
+from tpo_graph.result import TPOResult
+from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+from tpo_graph.store import Store
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Starts runs on one graph; open it with `launcher`."""
+
+    graph: TPOGraph
+    store: Store | None
+    memory: MemoryCache
+    """Holds the runs when there is no store, each until it has its result."""
+    names: dict[str, str]
+    """What a stored run says of its models and prompts."""
+    specs: dict[str, str | None]
+    """By what to load them again; None for an object, which a resume must be given."""
+    auditor: RewardModel | None
+    audit_fallback: bool
+
+    async def run(
+        self,
+        messages: Sequence[BaseMessage],
+        context: TPOContext,
+        run_id: str,
+        *,
+        on_event: OnEvent | None = None,
+        on_task: OnTask | None = None,
+        control: RunControl | None = None,
+    ) -> TPOResult:
+        """Answer one conversation; arguments and errors are those of `aoptimize`.
+
+        Args:
+            on_task: see `execution.OnTask`.
+        """
+        result = await self._run(messages, context, run_id, on_event, on_task, control)
+        if self.auditor is None:
+            return result
+        return await audited(result, messages, self.auditor, fall_back=self.audit_fallback)
+
+    async def _run(
+        self,
+        messages: Sequence[BaseMessage],
+        context: TPOContext,
+        run_id: str,
+        on_event: OnEvent | None,
+        on_task: OnTask | None,
+        control: RunControl | None,
+    ) -> TPOResult:
+        graph_input = {"messages": list(messages)}
+        if self.store is None:
+            config = run_config(run_id, context.depth)
+            try:
+                state = await run_graph(
+                    self.graph,
+                    graph_input,
+                    context,
+                    config,
+                    on_event,
+                    on_task,
+                    control=control or RunControl(),
+                )
+                return await read_result(state, self.memory)
+            finally:
+                self.memory.forget(run_id)
+        config = run_config(run_id, context.depth, thread_id=run_id)
+        run = Run(
+            run_id=run_id,
+            thread_id=run_id,
+            conversation=turns(messages),
+            settings=context.model_dump(mode="json"),
+            policy=self.names["policy"],
+            critic=self.names["critic"],
+            reward_model=self.names["reward_model"],
+            prompts=self.names["prompts"],
+        )
+        async with self.store.leases.hold(run_id, new=run, launch=self.specs):
+            state = await run_stored(
+                self.store, self.graph, graph_input, context, config, on_event, control, on_task
+            )
+        return await read_result(state, self.store.cache)
+
+
+@asynccontextmanager
+async def launcher(
+    model: str | BaseChatModel,
+    reward_model: str | RewardModel | RewardFunction,
+    critic: str | BaseChatModel | None,
+    prompts: str | PromptSet,
+    database: str | Store | None,
+    *,
+    reuse_scores: bool = True,
+    audit: str | RewardModel | RewardFunction | None = None,
+    audit_fallback: bool = False,
+) -> AsyncGenerator[Launcher]:
+    """Load the models, open the database if there is to be one, and build the graph.
+
+    Raises:
+        ConfigurationError: a name or a prompt set is wrong.
+        StoreError: the database cannot be opened.
+    """
+    given: dict[str, Any] = {
+        "model": model,
+        "critic": critic,
+        "reward_model": reward_model,
+        "prompts": prompts,
+    }
+    specs = {name: value if isinstance(value, str) else None for name, value in given.items()}
+    policy = load_chat_model(model)
+    critic_model = policy if critic is None else load_chat_model(critic)
+    judge = as_reward_model(reward_model)
+    prompt_set = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
+    names = {
+        "policy": model_name(policy),
+        "critic": model_name(critic_model),
+        "reward_model": judge.name,
+        "prompts": f"{prompt_set.name}@{prompt_set.digest}",
+    }
+    auditor = None if audit is None else as_reward_model(audit)
+    memory = MemoryCache(max_runs=None)
+
+    def built(store: Store | None) -> Launcher:
+        graph = create_tpo_graph(
+            policy,
+            judge,
+            critic=None if critic is None else critic_model,
+            prompts=prompt_set,
+            cache=memory if store is None else store.cache,
+            checkpointer=None if store is None else store.checkpointer,
+        )
+        return Launcher(graph, store, memory, names, specs, auditor, audit_fallback)
+
+    if database is None:
+        yield built(None)
+        return
+    async with opened(database, reuse_scores=reuse_scores) as store:
+        yield built(store)
