@@ -100,3 +100,20 @@ class InstantReward:
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
         return [float(int(r.removeprefix("<improved_answer>")[:12], 16)) for r in responses]
+
+
+class RisingReward(InstantReward):
+    """The same, but later responses are better: what TPO is for."""
+
+    name = "rising"
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
+        key = conversation[-1]["content"]
+        self._seen[key] = self._seen.get(key, -1) + 1
+        return [
+            score + 2**47 * self._seen[key]
+            for score in await super().score(conversation, responses)
+        ]
