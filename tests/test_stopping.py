@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from tpo_graph import create_tpo_graph
+from tpo_graph import TPOContext, create_tpo_graph
+from tpo_graph.stopping import cost
 from tpo_graph.testing import ScriptedChatModel
+from tpo_graph.usage import no_usage
 
 
 def run(rewards: list[float], width: int = 1, **context: Any) -> dict[str, Any]:
@@ -35,6 +37,8 @@ def run(rewards: list[float], width: int = 1, **context: Any) -> dict[str, Any]:
         ([3, 2, 4, 0, 0, 0], {"depth": 5, "patience": 2}, "patience", 5),
         ([0, 1, 1.5, 9], {"depth": 3, "patience": 1, "min_gain": 0.6}, "patience", 3),
         ([0, 0.6, 1.2, 1.8], {"depth": 3, "patience": 1, "min_gain": 0.6}, "depth", 4),
+        ([0, 3, 1, 9], {"depth": 3, "stop_on_same_pair": True}, "same_pair", 3),
+        ([0, 3, -1, 4], {"depth": 3, "stop_on_same_pair": True}, "depth", 4),
     ],
 )
 def test_a_run_stops_for_the_first_rule_that_holds(
@@ -59,6 +63,36 @@ def test_a_budget_smaller_than_the_first_samples_stops_after_them():
     out = run([0, 1], depth=1, max_total_tokens=1)
     assert out["stop_reason"] == "max_total_tokens"
     assert len(out["history"]) == 1
+
+
+def test_samples_that_are_all_alike_are_no_pair():
+    out = run([1.0, 1.0], width=2, depth=3, stop_on_same_pair=True)
+    assert (out["stop_reason"], len(out["history"])) == ("same_pair", 1)
+
+
+def test_a_cost_budget_is_never_passed_by_more_than_the_estimate():
+    prices = {"input_price": 2.0, "cached_price": 0.5, "output_price": 10.0}
+    unbounded = run([0.0] * 80, depth=30, width=2, max_cost=1e9, **prices)
+    context = TPOContext.model_validate({**prices, "max_cost": 1.0})
+    whole = cost(unbounded["usage"], context)
+    used = [unbounded["usage"][name] for name in ("sample", "loss", "gradient", "update")]
+    prompt = sum(stage["prompt_tokens"] for stage in used)
+    completion = sum(stage["completion_tokens"] for stage in used)
+    assert whole == pytest.approx((2 * prompt + 10 * completion) / 1e6)
+    out = run([0.0] * 80, depth=30, width=2, max_cost=whole / 6, **prices)
+    assert out["stop_reason"] == "max_cost"
+    assert whole / 9 < cost(out["usage"], context) <= 1.05 * whole / 6
+
+
+def test_cached_tokens_have_their_own_price():
+    context = TPOContext(input_price=2.0, cached_price=0.5, output_price=10.0)
+    usage = no_usage() | {"prompt_tokens": 1000, "cached_tokens": 600, "completion_tokens": 100}
+    assert cost({"update": usage}, context) == pytest.approx((400 * 2 + 600 * 0.5 + 1000) / 1e6)
+
+
+def test_a_cost_budget_needs_prices():
+    with pytest.raises(ValueError, match="input_price and output_price"):
+        run([0, 1], depth=1, max_cost=1.0)
 
 
 def test_a_time_budget_stops_the_run():

@@ -8,7 +8,16 @@ nowhere near it, because servers copy the context into metadata.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypedDict, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+)
 
 from tpo_graph.errors import ConfigurationError
 
@@ -129,6 +138,11 @@ class RunOptions(BaseModel):
         description="The rise of the best reward that counts as a gain for `patience`.",
         json_schema_extra=_nodes("select"),
     )
+    stop_on_same_pair: bool = Field(
+        default=False,
+        description="Stop when an update left the pair to compare as it was, or its texts equal.",
+        json_schema_extra=_nodes("select"),
+    )
     max_total_tokens: int | None = Field(
         default=None,
         ge=1,
@@ -142,6 +156,43 @@ class RunOptions(BaseModel):
         description="Stop before an iteration that would probably pass this much model time.",
         json_schema_extra=_nodes("select"),
     )
+    input_price: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Price of a million prompt tokens, for `max_cost`.",
+        json_schema_extra=_nodes("select"),
+    )
+    cached_price: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Price of a million prompt tokens from the server's cache; unset: input_price.",
+        json_schema_extra=_nodes("select"),
+    )
+    output_price: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Price of a million generated tokens, for `max_cost`.",
+        json_schema_extra=_nodes("select"),
+    )
+    max_cost: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Stop before an iteration that would probably cost more than this in all.",
+        json_schema_extra=_nodes("select"),
+    )
+
+    @field_validator("max_cost")
+    @classmethod
+    def _priced(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and not (
+            info.data.get("input_price") or info.data.get("output_price")
+        ):
+            raise ValueError("it needs input_price and output_price, in the same currency")
+        return value
 
     def response_sampling(self, iteration: int) -> Sampling:
         """Sampling parameters for the responses of one iteration (0: the first samples)."""

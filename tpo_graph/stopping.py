@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from tpo_graph.candidates import Candidate
 from tpo_graph.context import TPOContext
 from tpo_graph.summary import IterationSummary
 from tpo_graph.usage import Ledger, total_tokens
@@ -15,14 +16,24 @@ StopReason = Literal[
     "target_reward",
     "depth",
     "patience",
+    "same_pair",
     "max_total_tokens",
     "max_seconds",
+    "max_cost",
     "person",  # said so when asked (`tpo_graph.review`)
 ]
 
 
+Pair = tuple[Candidate | None, Candidate | None]
+"""Chosen and rejected; None before there are any."""
+
+
 def stop_reason(
-    history: Sequence[IterationSummary], usage: Ledger, context: TPOContext
+    history: Sequence[IterationSummary],
+    usage: Ledger,
+    context: TPOContext,
+    pair: Pair = (None, None),
+    pair_before: Pair = (None, None),
 ) -> StopReason | None:
     """Why the run must not go deeper, or None.
 
@@ -30,6 +41,8 @@ def stop_reason(
         history: one row per scored iteration, the newest last; at least one.
         usage: what the run has consumed so far.
         context: depth, target, patience and budgets.
+        pair: the best and the worst candidate of all iterations.
+        pair_before: the same one iteration earlier.
     """
     latest = history[-1]
     if latest["n"] == 0:
@@ -41,6 +54,8 @@ def stop_reason(
         return "depth"
     if context.patience is not None and _idle_iterations(history, context) >= context.patience:
         return "patience"
+    if context.stop_on_same_pair and _same(history, pair, pair_before):
+        return "same_pair"
     if context.max_total_tokens is not None and (
         _with_one_more(total_tokens(usage), latest["iteration"]) > context.max_total_tokens
     ):
@@ -49,7 +64,34 @@ def stop_reason(
         _with_one_more(_seconds(usage), latest["iteration"]) > context.max_seconds
     ):
         return "max_seconds"
+    if context.max_cost is not None and (
+        _with_one_more(cost(usage, context), latest["iteration"]) > context.max_cost
+    ):
+        return "max_cost"
     return None
+
+
+def cost(usage: Ledger, context: TPOContext) -> float:
+    """What the tokens of all stages cost at the context's prices, in their currency."""
+    cached_price = context.input_price if context.cached_price is None else context.cached_price
+    return (
+        sum(
+            (stage["prompt_tokens"] - stage["cached_tokens"]) * context.input_price
+            + stage["cached_tokens"] * cached_price
+            + stage["completion_tokens"] * context.output_price
+            for name, stage in usage.items()
+            if name != "reward_score"
+        )
+        / 1e6
+    )
+
+
+def _same(history: Sequence[IterationSummary], pair: Pair, before: Pair) -> bool:
+    """Whether the critic would see what it has seen, or one text twice."""
+    chosen, rejected = pair
+    if chosen is None or rejected is None or sum(row["n"] for row in history) == 1:
+        return False  # a first sample that is alone is improved without a comparison
+    return chosen["response"] == rejected["response"] or pair == before
 
 
 def _idle_iterations(history: Sequence[IterationSummary], context: TPOContext) -> int:

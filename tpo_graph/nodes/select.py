@@ -34,7 +34,10 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     earlier = [row for row in state["history"] if row["iteration"] < iteration]
     tokens = total_tokens(state["usage"]) - sum(row["tokens"] for row in earlier)
     history = [*earlier, summarize(iteration, newest, chosen["reward"], tokens)]
-    reason = stop_reason(history, state["usage"], context)
+    pair_before = state["chosen"], state["rejected"]
+    reason = stop_reason(
+        history, state["usage"], context, pair=(chosen, rejected), pair_before=pair_before
+    )
 
     after: TPOState = {**state, "stop_reason": reason, "chosen": chosen, "rejected": rejected}
     after["review"] = review_pair(after, runtime, tpo)
