@@ -4,7 +4,7 @@ Two sides alternate in one process: the same seven requests of a query in a bare
 the openai client, and `create_tpo_graph` with ChatOpenAI. The ratio is what the graph leaves of
 the bare loop's speed; absolute numbers depend on the machine.
 
-    python -m benchmarks.orchestration [--queries 100] [--rounds 7] [--in-flight 32]
+    python -m benchmarks.orchestration [--queries 100] [--rounds 7] [--in-flight 32] [--ablate]
 """
 
 import argparse
@@ -12,7 +12,11 @@ import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import openai
 from langchain_core.messages import HumanMessage
@@ -109,33 +113,76 @@ async def measure(query: Query, queries: int, in_flight: int) -> tuple[float, fl
     return (time.process_time() - cpu) / queries, (time.perf_counter() - wall) / queries
 
 
-async def compare(url: str, queries: int, rounds: int, in_flight: int) -> str:
-    """Both sides in alternating rounds; a table of medians."""
-    client = openai.AsyncOpenAI(base_url=url, api_key="none")
-    model = ChatOpenAI(model="instant", base_url=url, api_key="none")  # pyright: ignore
-    sides = {"bare": bare_query(client), "graph": graph_query(model)}
-    for query in sides.values():
-        await measure(query, 2 * in_flight, in_flight)
-    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, query in sides.items():
-            measured[name].append(await measure(query, queries, in_flight))
-    await client.close()
-    lines = [f"D{DEPTH}-N{WIDTH}, {in_flight} in flight, {rounds} rounds of {queries} queries"]
-    medians: dict[str, tuple[float, float]] = {}
-    for name, values in measured.items():
-        cpu, wall = (statistics.median(column) for column in zip(*values, strict=True))
-        medians[name] = cpu, wall
+@dataclass
+class Side:
+    """One way to answer queries, and what is replaced while it does."""
+
+    query: Query
+    patched: Callable[[], AbstractContextManager[object]] = nullcontext
+    rounds: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+
+    async def run(self, queries: int, in_flight: int) -> tuple[float, float]:
+        with self.patched():
+            return await measure(self.query, queries, in_flight)
+
+
+def ablations(url: str, pooled: Any) -> dict[str, Side]:
+    """The graph without each of the three things that make its client fast, and without all."""
+    typed = partial(patch, "tpo_graph.models.completions.Completions", lambda c: c.chat.completions)
+    heard = partial(patch, "tpo_graph.models.sampling._heard", lambda *_: True)
+
+    def neither() -> ExitStack:
+        stack = ExitStack()
+        stack.enter_context(typed())
+        stack.enter_context(heard())
+        return stack
+
+    return {
+        "without aiohttp": Side(graph_query(chat(url, http_async_client=pooled))),
+        "without plain JSON": Side(graph_query(chat(url)), typed),
+        "always as if heard": Side(graph_query(chat(url)), heard),
+        "without all three": Side(graph_query(chat(url, http_async_client=pooled)), neither),
+    }
+
+
+def chat(url: str, **options: Any) -> ChatOpenAI:
+    return ChatOpenAI(model="instant", base_url=url, api_key="none", **options)  # pyright: ignore
+
+
+async def compare(url: str, queries: int, rounds: int, in_flight: int, ablate: bool) -> str:
+    """All sides in alternating rounds; a table of medians, the first side's speed being 1."""
+    async with (
+        openai.AsyncOpenAI(base_url=url, api_key="none") as client,
+        openai.DefaultAsyncHttpxClient() as pooled,
+    ):
+        sides = {"bare loop": Side(bare_query(client)), "graph": Side(graph_query(chat(url)))}
+        if ablate:
+            sides |= ablations(url, pooled)
+        for side in sides.values():
+            await side.run(2 * in_flight, in_flight)
+        for _ in range(rounds):
+            for side in sides.values():
+                side.rounds.append(await side.run(queries, in_flight))
+    lines = [
+        f"D{DEPTH}-N{WIDTH}, {in_flight} in flight, {rounds} rounds of {queries} queries",
+        f"{'':20}{'CPU/query':>12}{'q/CPU s':>10}{'q/s':>8}{'speed':>8}"
+        f"{'per round':>14}{'wall':>7}",
+    ]
+    bare = sides["bare loop"].rounds
+    base = _medians(bare)
+    for name, side in sides.items():
+        cpu, wall = _medians(side.rounds)
+        ratios = [b[0] / s[0] for b, s in zip(bare, side.rounds, strict=True)]
+        spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
         lines.append(
-            f"{name:6} {1 / cpu:6.1f} queries per CPU second   {1000 * cpu:5.1f} ms CPU"
-            f"   {1 / wall:6.1f} queries per second"
+            f"{name:20}{1000 * cpu:9.1f} ms{1 / cpu:10.1f}{1 / wall:8.1f}{base[0] / cpu:8.2f}"
+            f"{spread:>14}{base[1] / wall:7.2f}"
         )
-    ratios = [b[0] / g[0] for b, g in zip(measured["bare"], measured["graph"], strict=True)]
-    cpu = medians["bare"][0] / medians["graph"][0]
-    wall = medians["bare"][1] / medians["graph"][1]
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f} over rounds"
-    lines.append(f"graph / bare: {cpu:.2f} of its speed per CPU second ({spread}), {wall:.2f} wall")
     return "\n".join(lines)
+
+
+def _medians(rounds: list[tuple[float, float]]) -> tuple[float, float]:
+    return statistics.median(r[0] for r in rounds), statistics.median(r[1] for r in rounds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -143,9 +190,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--in-flight", type=int, default=32)
-    options = parser.parse_args(arguments)
+    parser.add_argument("--ablate", action="store_true", help="what makes the client fast")
+    given = parser.parse_args(arguments)
     with instant_server() as url:
-        print(asyncio.run(compare(url, options.queries, options.rounds, options.in_flight)))
+        print(asyncio.run(compare(url, given.queries, given.rounds, given.in_flight, given.ablate)))
 
 
 if __name__ == "__main__":
