@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 ROWS = 320
 """Sequences decoded at once."""
-PAUSE = 0.25
+PAUSE = 1.0
 """Seconds without a new call after which a batch starts."""
 
 # prompt, number of replies, (temperature, top_p, max_tokens, seed)

@@ -11,8 +11,8 @@ from random import Random
 import yaml
 from critique import criticise, instruct, instructions, sample_pair, varied_reply
 from edits import Edit, obey, possible, random_edit, wanted
-from taste import GOLD, Taste
-from world import Query, Reply, sample_query, sample_reply, write
+from taste import GOLD, Taste, flaws
+from world import Query, Reply, read, sample_query, sample_reply, write
 
 HERE = Path(__file__).parent
 # share of each kind of call among the policy's examples
@@ -94,12 +94,15 @@ def reword(random: Random, reply: Reply, share: float = 0.1) -> Reply:
     return replace(reply, slots=tuple(slots))
 
 
-def preference_pairs(seed: int, taste: str, minimal: float = 0.6) -> Iterator[tuple[str, str, str]]:
+def preference_pairs(
+    seed: int, taste: str, minimal: float = 0.6, slips: bool = True
+) -> Iterator[tuple[str, str, str]]:
     """An endless stream of (query, better reply, worse reply) under one gold taste.
 
     Args:
-        minimal: share of pairs that differ by a single edit. Without them a reward model learns the
-            drift of a taste but not its details, and the policy finds the gap.
+        minimal: share of pairs that differ by a single edit.
+        slips: whether replies may hold anything wrong. A reward model that never saw a wrong name
+            or an item said twice does not mind them, and a policy may find that gap.
     """
     random = Random(seed)
     gold = GOLD[taste]
@@ -110,6 +113,8 @@ def preference_pairs(seed: int, taste: str, minimal: float = 0.6) -> Iterator[tu
             second = _one_change(random, query, first)
         else:
             second = write(_candidate(random, query, gold))
+        if not slips and (flaws(query, first) or flaws(query, read(second))):
+            continue
         texts = sorted((write(first), second), key=lambda text: gold.score(query, text))
         if gold.score(query, texts[0]) < gold.score(query, texts[1]):
             yield query.text, texts[1], texts[0]

@@ -30,6 +30,17 @@ ARMS: dict[str, Callable[[Setting, list[Query]], Awaitable[Runs]]] = {
 }
 TPO = "TPO D2-N5"
 RESAMPLES = 2000
+INTRODUCTION = f"""# Results of the offline study
+
+Command: `python examples/offline/study.py --queries {{queries}} --seed {{seed}}`; the seed is that
+of the queries and of all sampling. The models are those in `models/`: one training run, seed 0.
+
+Cells are means over held-out queries with bootstrap 95% intervals ({RESAMPLES} resamples of the
+queries). A row follows the best reply so far, as its reward model sees it: *proxy* is that reward,
+*gold* what the world's own taste gives the same reply. All arms start from the same five
+answers; TPO, revision, swapped and best-of-15 draw 15 answers each. *Gradients swapped* is TPO, but
+every update gets the gradient of another query of the same step.
+"""
 
 
 def held_out_queries(count: int, seed: int) -> list[Query]:
@@ -150,7 +161,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     began = time.monotonic()
-    lines: list[str] = []
+    lines = [INTRODUCTION.format(queries=options.queries, seed=options.seed)]
 
     def report(text: str) -> None:
         print(text, flush=True)
@@ -158,11 +169,7 @@ def main() -> None:
 
     asyncio.run(study(options, report))
     minutes = (time.monotonic() - began) / 60
-    report(
-        f"{options.queries} held-out queries, sampling seed {options.seed}, {minutes:.0f} minutes "
-        f"on {options.threads} threads. Cells are means with bootstrap 95% intervals over queries "
-        f"({RESAMPLES} resamples). Proxy is the reward model's logit, gold the world's own score."
-    )
+    report(f"Took {minutes:.0f} minutes on {options.threads} threads.")
     options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -21,11 +21,11 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTr
 HERE = Path(__file__).parent
 ROWS, LENGTH = 16, 256
 PAIRS = 32
-# name of the reward model -> (gold taste, share of pairs that differ by one edit)
+# name of the reward model -> the preference pairs that it learns
 REWARDS = {
-    "reward-brief": ("brief", 0.6),
-    "reward-warm": ("warm", 0.6),
-    "reward-weak": ("warm", 0.0),
+    "reward-brief": {"taste": "brief"},
+    "reward-warm": {"taste": "warm"},
+    "reward-weak": {"taste": "warm", "minimal": 0.0, "slips": False},
 }
 
 
@@ -152,13 +152,12 @@ def train_reward(
     bf16: bool,
 ) -> LlamaForSequenceClassification:
     """Train one reward model (Bradley-Terry), starting from the policy's weights."""
-    taste, minimal = REWARDS[folder.name]
     torch.manual_seed(seed)
     model = LlamaForSequenceClassification.from_pretrained(
         policy, num_labels=1, dtype=torch.float32
     )
     parts = optimizers(model, rate)
-    pairs = preference_pairs(seed + 2, taste, minimal)
+    pairs = preference_pairs(seed + 2, **REWARDS[folder.name])
     began = time.monotonic()
     for step in range(steps):
         batch = list(islice(pairs, PAIRS))
@@ -186,18 +185,18 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=HERE / "models", help="where the models go")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3500, help="policy steps")
+    parser.add_argument("--steps", type=int, default=3000, help="policy steps")
     parser.add_argument("--reward-steps", type=int, default=800, help="steps of each reward model")
     parser.add_argument("--rate", type=float, default=3e-3, help="learning rate of the policy")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--fp32", action="store_true", help="no bfloat16 arithmetic")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic (needs AMX)")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything")
     parser.add_argument("--only", nargs="*", choices=["policy", *REWARDS], help="train only these")
     options = parser.parse_args()
     if options.quick:
         options.steps, options.reward_steps = 12, 6
     torch.set_num_threads(options.threads)
-    bf16 = not options.fp32
+    bf16 = options.bf16
     wanted = options.only or ["policy", *REWARDS]
     policy = options.out / "policy"
     if "policy" in wanted:
