@@ -183,7 +183,8 @@ def _thread(run: StoredRun) -> dict[str, str]:
 
 async def _reopen(graph: TPOGraph, config: RunnableConfig, run_id: str) -> None:
     """Put a finished run back to where `select` decides whether to go on."""
-    undone = {"stop_reason": None, "messages": [RemoveMessage(id=f"tpo-{run_id}")]}
+    answer = RemoveMessage(id=f"tpo-{run_id}")
+    undone = {"stop_reason": None, "review": None, "messages": [answer]}
     await graph.aupdate_state(config, undone, as_node="reward_score")
 
 

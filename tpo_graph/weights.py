@@ -116,8 +116,9 @@ def load_tokenizer(source: str, trust_remote_code: bool = False) -> Any:
         raise ConfigurationError(
             f"the tokenizer of {source!r} needs transformers: pip install transformers"
         ) from error
+    tokenizer: Any = AutoTokenizer  # its methods have no types
     try:
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+        return tokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
     except Exception as error:
         raise _explained(source, error) from error
 
