@@ -13,7 +13,7 @@ from tpo_graph.knee import Knee
 
 T = TypeVar("T")
 
-_LAST = 0.25
+_LAST = 0.4
 """When no more jobs than this part of those in flight remain, they start: the server would run
 half empty otherwise while the last ones go through step by step."""
 _UNCLAIMED = 1000

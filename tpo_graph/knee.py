@@ -13,10 +13,12 @@ import math
 
 START = 160.0
 """Samples in flight to begin with: 32 runs of 5. Few servers are slow with it for long."""
-HEADROOM = 0.12
+HEADROOM = 0.15
 """What is kept in flight beyond the knee, so that no slot of the server is ever empty."""
 SLOWEST = 3.0
 """Time per token, against the fastest seen, from which on the server counts as overloaded."""
+_QUEUE = 0.25
+"""Part of the time spent waiting that ends the doubling: more than chance makes of few steps."""
 _MEMORY = 1.5
 """For how many steps of each run in flight a step is remembered."""
 _FEWEST = 8
@@ -93,7 +95,7 @@ class Knee:
         if self._steps < _FEWEST / 2 or total <= 0:
             return
         waiting = min(0.9, (self._waiting() + self._waiting_for_scores()) / total)
-        if waiting > HEADROOM / (1 + HEADROOM):
+        if waiting > _QUEUE:
             self._growing = False
         knee = self._work_seconds / total * (1 - waiting)
         goal = knee * (2 if self._growing else 1 + HEADROOM)
