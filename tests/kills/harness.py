@@ -24,8 +24,6 @@ NOT_COMPARED = {
     "run_id", "thread_id", "created_at", "updated_at", "seconds", "lease_owner", "lease_seen_at",
 }  # fmt: skip
 JSON_COLUMNS = {"conversation", "settings", "launch"}
-DURABLE = ("put_writes:after", "put:after")
-"""Events at which the latest node's results are stored: nothing may be repeated after them."""
 
 
 def respond(messages: list[dict[str, Any]], seed: int | None, index: int) -> str:
@@ -42,10 +40,19 @@ class End:
     """How one process ended."""
 
     status: int
-    last_event: str
-    """The event at which it died, or the last one it saw."""
-    events: int
+    events: list[str]
+    """What it saw, the last one being where it died if it was told to die at one."""
     output: str
+
+    @property
+    def between_nodes(self) -> bool:
+        """Whether it died with the latest node's results stored, and no other node begun."""
+        since = [index for index, name in enumerate(self.events) if name == "record:after"]
+        tail = self.events[since[-1] if since else 0 :]
+        # The next node waits for the checkpoint, but not for the writes before it.
+        return tail[-1:] == ["put:after"] or (
+            tail[-1:] == ["put_writes:after"] and "put:after" not in tail
+        )
 
 
 @dataclass
@@ -110,7 +117,7 @@ class Launcher:
         while not (line := stdout.readline()).strip().lstrip("-").isdigit():
             said.append(line)
         events = log.read_text().splitlines()
-        return End(int(line), events[-1] if events else "", len(events), "".join(said))
+        return End(int(line), events, "".join(said))
 
 
 def identity(call: Call) -> str:
