@@ -7,18 +7,25 @@ given as a multiple of that of a query that is alone. HTTP is left out, and so i
 process needs itself: `benchmarks.orchestration` measures that.
 
     python -m benchmarks.throughput [--models 70b 8b] [--queries 1000] [--seeds 1]
+
+`--http 20` runs the found limit once more in real time, twenty times as fast, through ChatOpenAI
+against `simulated_server`: with everything that virtual time leaves out.
 """
 
 import argparse
 import asyncio
 import re
 import statistics
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import httpx2
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatResult
+from langchain_openai import ChatOpenAI
 
 from benchmarks.engine import MODELS, Engine, Latency
 from benchmarks.simulated_model import InstantReward, Replies, SimulatedChatModel
@@ -86,6 +93,29 @@ async def batch(latency: Latency, queries: int, in_flight: int | None, seed: int
     )
 
 
+async def over_http(name: str, queries: int, speed: float) -> float:
+    """Wall time over the work bound of the server in its own process."""
+    command = [sys.executable, "-m", "benchmarks.simulated_server"]
+    command += ["--model", name, "--speed", str(speed)]
+    server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert server.stdout is not None
+    try:
+        url = (await server.stdout.readline()).decode().strip()
+        model = ChatOpenAI(model="simulated", base_url=url, api_key="none")  # pyright: ignore
+        asked = [question(number) for number in range(queries)]
+        began = time.perf_counter()
+        async for result in aoptimize_many(asked, model=model, reward_model=InstantReward()):
+            if isinstance(result, Exception):
+                raise result
+        wall = time.perf_counter() - began
+        async with httpx2.AsyncClient() as client:
+            totals = (await client.get(url.removesuffix("/v1") + "/totals")).json()
+        return wall / totals["bound"]
+    finally:
+        server.kill()
+        await server.wait()
+
+
 def measure(name: str, queries: int, in_flight: int | None, seed: int) -> Measured:
     """`batch` in virtual time."""
     return run_in_virtual_time(batch(MODELS[name], queries, in_flight, seed))
@@ -97,7 +127,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--queries", nargs="+", type=int, default=[256, 1000])
     parser.add_argument("--limits", nargs="*", type=int, default=[4, 32, 0], help="0: all")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--http", type=float, metavar="SPEED", help="in real time, so much faster")
     options = parser.parse_args(arguments)
+    if options.http:
+        for name in options.models:
+            for queries in options.queries:
+                bound = asyncio.run(over_http(name, queries, options.http))
+                print(f"{name} {queries} queries over HTTP: {bound:.3f} of the bound", flush=True)
+        return
     print("model queries in flight  wall/bound  latency/lone  slowest call   wall")
     for name in options.models:
         lone = measure(name, 20, 1, 0).latency

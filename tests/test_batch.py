@@ -7,6 +7,9 @@ import pytest
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
+from benchmarks.engine import Latency
+from benchmarks.throughput import batch
+from benchmarks.virtual_time import run_in_virtual_time
 from tests.openai_server import Behaviour, Call, OpenAIServer
 from tpo_graph import TPOResult, aoptimize_many, create_tpo_graph, optimize_many
 from tpo_graph.errors import ConfigurationError, PolicyError, RewardError
@@ -124,7 +127,7 @@ async def test_all_runs_are_kept_in_one_store(tmp_path):
             assert stored["stop_reason"] == "depth"
 
 
-def test_one_http_client_serves_all_and_one_refusal_stops_nobody(monkeypatch):
+def test_one_refusal_by_the_server_stops_nobody_else():
     def rule(call: Call) -> Behaviour | None:
         if "query-4" in call.messages[-1]["content"]:
             return Behaviour(status=400, error={"message": "not that", "param": None, "code": None})
@@ -159,6 +162,14 @@ async def test_leaving_early_stops_the_others():
         assert isinstance(await anext(results), TPOResult)
         assert running > 0
     assert running == 0
+
+
+def test_the_steps_of_runs_tell_how_many_may_be_in_flight():
+    small = Latency(slots=16, step=0.02, per_sequence=0.0002, prefill=10_000)
+    found = run_in_virtual_time(batch(small, 80, None, seed=0))
+    all_at_once = run_in_virtual_time(batch(small, 80, 80, seed=0))
+    assert found.bound < 1.15
+    assert found.latency < all_at_once.latency / 2
 
 
 def test_batch_of_the_graph_itself():
