@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--queries", nargs="+", type=int, default=[256, 1000])
-    parser.add_argument("--limits", nargs="*", type=int, default=[4, 32, 0], help="0: all")
+    parser.add_argument("--limits", nargs="*", type=int, default=[32, 0], help="0: all")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--http", type=float, metavar="SPEED", help="in real time, so much faster")
     options = parser.parse_args(arguments)

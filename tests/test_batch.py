@@ -6,6 +6,8 @@ from contextlib import aclosing
 import pytest
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
 
 from benchmarks.engine import Latency
 from benchmarks.throughput import batch
@@ -142,6 +144,24 @@ def test_one_refusal_by_the_server_stops_nobody_else():
     assert [n for n, result in enumerate(results) if isinstance(result, PolicyError)] == [4]
     assert sum(isinstance(result, TPOResult) for result in results) == 9
     assert len(server.calls) == 9 * 4 + 1
+
+
+def test_a_drained_batch_says_so_in_every_place_that_has_no_result():
+    control = RunControl()
+
+    def on_event(event):
+        if event["event"] == "stopped":
+            control.request_drain()
+
+    results = optimize_many(
+        names(6),
+        model=model(),
+        reward_model=prefer_longer,
+        max_in_flight=1,
+        on_event=on_event,
+        control=control,
+    )
+    assert [type(result) for result in results] == [TPOResult] + 5 * [GraphDrained]
 
 
 async def test_leaving_early_stops_the_others():
