@@ -5,18 +5,17 @@ the `Writer`; `tpo runs` reads them with `tpo_graph.store.runs`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, inspect, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, select, update
 
 from tpo_graph.cache import Run, Scores, Step
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import conversation_key, response_key
 from tpo_graph.store.failures import explained
-from tpo_graph.store.tables import Base, CandidateRow, RewardRow, RunRow, StepRow, UsageRow, now
+from tpo_graph.store.tables import CandidateRow, RewardRow, RunRow, StepRow, UsageRow, now
+from tpo_graph.store.upserts import upsert
 from tpo_graph.store.writer import Writer
 from tpo_graph.usage import Usage
 
@@ -29,16 +28,27 @@ class SqlCache:
     Args:
         engine: for reading.
         writer: for everything that must be committed.
+        begun: runs whose rows this process has written already (`Leases`).
         reuse_scores: whether `known_rewards` looks into the score cache (`--no-score-cache`).
     """
 
-    def __init__(self, engine: Engine, writer: Writer, *, reuse_scores: bool = True) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        writer: Writer,
+        *,
+        begun: Collection[str] = (),
+        reuse_scores: bool = True,
+    ) -> None:
         self._engine = engine
         self._writer = writer
+        self._begun = begun
         self._reuse_scores = reuse_scores
 
     async def begin(self, run: Run) -> None:
         """See `Cache.begin`."""
+        if run["run_id"] in self._begun:
+            return
         row = run_row(run)
         # created_at stays the first one's: a node that runs twice begins the same run.
         columns = tuple(name for name in row if name != "created_at")
@@ -101,16 +111,8 @@ class SqlCache:
         if not self._reuse_scores:
             return [None] * len(responses)
         keys = [response_key(response) for response in responses]
-        query = select(RewardRow.response_key, RewardRow.reward).where(
-            RewardRow.conversation_key == scores["conversation"],
-            RewardRow.response_key.in_(keys),
-            RewardRow.reward_model == scores["reward_model"],
-        )
-
-        def read(connection: Connection) -> dict[str, float]:
-            return {row.response_key: row.reward for row in connection.execute(query)}
-
-        known = await self._read(read)
+        # By the writer, which is awake already: a thread and a connection of its own cost more.
+        known = await self._writer.run(lambda connection: _known(connection, scores, set(keys)))
         return [known.get(key) for key in keys]
 
     async def remember(self, scores: Scores, rewards: Mapping[str, float]) -> None:
@@ -149,22 +151,14 @@ def run_row(run: Run) -> dict[str, Any]:
     }
 
 
-def upsert(
-    connection: Connection, model: type[Base], rows: list[dict[str, Any]], columns: tuple[str, ...]
-) -> None:
-    """Insert rows; where the primary key exists already, overwrite `columns` instead."""
-    connection.execute(_upsert(model, columns, connection.dialect.name), rows)
-
-
-@lru_cache
-def _upsert(model: type[Base], columns: tuple[str, ...], dialect: str) -> Any:
-    insert = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(model)
-    keys = [column.name for column in inspect(model).primary_key]
-    if not columns:
-        return insert.on_conflict_do_nothing(index_elements=keys)
-    return insert.on_conflict_do_update(
-        index_elements=keys, set_={name: insert.excluded[name] for name in columns}
+def _known(connection: Connection, scores: Scores, keys: set[str]) -> dict[str, float]:
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    found = connection.exec_driver_sql(
+        f"SELECT response_key, reward FROM tpo_rewards WHERE conversation_key = {mark} "
+        f"AND reward_model = {mark} AND response_key IN ({', '.join([mark] * len(keys))})",
+        (scores["conversation"], scores["reward_model"], *keys),
     )
+    return {row.response_key: row.reward for row in found}
 
 
 def _reward_rows(rewards: Mapping[str, float], scores: Scores) -> list[dict[str, Any]]:

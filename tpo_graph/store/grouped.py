@@ -7,7 +7,6 @@ stays with aiosqlite.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -16,6 +15,7 @@ from weakref import WeakKeyDictionary
 import aiosqlite
 from sqlalchemy import Connection
 
+from tpo_graph.store.upserts import run
 from tpo_graph.store.writer import Writer
 
 _Statement = tuple[str, list[Sequence[Any]]]
@@ -99,7 +99,5 @@ def _task() -> asyncio.Task[Any]:
 
 
 def _apply(connection: Connection, statements: list[_Statement]) -> None:
-    raw = connection.connection.driver_connection
-    assert isinstance(raw, sqlite3.Connection)
     for sql, rows in statements:
-        raw.executemany(sql, rows)
+        run(connection, sql, rows)

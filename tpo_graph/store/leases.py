@@ -19,8 +19,9 @@ from sqlalchemy import Connection, select, update
 
 from tpo_graph.cache import Run
 from tpo_graph.errors import RunBusyError, RunNotFoundError, StoreError
-from tpo_graph.store.cache import run_row, upsert
+from tpo_graph.store.cache import run_row
 from tpo_graph.store.tables import RunRow, now
+from tpo_graph.store.upserts import upsert
 from tpo_graph.store.writer import Writer
 
 HEARTBEAT_SECONDS = 5.0
@@ -34,6 +35,8 @@ class Leases:
     def __init__(self, writer: Writer) -> None:
         self.owner = f"{_machine()}|{os.getpid()}|{_started(os.getpid())}|{uuid4().hex[:8]}"
         self._writer = writer
+        self.begun: set[str] = set()
+        """New runs held, whose rows are written."""
         self._holders: dict[str, asyncio.Task[Any]] = {}
         self._lost: set[str] = set()
         self._beating: asyncio.Task[None] | None = None
@@ -74,6 +77,7 @@ class Leases:
                 await self._writer.run(lambda connection: self._take(connection, run_id))
             else:
                 await self._writer.run(lambda connection: self._begin(connection, new, launch))
+                self.begun.add(run_id)
             yield
             if new is None:  # a run that `select` finished in here has let go of it already
                 await self._end(run_id)
@@ -95,6 +99,7 @@ class Leases:
             raise
         finally:
             self._holders.pop(run_id, None)
+            self.begun.discard(run_id)
             self._lost.discard(run_id)
 
     def _begin(self, connection: Connection, run: Run, launch: dict[str, Any] | None) -> None:

@@ -75,7 +75,7 @@ async def open_store(
         leases = await stack.enter_async_context(Leases(writer))
         yield Store(
             url=shown(parsed),
-            cache=SqlCache(engine, writer, reuse_scores=reuse_scores),
+            cache=SqlCache(engine, writer, begun=leases.begun, reuse_scores=reuse_scores),
             leases=leases,
             checkpointer=checkpointer,
             engine=engine,
