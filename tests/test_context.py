@@ -44,3 +44,10 @@ def test_other_defaults_keep_bounds_descriptions_and_node_hints():
     ours["properties"]["width"]["default"] = 3
     ours["properties"]["criteria"]["default"] = "brief"
     assert theirs == ours
+
+
+@pytest.mark.parametrize("name", TPOContext.model_fields)
+def test_every_setting_can_have_another_default(name: str):
+    value = getattr(TPOContext(), name)
+    schema = TPOContext.with_defaults({name: value})
+    assert getattr(schema(), name) == value

@@ -290,7 +290,10 @@ class TPOContext(RunOptions):
                 description=known.description,
                 json_schema_extra=known.json_schema_extra,
             )
-            fields[name] = (Annotated[known.annotation, *known.metadata], field)
+            kind = (
+                Annotated[known.annotation, *known.metadata] if known.metadata else known.annotation
+            )
+            fields[name] = (kind, field)
         return create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, **fields)
 
 

@@ -165,7 +165,9 @@ async def test_a_call_that_cannot_be_scored_or_is_cancelled_leaves_the_others_al
     first, long, cancelled, last = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(long, RewardInputError)
     assert isinstance(cancelled, asyncio.CancelledError)
-    assert first == last == pytest.approx(expected, abs=1e-5)
+    # Calls that run side by side meet in other batches, which moves the last digits.
+    assert first == pytest.approx(expected, abs=1e-5)
+    assert last == pytest.approx(expected, abs=1e-5)
 
 
 async def test_the_shared_prefix_ends_where_whole_rows_begin_to_differ():
