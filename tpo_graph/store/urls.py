@@ -76,5 +76,7 @@ def _sqlite_pragmas(synchronous: str) -> Any:
     def on_connect(connection: Any, _: Any) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute(f"PRAGMA synchronous={synchronous}")
+        # 16 MB of log before it is copied into the file: most pages change again and again.
+        connection.execute("PRAGMA wal_autocheckpoint=4000")
 
     return on_connect

@@ -1,8 +1,8 @@
 """One thread that does all writing of a process, many callers' work in one commit.
 
 Callers of any event loop hand over a function and wait until what it did is committed. While one
-commit is under way others gather, and share the next: under load there are few commits, alone
-there is no delay.
+commit is under way others gather, and share the next: under load there are few commits, alone there is no
+delay.
 """
 
 import asyncio
@@ -22,6 +22,8 @@ T = TypeVar("T")
 Work = Callable[[Connection], Any]
 
 _MOST_AT_ONCE = 256
+_GATHERING_SECONDS = 0.003
+"""How long a commit waits for company when the one before had some."""
 PATIENCE_SECONDS = 60.0
 """How long a server that restarts is waited for."""
 
@@ -72,7 +74,10 @@ class Writer:
             self._thread.join()
 
     def _serve(self) -> None:
+        batch: list[_Task] = []
         while (first := self._queue.get()) is not None:
+            if len(batch) > 1:
+                time.sleep(_GATHERING_SECONDS)  # others will come, as they did before
             batch, last = self._gather(first)
             self._commit(batch)
             if last:
