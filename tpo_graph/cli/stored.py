@@ -11,32 +11,33 @@ from tpo_graph.store.trajectory import ScoredCandidate, Trajectory
 
 _SHORT = 400
 """Characters of a text that is shown without --full."""
+_BEFORE_QUERY = 72
+"""Columns of a terminal that the list needs for a run's id, time, status and reward."""
 
 
 def _console() -> Console:
-    return Console(highlight=False)
+    console = Console(highlight=False)
+    # A pipe has no width: cut nothing that a grep may look for.
+    return console if console.is_terminal else Console(highlight=False, width=200)
 
 
 def print_runs(runs: list[RunSummary]) -> None:
-    """A table, a line per run."""
-    table = Table("run", box=None, pad_edge=False)
-    table.add_column("started (UTC)", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    for title in ("iterations", "samples", "best reward"):
-        table.add_column(title, justify="right")
-    table.add_column("query", no_wrap=True, overflow="ellipsis")
+    """A table, a line per run; `--json` has the rest."""
+    console = _console()
+    table = Table("run", "started (UTC)", "status", box=None, pad_edge=False)
+    table.add_column("reward", justify="right")
+    table.add_column("query")
+    room = max(8, console.width - _BEFORE_QUERY)
     for run in runs:
         reward = run["best_reward"]
         table.add_row(
-            Text(run["run_id"], no_wrap=True),
-            f"{run['created_at']:%Y-%m-%d %H:%M}",
+            run["run_id"],
+            f"{run['created_at']:%m-%d %H:%M}",
             run["stop_reason"] or run["status"],
-            str(run["iterations"]),
-            str(run["candidates"]),
             "-" if reward is None else f"{reward:.3f}",
-            Text(" ".join(run["conversation"][-1]["content"].split())[:80]),
+            Text(" ".join(run["conversation"][-1]["content"].split())[:room]),
         )
-    _console().print(table)
+    console.print(table)
 
 
 def print_stored_run(trajectory: Trajectory, *, iteration: int | None, full: bool) -> None:
