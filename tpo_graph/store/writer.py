@@ -1,8 +1,8 @@
 """One thread that does all writing of a process, many callers' work in one commit.
 
 Callers of any event loop hand over a function and wait until what it did is committed. While one
-commit is under way others gather, and share the next: under load there are few commits, alone there is no
-delay.
+commit is under way others gather, and share the next; under load a commit waits a moment for more
+of them, alone there is no delay.
 """
 
 import asyncio
