@@ -7,7 +7,7 @@ caller's word or found out from the servers' answers (`concurrency.py`, `knee.py
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sized
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
@@ -23,8 +23,10 @@ from tpo_graph.prompts import PromptSet
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel
 from tpo_graph.run import Query, as_messages, make_context
-from tpo_graph.store import Store
 from tpo_graph.usage import Ledger
+
+if TYPE_CHECKING:
+    from tpo_graph.store import Store
 
 
 def optimize_many(
@@ -74,7 +76,7 @@ async def aoptimize_many(
     reward_model: str | RewardModel | RewardFunction,
     critic: str | BaseChatModel | None = None,
     prompts: str | PromptSet = "tpo",
-    database: str | Store | None = None,
+    database: "str | Store | None" = None,
     reuse_scores: bool = True,
     max_in_flight: int | None = None,
     on_event: OnEvent | None = None,

@@ -1,15 +1,9 @@
-"""Run a graph to its end: in memory, or in a store from which it can be taken up again.
+"""Run a graph to its end and read its result; `durable.py` does it in a store."""
 
-`run.py` starts runs with it, `resuming.py` continues them.
-"""
-
-import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.runtime import RunControl
 from langgraph.types import StreamMode
 
 from tpo_graph.cache import Cache
@@ -18,16 +12,10 @@ from tpo_graph.events import Event
 from tpo_graph.graph import TPOGraph
 from tpo_graph.result import TPOResult
 from tpo_graph.state import TPOState
-from tpo_graph.store import Store, open_store
-from tpo_graph.store.failures import explained, is_passing
-from tpo_graph.store.history import drop_history
 
 OnEvent = Callable[[Event], None]
 OnTask = Callable[[dict[str, Any]], None]
 """Called with LangGraph's own account of each node as it starts and as it ends."""
-
-_PATIENCE_SECONDS = 60.0
-"""How long, all told, a run waits for a database server that restarts."""
 
 
 def run_config(run_id: str, depth: int, thread_id: str | None = None) -> RunnableConfig:
@@ -66,60 +54,6 @@ async def run_graph(
             state = cast(TPOState, chunk)
     assert state is not None
     return state
-
-
-async def run_stored(
-    store: Store,
-    graph: TPOGraph,
-    graph_input: Any,
-    context: TPOContext,
-    config: RunnableConfig,
-    on_event: OnEvent | None = None,
-    control: RunControl | None = None,
-    on_task: OnTask | None = None,
-) -> TPOState:
-    """`run_graph` on a thread of the store, every step durable; the caller holds the run's lease.
-
-    A server that restarts is waited for: the run goes on from its last checkpoint.
-
-    Raises:
-        GraphDrained: `control` asked for a stop; the run can be resumed.
-        StoreError: the database failed.
-    """
-    pause, waited = 0.1, 0.0
-    with explained(store.engine.url):
-        while True:
-            try:
-                if waited and (await graph.aget_state(config)).created_at:
-                    graph_input = None  # the run had begun
-                state = await run_graph(
-                    graph,
-                    graph_input,
-                    context,
-                    config,
-                    on_event,
-                    on_task,
-                    durability="sync",
-                    control=control or RunControl(),
-                )
-                if state["stop_reason"] is not None:
-                    await drop_history(store, config.get("configurable", {})["thread_id"])
-                return state
-            except Exception as e:
-                if not is_passing(e) or waited > _PATIENCE_SECONDS:
-                    raise
-            await asyncio.sleep(pause)
-            waited, pause = waited + pause, min(2 * pause, 2.0)
-
-
-@asynccontextmanager
-async def opened(database: str | Store, *, reuse_scores: bool = True) -> AsyncGenerator[Store]:
-    """The store itself, or one opened from its URL and closed afterwards."""
-    if isinstance(database, Store):
-        yield database
-    else:
-        async with open_store(database, reuse_scores=reuse_scores) as store:
-            yield store
 
 
 async def read_result(state: TPOState, cache: Cache) -> TPOResult:

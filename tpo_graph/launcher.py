@@ -6,7 +6,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
@@ -16,21 +16,15 @@ from tpo_graph.audit import audited
 from tpo_graph.cache import MemoryCache, Run
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import turns
-from tpo_graph.execution import (
-    OnEvent,
-    OnTask,
-    opened,
-    read_result,
-    run_config,
-    run_graph,
-    run_stored,
-)
+from tpo_graph.execution import OnEvent, OnTask, read_result, run_config, run_graph
 from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
-from tpo_graph.store import Store
+
+if TYPE_CHECKING:
+    from tpo_graph.store import Store
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,7 @@ class Launcher:
     """Starts runs on one graph; open it with `launcher`."""
 
     graph: TPOGraph
-    store: Store | None
+    store: "Store | None"
     memory: MemoryCache
     """Holds the runs when there is no store, each until it has its result."""
     names: dict[str, str]
@@ -104,6 +98,8 @@ class Launcher:
             reward_model=self.names["reward_model"],
             prompts=self.names["prompts"],
         )
+        from tpo_graph.durable import run_stored
+
         async with self.store.leases.hold(run_id, new=run, launch=self.specs):
             state = await run_stored(
                 self.store, self.graph, graph_input, context, config, on_event, control, on_task
@@ -117,7 +113,7 @@ async def launcher(
     reward_model: str | RewardModel | RewardFunction,
     critic: str | BaseChatModel | None,
     prompts: str | PromptSet,
-    database: str | Store | None,
+    database: "str | Store | None",
     *,
     reuse_scores: bool = True,
     audit: str | RewardModel | RewardFunction | None = None,
@@ -149,7 +145,7 @@ async def launcher(
     auditor = None if audit is None else as_reward_model(audit)
     memory = MemoryCache(max_runs=None)
 
-    def built(store: Store | None) -> Launcher:
+    def built(store: "Store | None") -> Launcher:
         graph = create_tpo_graph(
             policy,
             judge,
@@ -163,5 +159,7 @@ async def launcher(
     if database is None:
         yield built(None)
         return
+    from tpo_graph.durable import opened  # SQLAlchemy and all: only where it is needed
+
     async with opened(database, reuse_scores=reuse_scores) as store:
         yield built(store)

@@ -2,7 +2,7 @@
 
 from tpo_graph.background import run_in_background
 from tpo_graph.cache import Scores
-from tpo_graph.execution import opened
+from tpo_graph.durable import opened
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model, checked_scores
 from tpo_graph.store import Store
 from tpo_graph.store.trajectory import Trajectory, read_trajectory

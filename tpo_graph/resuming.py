@@ -13,8 +13,9 @@ from langgraph.runtime import RunControl
 
 from tpo_graph.background import run_in_background
 from tpo_graph.context import TPOContext
+from tpo_graph.durable import opened, run_stored
 from tpo_graph.errors import ConfigurationError, StoreError
-from tpo_graph.execution import OnEvent, opened, read_result, run_config, run_stored
+from tpo_graph.execution import OnEvent, read_result, run_config
 from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models import load_chat_model
 from tpo_graph.prompts import PromptSet, load_prompts

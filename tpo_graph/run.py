@@ -1,7 +1,7 @@
 """One query, one answer: `optimize` and `aoptimize`."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
@@ -18,7 +18,9 @@ from tpo_graph.launcher import launcher
 from tpo_graph.prompts import PromptSet
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel
-from tpo_graph.store import Store
+
+if TYPE_CHECKING:
+    from tpo_graph.store import Store
 
 Query = str | Sequence[BaseMessage]
 
@@ -66,7 +68,7 @@ async def aoptimize(
     reward_model: str | RewardModel | RewardFunction,
     critic: str | BaseChatModel | None = None,
     prompts: str | PromptSet = "tpo",
-    database: str | Store | None = None,
+    database: "str | Store | None" = None,
     reuse_scores: bool = True,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
