@@ -71,3 +71,9 @@ def test_a_wrong_environment_is_a_clear_error(monkeypatch: pytest.MonkeyPatch):
 
 def test_run_options_are_those_of_a_run():
     assert set(Settings.load({}).run_options()) == set(RunOptions.model_fields)
+
+
+def test_the_database_is_called_as_its_option_in_a_file(tmp_path: Path):
+    config = tmp_path / "tpo.toml"
+    config.write_text('database = "sqlite:///mine.db"\n')
+    assert Settings.load({}, config).database_url == "sqlite:///mine.db"

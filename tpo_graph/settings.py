@@ -142,6 +142,8 @@ def _read(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
         raise ConfigurationError(f"the configuration file {str(path)!r} cannot be read: {e}") from e
+    if "database" in values:  # as the option is called; only the environment says database_url
+        values.setdefault("database_url", values.pop("database"))
     if unknown := sorted(set(values) - set(Settings.model_fields)):
         raise ConfigurationError(
             f"unknown names {unknown!r} in {str(path)!r}; known are "
