@@ -1,4 +1,4 @@
-"""The graph's promises (DESIGN section 2), through its public interface and on scripted models."""
+"""What the graph promises (README), through its public interface, on scripted models."""
 
 import asyncio
 import json
