@@ -15,16 +15,16 @@ import importlib
 import json
 import socket
 import struct
-import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
+
+from tests.server_thread import ServerThread
 
 Responder = Callable[[list[dict[str, Any]], int | None, int], str]
 """(messages, seed, choice index) -> the text of that choice."""
@@ -83,7 +83,7 @@ def digest_words(messages: list[dict[str, Any]], seed: int | None, index: int) -
     return " ".join(digest[start : start + 4] for start in range(0, 32, 4))
 
 
-class OpenAIServer:
+class OpenAIServer(ServerThread):
     """The server; a context manager that runs it on a thread of its own."""
 
     def __init__(
@@ -98,7 +98,6 @@ class OpenAIServer:
         self.script: deque[Behaviour] = deque()
         """Behaviours of the next requests, one each; then `rule`, then good behaviour."""
         self.calls: list[Call] = []
-        self.port = 0
         self._log = log
 
     @property
@@ -106,44 +105,8 @@ class OpenAIServer:
         """What goes into OPENAI_BASE_URL."""
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def __enter__(self) -> Self:
-        ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._done = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
-        self._thread.start()
-        assert ready.wait(10), "the server did not start"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._done.set)
-        self._thread.join(10)
-
-    def _run(self, ready: threading.Event) -> None:
-        async def serve() -> None:
-            async with self.serving():
-                ready.set()
-                await self._done.wait()
-
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(serve())
-
-    @asynccontextmanager
-    async def serving(self, port: int = 0) -> AsyncIterator[None]:
-        """Serve on the running loop, on `port` (0: any free one)."""
-        app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_post("/{base:.*}/chat/completions", self._handle)
-        runner = web.AppRunner(
-            app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
-        )
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
-        self.port = runner.addresses[0][1]
-        try:
-            yield
-        finally:
-            await runner.cleanup()
+    def handlers(self) -> list[web.RouteDef]:
+        return [web.post("/{base:.*}/chat/completions", self._handle)]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())

@@ -15,11 +15,12 @@ import threading
 import time
 from collections import deque
 from functools import cache
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from aiohttp import web
 
 from tests.openai_server import Behaviour, _reset, _send
+from tests.server_thread import ServerThread
 
 
 @cache
@@ -31,7 +32,7 @@ def _loaded(folder: str) -> tuple[Any, Any]:
     return AutoTokenizer.from_pretrained(folder), model.eval()
 
 
-class RewardServer:
+class RewardServer(ServerThread):
     """The server; a context manager that runs it on a thread of its own.
 
     Args:
@@ -63,41 +64,13 @@ class RewardServer:
         """(path, body, headers with lower-case names) of every request."""
         self.in_flight = self.most_in_flight = 0
         self.arrived = threading.Event()
-        self.port = 0
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> Self:
-        ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._done = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
-        self._thread.start()
-        assert ready.wait(10), "the server did not start"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._done.set)
-        self._thread.join(10)
-
-    def _run(self, ready: threading.Event) -> None:
-        async def serve() -> None:
-            app = web.Application(client_max_size=64 * 2**20)
-            app.router.add_route("*", "/{path:.*}", self._handle)
-            runner = web.AppRunner(
-                app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
-            )
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.port = runner.addresses[0][1]
-            ready.set()
-            await self._done.wait()
-            await runner.cleanup()
-
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(serve())
+    def handlers(self) -> list[web.RouteDef]:
+        return [web.route("*", "/{path:.*}", self._handle)]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
