@@ -26,7 +26,7 @@ async def ask_critic(
     Raises:
         PolicyError: the critic failed.
     """
-    context = TPOContext.of(runtime.context)
+    context = runtime.context
     prompt = tpo.prompts.loss if stage == "loss" else tpo.prompts.gradient
     generated = await generate(
         await tpo.critic_for(context),

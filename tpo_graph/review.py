@@ -135,7 +135,7 @@ def review_pair(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> 
     Returns:
         The `review` to keep: what they said now, on top of the criteria they gave before.
     """
-    context = TPOContext.of(runtime.context)
+    context = runtime.context
     before = state["review"]
     if before is not None:  # a pair is chosen for one iteration, the rest stays said
         before = Review(
@@ -179,7 +179,7 @@ async def review_gradient(
     Returns:
         The new `gradient` and `review`, where they changed.
     """
-    if "gradient" not in TPOContext.of(runtime.context).interrupt_at:
+    if "gradient" not in runtime.context.interrupt_at:
         return StateUpdate()
     question = GradientQuestion(
         question="Are these the instructions to follow?",

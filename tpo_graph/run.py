@@ -7,10 +7,9 @@ from uuid import uuid4
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, HumanMessage
 from langgraph.runtime import RunControl
-from pydantic import ValidationError
 
 from tpo_graph.background import run_in_background
-from tpo_graph.context import TPOContext, invalid_settings
+from tpo_graph.context import TPOContext
 from tpo_graph.conversation import query_text
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.execution import OnEvent
@@ -134,10 +133,7 @@ def make_context(settings: dict[str, Any]) -> TPOContext:
     Raises:
         ConfigurationError: an unknown field, or a value out of bounds; shows it.
     """
-    try:
-        context = TPOContext(**settings)
-    except ValidationError as e:
-        raise invalid_settings(e, TPOContext) from e
+    context = TPOContext.checked(settings)
     if context.interrupt_at:
         raise ConfigurationError(
             f"interrupt_at={context.interrupt_at!r}: this runs to the end and cannot wait for a "

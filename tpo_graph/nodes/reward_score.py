@@ -20,7 +20,7 @@ async def reward_score(state: TPOState, runtime: Runtime[TPOContext], tpo: Handl
     Raises:
         RewardError: the reward model failed, or gave something else than finite numbers.
     """
-    context = TPOContext.of(runtime.context)
+    context = runtime.context
     reward_model = await tpo.reward_model_for(context)
     conversation = turns(state["messages"])
     scores = Scores(reward_model=reward_model.name, conversation=conversation_key(conversation))

@@ -28,7 +28,7 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         ConfigurationError: there is no query, or criteria that no prompt would show.
         PolicyError: the policy failed, or gave no usable response at all.
     """
-    context = TPOContext.of(runtime.context)
+    context = runtime.context
     run_id = _run_id(runtime)
     messages = state["messages"]
     query_text(messages)

@@ -25,7 +25,7 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     When the run ends, the best response ever seen is appended to `messages`. A person may overrule
     the pair and the decision (`interrupt_at`).
     """
-    context = TPOContext.of(runtime.context)
+    context = runtime.context
     run_id, iteration = state["run_id"], state["iteration"]
     newest = newest_candidates(state)
     chosen = best([*_given(state["chosen"]), *newest])

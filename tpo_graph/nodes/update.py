@@ -20,7 +20,7 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     fewer than `width`, even none. Without a gradient no call is made. A person may rewrite the
     gradient first (`interrupt_at`).
     """
-    context = TPOContext.of(runtime.context)
+    context = runtime.context
     run_id, iteration = state["run_id"], state["iteration"] + 1
     reviewed = await review_gradient(state, runtime, tpo)
     state = {**state, **reviewed}
