@@ -73,7 +73,8 @@ class ChatTemplate:
         if marks:
             ids = self._encode_marked(text, marks)
         else:
-            ids = self._tokenizer.encode(text, add_special_tokens=False)
+            # Not verbose: whoever asked says in an error of ours what is too long.
+            ids = self._tokenizer.encode(text, add_special_tokens=False, verbose=False)
         return [*self._bos, *ids] if one_bos and ids[:1] != self._bos else ids
 
     def _render(self, turns: Sequence[Turn], reply: bool) -> str:
