@@ -17,7 +17,7 @@ from benchmarks.engine import CHARACTERS_PER_TOKEN, MODELS, Engine, Totals
 from benchmarks.simulated_model import Replies, RisingReward, SimulatedChatModel
 from benchmarks.throughput import question
 from benchmarks.virtual_time import run_in_virtual_time
-from tpo_graph.batch import aoptimize_many
+from tpo_graph.batch.many import aoptimize_many
 from tpo_graph.result import TPOResult
 
 NESTED = str(Path(__file__).parent / "nested_prompts")

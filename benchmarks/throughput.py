@@ -30,7 +30,7 @@ from langchain_openai import ChatOpenAI
 from benchmarks.engine import MODELS, Engine, Latency
 from benchmarks.simulated_model import InstantReward, Replies, SimulatedChatModel
 from benchmarks.virtual_time import run_in_virtual_time
-from tpo_graph.batch import aoptimize_many
+from tpo_graph.batch.many import aoptimize_many
 
 _NUMBER = re.compile(r"Question (\d+):")
 

@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from tpo_graph.agents.chat_model import ChatTPO
     from tpo_graph.agents.middleware import TPOMiddleware
     from tpo_graph.agents.node import tpo_node
-    from tpo_graph.batch import aoptimize_many, optimize_many
+    from tpo_graph.batch.many import aoptimize_many, optimize_many
     from tpo_graph.candidates import Candidate
     from tpo_graph.context import TPOContext
     from tpo_graph.graph import create_tpo_graph
@@ -24,13 +24,13 @@ _HOMES = {
     "TPOResult": "result",
     "aextend": "resuming",
     "aoptimize": "run",
-    "aoptimize_many": "batch",
+    "aoptimize_many": "batch.many",
     "aresume": "resuming",
     "create_tpo_graph": "graph",
     "extend": "resuming",
     "open_store": "store",
     "optimize": "run",
-    "optimize_many": "batch",
+    "optimize_many": "batch.many",
     "resume": "resuming",
     "tpo_node": "agents.node",
 }

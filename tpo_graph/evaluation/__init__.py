@@ -1,0 +1,1 @@
+"""Methods compared at equal budgets, the paper's analyses, and the benchmarks it used."""
