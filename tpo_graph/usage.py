@@ -4,7 +4,9 @@ Model calls make them (`models.sampling`, the reward models' scores), nodes put 
 and in the cache, the command line and reports print them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
@@ -60,6 +62,33 @@ def add_usage(first: Usage, second: Usage) -> Usage:
         score_cache_hits=first["score_cache_hits"] + second["score_cache_hits"],
         seconds=round(first["seconds"] + second["seconds"], 6),
     )
+
+
+_spending: ContextVar[Usage | None] = ContextVar("tpo_spending", default=None)
+
+
+@contextmanager
+def spending() -> Generator[Usage]:
+    """Collects what is said by `spend` in here, in tasks begun in here as well.
+
+    A reward model's `score` returns rewards and nothing else; this is how it tells what they took.
+    """
+    spent = no_usage()
+    token = _spending.set(spent)
+    try:
+        yield spent
+    finally:
+        _spending.reset(token)
+
+
+def spend(usage: Usage) -> None:
+    """Say that so much was consumed, to whoever collects it; call it on the caller's task.
+
+    Only what is known: tokens that a model counted, or that its provider reported.
+    """
+    spent = _spending.get()
+    if spent is not None:
+        spent.update(add_usage(spent, usage))
 
 
 def charge(ledger: Mapping[str, Usage], stage: str, usage: Usage) -> Ledger:

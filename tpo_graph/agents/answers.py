@@ -49,10 +49,11 @@ def unrefined(draft: AIMessage, error: TPOError) -> AIMessage:
 
 
 def usage_metadata(ledger: Ledger) -> UsageMetadata | None:
-    """All tokens of a run, each model call counted once; None where the provider reports none."""
-    sent = sum(stage["prompt_tokens"] for stage in ledger.values())
-    written = sum(stage["completion_tokens"] for stage in ledger.values())
-    cached = sum(stage["cached_tokens"] for stage in ledger.values())
+    """All tokens of policy and critic in a run, each call once; None where none are reported."""
+    stages = [stage for name, stage in ledger.items() if name != "reward_score"]
+    sent = sum(stage["prompt_tokens"] for stage in stages)
+    written = sum(stage["completion_tokens"] for stage in stages)
+    cached = sum(stage["cached_tokens"] for stage in stages)
     if not sent + written:
         return None
     usage = UsageMetadata(input_tokens=sent, output_tokens=written, total_tokens=sent + written)

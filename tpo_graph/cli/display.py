@@ -77,9 +77,10 @@ def print_iterations(result: TPOResult) -> None:
         )
     console.print()
     console.print(table)
-    prompt = sum(usage["prompt_tokens"] for usage in result.usage.values())
-    completion = sum(usage["completion_tokens"] for usage in result.usage.values())
-    requests = sum(u["requests"] for stage, u in result.usage.items() if stage != "reward_score")
+    calls = [usage for stage, usage in result.usage.items() if stage != "reward_score"]
+    prompt = sum(usage["prompt_tokens"] for usage in calls)
+    completion = sum(usage["completion_tokens"] for usage in calls)
+    requests = sum(usage["requests"] for usage in calls)
     console.print(
         f"reward {result.reward:.3f} from iteration {result.iteration}, stopped by "
         f"{result.stop_reason}; {requests} requests, {prompt} prompt and {completion} completion "

@@ -11,7 +11,7 @@ from tpo_graph.events import Rewards
 from tpo_graph.handles import Handles
 from tpo_graph.rewards import RewardModel, checked_scores
 from tpo_graph.state import StateUpdate, TPOState, newest_candidates
-from tpo_graph.usage import Usage, charge, no_usage
+from tpo_graph.usage import Usage, charge, spending
 
 
 async def reward_score(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
@@ -54,11 +54,11 @@ async def _score(
     stored = await cache.known_rewards(scores, responses)
     known = {r: reward for r, reward in zip(responses, stored, strict=True) if reward is not None}
     missing = [response for response in dict.fromkeys(responses) if response not in known]
-    if missing:
-        fresh = await checked_scores(reward_model, conversation, missing)
-        known |= dict(zip(missing, fresh, strict=True))
-    usage = no_usage()
-    usage["requests"] = 1 if missing else 0
+    with spending() as usage:
+        if missing:
+            fresh = await checked_scores(reward_model, conversation, missing)
+            known |= dict(zip(missing, fresh, strict=True))
+            usage["requests"] = usage["requests"] or 1  # most models make none, and count as one
     usage["score_cache_hits"] = len(responses) - len(missing)
     usage["seconds"] = time.perf_counter() - started
     return [known[response] for response in responses], usage

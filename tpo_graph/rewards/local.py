@@ -13,6 +13,7 @@ from tpo_graph.rewards.batching import Scorer, packed_batch, padded_batch
 from tpo_graph.rewards.identity import fingerprint
 from tpo_graph.rewards.packed import PackedForward, can_pack
 from tpo_graph.rewards.padded import PaddedForward
+from tpo_graph.usage import no_usage, spend
 from tpo_graph.worker import Worker
 
 _SHARED_FROM = 32  # tokens: a shorter prefix is sooner computed again than set apart
@@ -84,21 +85,24 @@ class LocalRewardModel:
             return []
         scores: Future[list[float]] = Future()
         try:
-            await self._tokenizer.arun(lambda _: self._enqueue(turns, unique, scores))
+            tokens = await self._tokenizer.arun(lambda _: self._enqueue(turns, unique, scores))
             by_text = dict(zip(unique, await asyncio.wrap_future(scores), strict=True))
+            spend({**no_usage(), "prompt_tokens": tokens})
         finally:
             scores.cancel()  # if the caller gave up: once there, scores cannot be cancelled
         return [by_text[text] for text in texts]
 
     def _enqueue(
         self, turns: list[Turn], responses: list[str], scores: "Future[list[float]]"
-    ) -> None:
+    ) -> int:
+        """How many tokens were put into the queue, what the responses share in each of them."""
         rows: list[list[int]] = []
         for response in responses:
             if scores.cancelled():
-                return
+                return 0
             rows.append(self._encode(turns, response))
         self._scorer.put(rows, _shared(rows), scores)
+        return sum(map(len, rows))
 
     def _encode(self, turns: list[Turn], response: str) -> list[int]:
         answered = [*turns, Turn(role="assistant", content=response)]

@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tpo_graph.errors import ConfigurationError, RewardError
+from tpo_graph.usage import no_usage, spend
 
 ROWS = 32
 """Responses in one request of token ids."""
@@ -47,6 +48,12 @@ def parse_served(source: str, scheme: str) -> Served:
         )
     url = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
     return Served(url, parts.fragment, tokenizer)
+
+
+def spend_request(tokens: object) -> None:
+    """Say that a request was made, and how many tokens the server read, if that is known."""
+    read = tokens if isinstance(tokens, int) else 0
+    spend({**no_usage(), "requests": 1, "prompt_tokens": read})
 
 
 def unexpected(url: str, reply: object, expected: str) -> RewardError:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from tpo_graph.conversation import Turn
 from tpo_graph.rewards.encoder import Encoder
 from tpo_graph.rewards.http import Endpoint
-from tpo_graph.rewards.served import ROWS, only_number, unexpected
+from tpo_graph.rewards.served import ROWS, only_number, spend_request, unexpected
 from tpo_graph.rewards.together import together
 
 
@@ -67,4 +67,5 @@ class SGLangRewardModel:
         scores = [only_number(vector) for vector in vectors]
         if None in scores or len(scores) != len(rows):
             raise unexpected(url, reply, expected)
+        spend_request(sum(map(len, rows)))
         return cast("list[float]", scores)

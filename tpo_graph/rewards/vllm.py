@@ -12,7 +12,7 @@ from tpo_graph.conversation import Turn, well_formed
 from tpo_graph.errors import RewardError
 from tpo_graph.rewards.encoder import Encoder
 from tpo_graph.rewards.http import Endpoint, MissingRouteError
-from tpo_graph.rewards.served import ROWS, only_number, unexpected
+from tpo_graph.rewards.served import ROWS, only_number, spend_request, unexpected
 from tpo_graph.rewards.together import together
 
 # Control tokens of Qwen, Llama, Gemma, Mistral, DeepSeek, GPT and kin.
@@ -105,10 +105,14 @@ class VLLMRewardModel:
     def _read(self, reply: object, key: str, path: str) -> list[float]:
         expected = f"one number per conversation in data[...].{key}"
         try:
-            rows = cast("list[dict[str, Any]]", cast("dict[str, Any]", reply)["data"])
+            answered = cast("dict[str, Any]", reply)
+            rows = cast("list[dict[str, Any]]", answered["data"])
             values = [row[key] for row in sorted(rows, key=lambda row: row["index"])]
         except (KeyError, TypeError) as error:
             raise unexpected(self._endpoint.url + path, reply, expected) from error
+        usage: object = answered.get("usage")
+        told = cast("dict[str, object]", usage) if isinstance(usage, dict) else {}
+        spend_request(told.get("prompt_tokens"))
         scores = [only_number(value) for value in values]
         if None in scores:
             raise self._no_score(values, reply, path, expected)
