@@ -8,6 +8,7 @@ from typing import Literal
 
 from tpo_graph.candidates import Candidate
 from tpo_graph.context import TPOContext
+from tpo_graph.costs import price
 from tpo_graph.summary import IterationSummary
 from tpo_graph.usage import Ledger, total_tokens
 
@@ -72,17 +73,11 @@ def stop_reason(
 
 
 def cost(usage: Ledger, context: TPOContext) -> float:
-    """What the tokens of all stages cost at the context's prices, in their currency."""
-    cached_price = context.input_price if context.cached_price is None else context.cached_price
-    return (
-        sum(
-            (stage["prompt_tokens"] - stage["cached_tokens"]) * context.input_price
-            + stage["cached_tokens"] * cached_price
-            + stage["completion_tokens"] * context.output_price
-            for name, stage in usage.items()
-            if name != "reward_score"
-        )
-        / 1e6
+    """What policy and critic cost at the context's prices, in their currency."""
+    return sum(
+        price(stage, context.input_price, context.cached_price, context.output_price)
+        for name, stage in usage.items()
+        if name != "reward_score"
     )
 
 

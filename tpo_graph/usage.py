@@ -4,7 +4,7 @@ Model calls make them (`models.sampling`, the reward models' scores), nodes put 
 and in the cache, the command line and reports print them.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -62,6 +62,15 @@ def add_usage(first: Usage, second: Usage) -> Usage:
         score_cache_hits=first["score_cache_hits"] + second["score_cache_hits"],
         seconds=round(first["seconds"] + second["seconds"], 6),
     )
+
+
+def add_ledgers(ledgers: Iterable[Ledger]) -> Ledger:
+    """What several runs consumed together, stage by stage."""
+    total: Ledger = {}
+    for ledger in ledgers:
+        for stage, usage in ledger.items():
+            total |= charge(total, stage, usage)
+    return total
 
 
 _spending: ContextVar[Usage | None] = ContextVar("tpo_spending", default=None)
