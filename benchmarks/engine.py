@@ -5,6 +5,8 @@ Prompt tokens that are not cached are prefilled first, and stop everybody's deco
 Requests wait in order of arrival. All time comes from the running event loop's clock, so the same
 engine runs in real time behind HTTP (`simulated_server`) and in virtual time (`virtual_time`).
 
+What was generated is cached like what was prefilled, as vLLM and SGLang do.
+
 Left out: the memory of the KV cache (it never evicts), and stalls of any other kind.
 """
 
@@ -79,17 +81,23 @@ class _Sequence:
     ends: float
     """When the count of tokens given to each sequence so far reaches this."""
     number: int
-    length: int = field(compare=False)
+    reply: str = field(compare=False)
     request: _Request = field(compare=False)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the reply."""
+        return -(-len(self.reply) // CHARACTERS_PER_TOKEN)
 
 
 class Engine:
     """Runs requests of one or more sequences each; made on the loop that it lives on."""
 
-    def __init__(self, latency: Latency, speed: float = 1.0) -> None:
+    def __init__(self, latency: Latency, speed: float = 1.0, caches_replies: bool = True) -> None:
         self.totals = Totals()
         self._latency = latency
         self._speed = speed
+        self._caches_replies = caches_replies
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Sequence] = deque()
         self._running: list[_Sequence] = []
@@ -102,16 +110,16 @@ class Engine:
         self._updated = self._now()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def generate(self, prompt: str, lengths: Sequence[int]) -> int:
-        """Wait as long as a server would need for these output lengths, in tokens.
+    async def generate(self, prompt: str, replies: Sequence[str]) -> int:
+        """Wait as long as a server would need to write these replies.
 
         Returns:
             How many tokens of the prompt were cached.
         """
         self._advance()
-        request = _Request(prompt, self._loop.create_future(), len(lengths), self._updated)
-        for length in lengths:
-            self._waiting.append(_Sequence(0.0, next(self._numbers), length, request))
+        request = _Request(prompt, self._loop.create_future(), len(replies), self._updated)
+        for reply in replies:
+            self._waiting.append(_Sequence(0.0, next(self._numbers), reply, request))
         self._admit()
         try:
             return await request.done
@@ -152,17 +160,22 @@ class Engine:
 
     def _prefill(self, prompt: str) -> int:
         tokens = -(-len(prompt) // CHARACTERS_PER_TOKEN)
-        cached, found, chain = 0, True, 0
-        size = _BLOCK * CHARACTERS_PER_TOKEN
-        # The last token is never taken from the cache: its logits are needed.
-        for start in range(0, len(prompt) - size, size):
-            chain = hash((chain, prompt[start : start + size]))
-            found = found and chain in self._blocks
-            cached += _BLOCK * found
-            self._blocks.add(chain)
+        cached = self._store(prompt)
         self._prefilling += (tokens - cached) / self._latency.prefill
         self.totals.prompt += tokens
         self.totals.prefilled += tokens - cached
+        return cached
+
+    def _store(self, text: str) -> int:
+        """Tokens of the text that were in the cache already, as a prefix; all of it is now."""
+        cached, found, chain = 0, True, 0
+        size = _BLOCK * CHARACTERS_PER_TOKEN
+        # The last token is never taken from the cache: its logits are needed.
+        for start in range(0, len(text) - size, size):
+            chain = hash((chain, text[start : start + size]))
+            found = found and chain in self._blocks
+            cached += _BLOCK * found
+            self._blocks.add(chain)
         return cached
 
     def _finish(self) -> None:
@@ -171,6 +184,8 @@ class Engine:
             sequence = heapq.heappop(self._running)
             self.totals.completion += sequence.length
             request = sequence.request
+            if self._caches_replies:
+                self._store(request.prompt + sequence.reply)
             request.missing -= 1
             if not request.missing and not request.done.done():
                 waited = self._updated - request.arrived

@@ -42,8 +42,8 @@ class Replies:
 
 
 def prompt_text(messages: Sequence[BaseMessage]) -> str:
-    """What a chat template makes of messages, roughly."""
-    return "".join(f"<|{message.type}|>{message.text}<|end|>" for message in messages)
+    """What a chat template makes of messages, roughly; it ends where the reply begins."""
+    return "".join(f"<|{message.type}|>{message.text}<|end|>" for message in messages) + "<|ai|>"
 
 
 class SimulatedChatModel(BaseChatModel):
@@ -76,16 +76,15 @@ class SimulatedChatModel(BaseChatModel):
         engine: Engine = self.engine
         replies: Replies = self.replies
         prompt, lengths = prompt_text(messages), replies.lengths(self.n)
-        cached = await engine.generate(prompt, lengths)
+        texts = [replies.text(length) for length in lengths]
+        cached = await engine.generate(prompt, texts)
         usage = {
             "prompt_tokens": len(prompt) // CHARACTERS_PER_TOKEN,
             "completion_tokens": sum(lengths),
             "prompt_tokens_details": {"cached_tokens": cached},
         }
         return ChatResult(
-            generations=[
-                ChatGeneration(message=AIMessage(replies.text(length))) for length in lengths
-            ],
+            generations=[ChatGeneration(message=AIMessage(text)) for text in texts],
             llm_output={"token_usage": usage},
         )
 

@@ -13,9 +13,10 @@ from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
+from langchain_core.messages import convert_to_messages
 
 from benchmarks.engine import CHARACTERS_PER_TOKEN, MODELS, Engine
-from benchmarks.simulated_model import Replies
+from benchmarks.simulated_model import Replies, prompt_text
 
 
 class Server:
@@ -29,16 +30,17 @@ class Server:
     async def complete(self, request: web.Request) -> web.Response:
         """POST /v1/chat/completions."""
         body: dict[str, Any] = json.loads(await request.read())
-        prompt = "".join(f"<|{m['role']}|>{m['content']}<|end|>" for m in body["messages"])
-        lengths = self._replies.lengths(body.get("n") or 1)
-        cached = await self._engine.generate(prompt, lengths)
+        messages = convert_to_messages([(m["role"], m["content"]) for m in body["messages"]])
+        prompt, lengths = prompt_text(messages), self._replies.lengths(body.get("n") or 1)
+        texts = [self._replies.text(length) for length in lengths]
+        cached = await self._engine.generate(prompt, texts)
         choices = [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": self._replies.text(length)},
+                "message": {"role": "assistant", "content": text},
                 "finish_reason": "stop",
             }
-            for index, length in enumerate(lengths)
+            for index, text in enumerate(texts)
         ]
         tokens = len(prompt) // CHARACTERS_PER_TOKEN
         usage = {

@@ -25,6 +25,11 @@ def graph_of(model: ScriptedChatModel | None = None, reward: Any = prefer_longer
     return create_tpo_graph(model or ScriptedChatModel(), reward, **options)
 
 
+def whole(messages: Any) -> str:
+    """Everything that one call was sent."""
+    return "\n".join(message.text for message in messages)
+
+
 def rewards_by_text(table: dict[str, float]) -> Callable[[str, str], float]:
     def reward(query: str, response: str) -> float:
         return table[response]
@@ -126,7 +131,7 @@ class TestAnswer:
             prompt = messages[-1].text
             if "</improved_answer>" in prompt:
                 return f"<improved_answer>{next(texts)}</improved_answer>"
-            return "critique" if "<chosen_answer>" in prompt else next(texts)
+            return "critique" if "<chosen_answer>" in whole(messages) else next(texts)
 
         graph = graph_of(ScriptedChatModel(replies=play), rewards_by_text(table))
         out = graph.invoke(QUERY, context={"width": 3, "depth": len(rewards) - 1})
@@ -146,7 +151,7 @@ class TestAnswer:
         model = ScriptedChatModel()
         out = graph_of(model).invoke({"messages": [("user", text)]}, context={"depth": 1})
         assert out["messages"][0].text == text
-        assert all(text in messages[-1].text for messages, _ in model.calls)
+        assert all(text in whole(messages) for messages, _ in model.calls)
 
     @pytest.mark.parametrize(
         "text",
@@ -163,7 +168,7 @@ class TestAnswer:
         out = graph_of(model).invoke({"messages": [("user", text)]}, context={"depth": 1})
         assert out["stop_reason"] == "depth"
         for messages, _ in model.calls:
-            assert text in messages[-1].text
+            assert text in whole(messages)
 
 
 class TestRewards:
@@ -238,7 +243,7 @@ class TestContext:
         model = ScriptedChatModel()
         context = {"depth": 1, "criteria": "Prefer {braces} & brevity"}
         graph_of(model).invoke(QUERY, context=context)
-        prompts = [messages[-1].text for messages, _ in model.calls]
+        prompts = [whole(messages) for messages, _ in model.calls]
         assert ["Prefer {braces} & brevity" in prompt for prompt in prompts] == [
             False,
             True,
@@ -260,7 +265,7 @@ class TestContext:
         rejected = out["rejected"]["response"]
         assert (rejected, out["chosen"]["response"]) == ("poor", "excellent")
         assert len(model.calls) > 1
-        assert all("poor" not in messages[-1].text for messages, _ in model.calls[1:])
+        assert all("poor" not in whole(messages) for messages, _ in model.calls[1:])
 
 
 class TestWaysToRun:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from tpo_graph import create_tpo_graph
 from tpo_graph.errors import ConfigurationError, PromptError
@@ -43,12 +43,9 @@ def test_the_sets_that_come_with_the_package_load(name: str):
 def test_the_three_calls_share_their_beginning_for_prefix_caches(name: str):
     values = {v: f"<{v} text>" for v in VARIABLES["update"]}
     prompts = load_prompts(name)
-    loss, gradient, update = (getattr(prompts, stage).render(values) for stage in STAGES)
-    assert loss.system == gradient.system == update.system
-    shared = loss.user[: loss.user.index("<chosen text>") + len("<chosen text>")]
-    assert gradient.user.startswith(shared)
-    longer = gradient.user[: gradient.user.index("<loss text>") + len("<loss text>")]
-    assert update.user.startswith(longer)
+    loss, gradient, update = (prompts.render(stage, values).messages() for stage in STAGES)
+    assert gradient[:-1] == [*loss, AIMessage("<loss text>")]
+    assert update[:-1] == [*gradient, AIMessage("<gradient text>")]
 
 
 @given(texts=st.fixed_dictionaries({v: st.text() for v in VARIABLES["loss"]}))
@@ -73,6 +70,22 @@ def test_an_empty_system_text_sends_no_system_message(tmp_path: Path):
     assert rendered.messages() == [HumanMessage("compare a b")]
 
 
+def test_a_stage_that_continues_quotes_the_tag_of_the_reply(tmp_path: Path):
+    folder = write_set(
+        tmp_path,
+        loss={"output_tag": "why"},
+        gradient={"continues": "loss", "user": "and now?", "input_variables": []},
+    )
+    prompts = load_prompts(folder)
+    values = dict.fromkeys(VARIABLES["update"], "x")
+    assert prompts.render("gradient", values).messages() == [
+        HumanMessage("compare x x"),
+        AIMessage("<why>x</why>"),
+        HumanMessage("and now?"),
+    ]
+    assert prompts.render("update", values).messages() == [HumanMessage("write x")]
+
+
 def test_doubled_braces_are_literal_ones(tmp_path: Path):
     prompts = load_prompts(write_set(tmp_path, update={"user": 'json {{"a": {gradient}}}'}))
     assert prompts.update.render({"gradient": "{x}"}).user == 'json {"a": {x}}'
@@ -92,6 +105,9 @@ def test_doubled_braces_are_literal_ones(tmp_path: Path):
         ("update", {"output_tag": "a b"}, "'a b'"),
         ("update", {"sytem": "typo"}, r"unknown keys \['sytem'\]"),
         ("update", {"system": 5}, "'system'.* must be text, not 5"),
+        ("loss", {"continues": "gradient"}, "the loss continues nothing"),
+        ("update", {"continues": "loss"}, "only 'gradient' comes before"),
+        ("update", {"continues": "gradient", "system": "s"}, "leave `system` out"),
         ("loss", {"criteria": "{criteria}!"}, "must say where it goes|`system` or `user`"),
     ],
 )

@@ -28,9 +28,14 @@ def play(messages: Any, index: int) -> str:
     prompt = messages[-1].text
     if "</improved_answer>" in prompt:
         return f"<improved_answer>rewrite {index:04d}</improved_answer>"
-    if "<examination>" in prompt:
+    if "your examination" in prompt:
         return "the gradient"
     return "the loss" if "<chosen_answer>" in prompt else FIRST[index % 4]
+
+
+def whole(messages: Any) -> str:
+    """Everything that one call was sent."""
+    return "\n".join(message.text for message in messages)
 
 
 class Session:
@@ -69,7 +74,7 @@ class Session:
         return self.go(Command(resume=answer))
 
     def prompts(self) -> list[str]:
-        return [messages[-1].text for messages, _ in self.model.calls]
+        return [whole(messages) for messages, _ in self.model.calls]
 
 
 class TestSelect:
@@ -342,7 +347,7 @@ async def test_async():
         out = await graph.ainvoke(Command(resume=answer), config, context=context)
     assert "__interrupt__" not in out
     assert len(model.calls) == 4
-    assert "Be kind." in model.calls[3][0][-1].text
+    assert "Be kind." in model.calls[3][0][-2].text
 
 
 PROCESS = """
@@ -350,7 +355,7 @@ import asyncio, json, sys
 import aiosqlite
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
-from tests.test_review import FIRST, play
+from tests.test_review import FIRST, play, whole
 from tpo_graph import create_tpo_graph
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
 
@@ -369,7 +374,7 @@ async def main(path, given):
         )
     asked = out.get("__interrupt__")
     print(json.dumps({
-        "calls": [messages[-1].text for messages, _ in model.calls],
+        "calls": [whole(messages) for messages, _ in model.calls],
         "question": asked[0].value if asked else None,
         "stop_reason": out["stop_reason"],
     }))

@@ -8,12 +8,12 @@ for. Nodes render them; text is substituted once, so a query that contains "{cho
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
-from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from tpo_graph.data import data_folder
 from tpo_graph.errors import PromptError
@@ -29,7 +29,9 @@ VARIABLES: Mapping[Stage, frozenset[str]] = {
 }
 """The variables each stage may use: what exists by the time it is called."""
 
-_KEYS = {"system", "user", "input_variables", "output_tag", "criteria"}
+BEFORE: Mapping[Stage, Stage] = {"gradient": "loss", "update": "gradient"}
+"""The stage whose exchange each one may continue."""
+_KEYS = {"system", "user", "input_variables", "output_tag", "criteria", "continues"}
 _PIECE = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -51,9 +53,11 @@ class Prompt:
     output_tag: str | None
     """The reply is what stands between <output_tag> and </output_tag>; None: all of it."""
     variables: frozenset[str]
+    continues: bool = False
+    """Sent as the next turn of the stage before, after that stage's own prompt and reply."""
 
     def render(self, values: Mapping[str, str]) -> "Rendered":
-        """The prompt with every variable replaced by its value, once.
+        """The prompt's own texts with every variable replaced by its value, once.
 
         Args:
             values: a text for each variable in use; `criteria` may be empty.
@@ -70,11 +74,13 @@ class Rendered:
 
     system: str
     user: str
+    before: tuple[BaseMessage, ...] = ()
+    """The exchange that it continues."""
 
     def messages(self) -> list[BaseMessage]:
         """The messages to send; an empty system text sends no system message."""
         system: list[BaseMessage] = [SystemMessage(self.system)] if self.system else []
-        return [*system, HumanMessage(self.user)]
+        return [*self.before, *system, HumanMessage(self.user)]
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,33 @@ class PromptSet:
     def uses_criteria(self) -> bool:
         """Whether any stage shows the person's criteria to the model."""
         return any("criteria" in p.variables for p in (self.loss, self.gradient, self.update))
+
+    def render(self, stage: Stage, values: Mapping[str, str]) -> Rendered:
+        """The prompt of a stage.
+
+        Args:
+            values: what there is by then, under the names in `VARIABLES`; `loss_system` and
+                `loss_user` are made here.
+        """
+        rendered = loss = self.loss.render(values)
+        if stage != "loss":
+            values = {**values, "loss_system": loss.system, "loss_user": loss.user}
+            rendered = _continued(self.gradient, values, loss, self.loss, "loss")
+        if stage == "update":
+            rendered = _continued(self.update, values, rendered, self.gradient, "gradient")
+        return rendered
+
+
+def _continued(
+    prompt: Prompt, values: Mapping[str, str], before: Rendered, asked: Prompt, reply: str
+) -> Rendered:
+    own = prompt.render(values)
+    if not prompt.continues:
+        return own
+    said = values[reply] or "-"  # none came, a person went on; servers refuse empty turns
+    if asked.output_tag is not None:
+        said = f"<{asked.output_tag}>{said}</{asked.output_tag}>"
+    return replace(own, before=(*before.messages(), AIMessage(said)))
 
 
 def load_prompts(name: str | Path) -> PromptSet:
@@ -149,7 +182,7 @@ def _parse(text: str, stage: Stage, path: Path) -> Prompt:
         raise PromptError(
             f"prompt file {str(path)!r} has unknown keys {unknown!r}; known are {sorted(_KEYS)!r}"
         )
-    for key in ("system", "user", "output_tag", "criteria"):
+    for key in ("system", "user", "output_tag", "criteria", "continues"):
         if not isinstance(fields.get(key) or "", str):
             raise PromptError(f"{key!r} in {str(path)!r} must be text, not {fields[key]!r}")
     if not (fields.get("user") or "").strip():
@@ -159,12 +192,26 @@ def _parse(text: str, stage: Stage, path: Path) -> Prompt:
         raise PromptError(
             f"output_tag {tag!r} in {str(path)!r} must be a bare name such as improved_answer"
         )
+    continues = _check_continues(fields, stage, path)
     system = _compile(fields.get("system") or "", "system", path)
     user = _compile(fields["user"], "user", path)
     criteria = _compile(fields["criteria"], "criteria", path) if fields.get("criteria") else None
     used = _names(system) | _names(user)
     _check_variables(used, criteria, fields.get("input_variables"), stage, path)
-    return Prompt(system, user, criteria, tag, frozenset(used))
+    return Prompt(system, user, criteria, tag, frozenset(used), continues)
+
+
+def _check_continues(fields: Mapping[str, Any], stage: Stage, path: Path) -> bool:
+    named, before = fields.get("continues"), BEFORE.get(stage)
+    if named is not None and named != before:
+        can = "the loss continues nothing" if before is None else f"only {before!r} comes before it"
+        raise PromptError(f"`continues: {named}` in {str(path)!r}: {can}")
+    if named is not None and fields.get("system"):
+        raise PromptError(
+            f"{str(path)!r} continues the {named} stage, whose system text is already sent: "
+            "leave `system` out"
+        )
+    return named is not None
 
 
 def _compile(text: str, key: str, path: Path) -> Template:

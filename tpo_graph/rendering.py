@@ -26,10 +26,8 @@ def render(prompts: PromptSet, stage: Stage, state: TPOState, context: TPOContex
         "rejected": rejected["response"],
         "criteria": "\n\n".join(text for text in criteria if text),
     }
-    if stage == "loss":
-        return prompts.loss.render(values)
-    loss = prompts.loss.render(values)
-    values |= {"loss_system": loss.system, "loss_user": loss.user, "loss": state["loss"]}
-    if stage == "gradient":
-        return prompts.gradient.render(values)
-    return prompts.update.render({**values, "gradient": state["gradient"]})
+    if stage != "loss":
+        values["loss"] = state["loss"]
+    if stage == "update":
+        values["gradient"] = state["gradient"]
+    return prompts.render(stage, values)

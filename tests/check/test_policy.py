@@ -19,7 +19,7 @@ def obedient(messages, index) -> str:
     prompt = messages[-1].text
     if "</improved_answer>" not in prompt:
         return f"A good neighbor is quiet and kind, and knows {index} of your names."
-    [answer] = [answer for key, answer in FOLLOWED.items() if key in prompt]
+    [answer] = [answer for key, answer in FOLLOWED.items() if key in messages[1].text]
     return f"<improved_answer>{answer}</improved_answer>"
 
 
@@ -53,7 +53,9 @@ def test_the_answers_given_to_the_critiques_do_not_follow_them_already():
 @pytest.mark.parametrize(("follows", "status"), [(3, "ok"), (2, "ok"), (1, "warn"), (0, "fail")])
 async def test_a_model_that_ignores_critiques(follows, status):
     def stubborn(messages, index):
-        heeded = [task for task in CRITIQUES[:follows] if task.query in messages[-1].text]
+        heeded = [
+            task for task in CRITIQUES[:follows] if any(task.query in m.text for m in messages)
+        ]
         same = "<improved_answer>The same as before.</improved_answer>"
         return (
             obedient(messages, index) if heeded or "</improved" not in messages[-1].text else same

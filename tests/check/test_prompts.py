@@ -24,9 +24,9 @@ def test_the_window_decides():
     limits = {"max_tokens": 1000, "critic_max_tokens": 2000}
     assert check(window=20_000, **limits)[FITS].status == "ok"
     # Update: chosen, rejected, loss, gradient and the reply come to 7,000 and the prompt's own.
-    tight = check(window=7_100, **limits)[FITS]
+    tight = check(window=7_300, **limits)[FITS]
     assert tight.status == "warn"
-    assert "update needs up to 71" in tight.detail
+    assert "update needs up to 73" in tight.detail
     too_small = check(window=2_100, **limits)[FITS]
     assert too_small.status == "fail"
     assert "lower critic_max_tokens" in too_small.detail
@@ -46,11 +46,11 @@ def test_the_window_comes_from_the_models_profile():
 
 
 def test_a_local_models_tokenizer_counts_and_its_window_is_known():
-    policy = load_chat_model(f"local:{causal_lm(max_positions=900)}")
+    policy = load_chat_model(f"local:{causal_lm(max_positions=2000)}")
     found = check(policy, max_tokens=10, critic_max_tokens=10)
     assert found["length"].detail.startswith("tokens of their own: loss ")
     assert found[FITS].status == "ok"
-    assert "of 900" in found[FITS].detail
+    assert "of 2000" in found[FITS].detail
     assert check()["length"].detail.startswith("about tokens")
 
 

@@ -13,9 +13,10 @@ def respond(messages: list[dict[str, Any]], seed: int | None, index: int) -> str
         scores = dict.fromkeys(("correct", "helpful", "clear"), score)
         return json.dumps({"reasons": "long is good", "scores": scores})
     if "</improved_answer>" in prompt:
-        chosen, gradient = between(prompt, "chosen_answer"), between(prompt, "instructions")
+        asked, gradient = messages[1]["content"], messages[-2]["content"]
+        chosen = between(asked, "chosen_answer")
         return f"<improved_answer>{chosen} {gradient} {index}</improved_answer>"
-    if "<examination>" in prompt:
+    if "your examination" in prompt:
         return "Be polite."
     if "<chosen_answer>" in prompt:
         return "The chosen answer says more."

@@ -157,13 +157,8 @@ def _rendered(prompts: PromptSet, stage: Stage, task: Critique) -> list[BaseMess
         "rejected": task.rejected,
         "criteria": "",
     }
-    loss = prompts.loss.render(values)
-    if stage == "loss":
-        return loss.messages()
-    values |= {"loss_system": loss.system, "loss_user": loss.user, "loss": task.loss}
-    if stage == "gradient":
-        return prompts.gradient.render(values).messages()
-    return prompts.update.render({**values, "gradient": task.gradient}).messages()
+    values |= {"loss": task.loss, "gradient": task.gradient}
+    return prompts.render(stage, values).messages()
 
 
 def _finding(name: str, status: Status, detail: str) -> Finding:

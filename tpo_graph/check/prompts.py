@@ -11,7 +11,7 @@ from tpo_graph.check.finding import Finding, Status
 from tpo_graph.context import RunOptions
 from tpo_graph.models import model_name
 from tpo_graph.models.load import LOCAL
-from tpo_graph.prompts import Prompt, PromptSet, Stage
+from tpo_graph.prompts import BEFORE, Prompt, PromptSet, Stage
 
 _STAGES: tuple[Stage, ...] = ("loss", "gradient", "update")
 
@@ -36,9 +36,11 @@ def check_prompts(
     )
     yield _finding("variables", "ok", variables)
     count, about = _counter(policy)
-    own: dict[Stage, int] = {
-        stage: _own_tokens(_prompt(prompts, stage), count) for stage in _STAGES
-    }
+    own: dict[Stage, int] = {}
+    for stage in _STAGES:
+        prompt = _prompt(prompts, stage)
+        continued = own[BEFORE[stage]] if prompt.continues else 0
+        own[stage] = continued + _own_tokens(prompt, count)
     lengths = ", ".join(f"{stage} {own[stage]}" for stage in _STAGES)
     yield _finding("length", "ok", f"{about}tokens of their own: {lengths}")
     window = context_window or _window(policy)
@@ -83,7 +85,11 @@ def _longest(
         sizes["loss_user"] = _longest(prompts, "loss", own, answer, critique)
     prompt = _prompt(prompts, stage)
     used = Counter(name for _, name in (*prompt.system, *prompt.user) if name is not None)
-    return own[stage] + sum(sizes.get(name, 0) * times for name, times in used.items())
+    before = 0
+    if prompt.continues:
+        asked = BEFORE[stage]
+        before = critique + _longest(prompts, asked, own, answer, critique) - own[asked]
+    return before + own[stage] + sum(sizes.get(name, 0) * times for name, times in used.items())
 
 
 def _own_tokens(prompt: Prompt, count: Callable[[str], int]) -> int:

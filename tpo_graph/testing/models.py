@@ -25,9 +25,10 @@ def draft_then_improve(messages: Sequence[BaseMessage], index: int) -> str:
     """
     prompt = messages[-1].text
     if "</improved_answer>" in prompt:
-        chosen = prompt.split("<chosen_answer>\n")[-1].split("\n</chosen_answer>")[0]
+        asked = "\n".join(message.text for message in messages)
+        chosen = asked.split("<chosen_answer>\n")[-1].split("\n</chosen_answer>")[0]
         return f"<improved_answer>{chosen.split(' (')[0]}! ({index})</improved_answer>"
-    if "<examination>" in prompt:
+    if "your examination" in prompt:
         return "1. Add an exclamation mark."
     if "<chosen_answer>" in prompt:
         return "The chosen answer is livelier than the rejected one."
