@@ -23,7 +23,7 @@ from tpo_graph.evaluation.statistics import (
 @dataclass(frozen=True)
 class Run:
     row_id: str
-    seed: int | None
+    seed: int
     reward: float
 
 
@@ -80,9 +80,9 @@ def test_seeds_are_averaged_within_a_prompt():
 
 
 def test_pairs_are_of_one_prompt_and_one_seed():
-    first = [Run("a", 0, 5.0), Run("a", 1, 7.0), Run("b", 0, 1.0), Run("c", None, 4.0)]
-    second = [Run("c", None, 1.0), Run("a", 1, 1.0), Run("b", 1, 9.0)]
-    assert [(one.row_id, one.seed) for one, _ in matched(first, second)] == [("a", 1), ("c", None)]
+    first = [Run("a", 0, 5.0), Run("a", 1, 7.0), Run("b", 0, 1.0), Run("c", 2, 4.0)]
+    second = [Run("c", 2, 1.0), Run("a", 1, 1.0), Run("b", 1, 9.0)]
+    assert [(one.row_id, one.seed) for one, _ in matched(first, second)] == [("a", 1), ("c", 2)]
     assert differences(first, second, lambda run: run.reward) == {"a": 6.0, "c": 3.0}
     assert by_pair(first, second, lambda one, other: one.reward > other.reward) == {"a": 1, "c": 1}
 

@@ -28,7 +28,7 @@ def full_comparison() -> Comparison:
         source="prompts <1>.jsonl",
         prompts=1,
         bad_rows=1,
-        seeds=[0, None],
+        seeds=[0, 1],
         model="policy",
         critic="policy",
         reward_model="reward",
@@ -45,7 +45,7 @@ def full_comparison() -> Comparison:
                 audit=None,
                 seeds=[
                     Seed(0, "trial/tpo/seed-0", 1, 0, 1.5, -0.25, 80.0, 900.0),
-                    Seed(None, "trial/tpo/seed-none", 0, 1, None, None, None, None),
+                    Seed(1, "trial/tpo/seed-1", 0, 1, None, None, None, None),
                 ],
                 answers=[Answer("row ü", 0, "run-1", 1.5, 1.75, 80, 900, None)],
             )

@@ -40,7 +40,7 @@ class Answer:
     """The answer that one method gave to one prompt under one seed, in numbers."""
 
     row_id: str
-    seed: int | None
+    seed: int
     run_id: str
     reward: float
     first: float
@@ -57,7 +57,7 @@ class Answer:
 class Seed:
     """One method under one seed: one batch."""
 
-    seed: int | None
+    seed: int
     batch: str
     finished: int
     failed: int
@@ -243,7 +243,7 @@ class Comparison:
     """Rows that could be asked."""
     bad_rows: int
     """Rows that could not."""
-    seeds: list[int | None]
+    seeds: list[int]
     model: str
     critic: str
     reward_model: str

@@ -24,7 +24,7 @@ class Keyed(Protocol):
     @property
     def row_id(self) -> str: ...
     @property
-    def seed(self) -> int | None: ...
+    def seed(self) -> int: ...
 
 
 K = TypeVar("K", bound=Keyed)
@@ -117,7 +117,7 @@ def by_pair(
 
 def matched(first: Iterable[K], second: Iterable[K]) -> list[tuple[K, K]]:
     """The runs of the same prompt under the same seed, in the order of the first."""
-    others: Mapping[tuple[str, int | None], K] = {(run.row_id, run.seed): run for run in second}
+    others: Mapping[tuple[str, int], K] = {(run.row_id, run.seed): run for run in second}
     return [
         (run, others[run.row_id, run.seed]) for run in first if (run.row_id, run.seed) in others
     ]

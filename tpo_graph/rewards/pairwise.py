@@ -86,11 +86,22 @@ class PairwiseJudge:
         Raises:
             RewardError: the judge failed, or gave no verdict twice.
         """
+        return sum(await self.both_ways(conversation, first, second)) / 2
+
+    async def both_ways(
+        self, conversation: Sequence[Turn], first: str, second: str
+    ) -> tuple[float, float]:
+        """The verdict with `first` in the first place and the one with `second` there; see
+        `compare`. A judge who looks at the answers alone says the same twice.
+
+        Raises:
+            RewardError: the judge failed, or gave no verdict twice.
+        """
         one, other = await together(
             self._asker.ask(self._system, shown(conversation, A=a, B=b), _read)
             for a, b in ((first, second), (second, first))
         )
-        return (one - other) / 2
+        return one, -other
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
         """How much better each response is than the reference; see `RewardModel.score`.
