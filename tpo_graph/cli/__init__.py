@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from tpo_graph.cli.benchmark import benchmark
 from tpo_graph.cli.check import check
 from tpo_graph.cli.db import db
 from tpo_graph.cli.run import run
@@ -28,6 +29,7 @@ def tpo() -> None:
 tpo.add_command(run)
 tpo.add_command(runs)
 tpo.add_command(check)
+tpo.add_command(benchmark)
 tpo.add_command(db)
 
 

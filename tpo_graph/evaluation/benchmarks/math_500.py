@@ -1,0 +1,145 @@
+"""MATH-500: 500 problems of competitions, answered without examples, one step at a time: pass@1.
+
+math-verify reads the final answer out of a response and compares it with the known one.
+"""
+
+import csv
+import io
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.evaluation.benchmarks.base import (
+    Benchmark,
+    Record,
+    Scoring,
+    Source,
+    column,
+    kept,
+    text_of,
+)
+from tpo_graph.evaluation.benchmarks.outcomes import Answer, Outcomes
+from tpo_graph.evaluation.benchmarks.score import Score, summarize
+
+NAME = "math-500"
+_PROMPT = """{problem}
+
+Work through this one step at a time. End with the final answer alone in \\boxed{{}}."""
+_SECONDS = 5
+
+
+def make_row(record: Record, position: int) -> dict[str, Any]:
+    """A record of `HuggingFaceH4/MATH-500`: problem, answer, unique_id, subject, level."""
+    problem = text_of(record, "problem")
+    prompt = _PROMPT.format(problem=problem)
+    return {
+        "id": str(record.get("unique_id") or f"{NAME}-{position}"),
+        "prompt": prompt,
+        "question": prompt,
+        "answer": text_of(record, "answer"),
+        **kept(record, "subject", "level"),
+    }
+
+
+def write(answers: Sequence[Answer], generator: str) -> str:
+    """A CSV of answer (the whole response) and gold, as Math-Verify's evaluation script reads."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(["answer", "gold", "id", "generator"])
+    for answer in answers:
+        gold = f"${column(answer, 'answer', NAME)}$"
+        writer.writerow([answer.response, gold, answer.id, generator])
+    return buffer.getvalue()
+
+
+def score(outcomes: Outcomes, scoring: Scoring) -> Score:
+    """The share of right final answers. A response in which none can be found is a wrong one.
+
+    Raises:
+        ConfigurationError: math-verify is not installed.
+    """
+    grader = _Grader()
+    right: dict[str, float] = {}
+    errors: dict[str, str] = {}
+    unread = 0
+    for answer in outcomes.answers:
+        gold = str(column(answer, "answer", NAME))
+        try:
+            grade = grader.grade(answer.response, gold)
+        except ValueError as error:
+            errors[answer.id] = str(error)
+            continue
+        unread += grade is None
+        right[answer.id] = float(grade is True)
+    present = [
+        name for name in ("subject", "level") if all(name in a.columns for a in outcomes.answers)
+    ]
+    return summarize(
+        outcomes,
+        right,
+        errors,
+        metric="pass@1",
+        share=True,
+        parts=present,
+        notes={"responses without a final answer": unread},
+    )
+
+
+class _Grader:
+    def __init__(self) -> None:
+        try:
+            import math_verify  # pyright: ignore[reportMissingTypeStubs]
+            from math_verify.errors import (  # pyright: ignore[reportMissingTypeStubs]
+                TimeoutException,
+            )
+        except ImportError as e:
+            raise ConfigurationError(
+                "math-500 needs math-verify: pip install 'tpo-graph[evaluate]'"
+            ) from e
+        self._library: Any = math_verify
+        self._timeout: Any = TimeoutException
+        latex: Any = math_verify.LatexExtractionConfig
+        self._gold = [latex()]
+        # What is in a box comes before any other mathematics of the response.
+        self._response = [latex(boxed_match_priority=0), math_verify.ExprExtractionConfig()]
+
+    def grade(self, response: str, gold: str) -> bool | None:
+        """Whether the response's final answer is right; None when it has none.
+
+        Raises:
+            ValueError: the known answer cannot be read, or they cannot be compared in time.
+        """
+        library = self._library
+        # The library's time limit is a signal, which only the main thread can have.
+        main = threading.current_thread() is threading.main_thread()
+        seconds = _SECONDS if main else None
+        known = library.parse(f"${gold}$", self._gold, parsing_timeout=seconds)
+        if not known:
+            raise ValueError(f"the known answer {gold!r} cannot be read")
+        found = library.parse(response, self._response, parsing_timeout=seconds)
+        if not found:
+            return None
+        if library.verify(known, found, timeout_seconds=seconds):
+            return True
+        try:  # that was False for a wrong answer, and for one that took too long
+            library.verify(known, found, timeout_seconds=seconds, raise_on_error=True)
+        except self._timeout as e:
+            raise ValueError(f"not compared with {gold!r} within {seconds} s") from e
+        except Exception:
+            return False  # of another kind than the known answer
+        return False
+
+
+MATH_500 = Benchmark(
+    name=NAME,
+    title="MATH-500",
+    size=500,
+    source=Source("HuggingFaceH4/MATH-500", "test"),
+    terms="MIT",
+    metric="pass@1 by math-verify",
+    tool="Math-Verify's evaluate_model_outputs.py",
+    make_row=make_row,
+    writers={".csv": write},
+    score=score,
+)
