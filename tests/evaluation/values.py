@@ -41,7 +41,7 @@ def full_comparison() -> Comparison:
                 gain=single,
                 length=Estimate(80.0, None, None),
                 tokens=Estimate(900.0, None, None),
-                cost=Cost(15.0, 7.0, 600.0, 300.0, 9.39, None),
+                cost=Cost(15.0, 7.0, 600.0, 300.0, 9.39, None, 0.01),
                 audit=None,
                 seeds=[
                     Seed(0, "trial/tpo/seed-0", 1, 0, 1.5, -0.25, 80.0, 900.0),

@@ -80,7 +80,9 @@ class Cost:
     pflops: float
     """PFLOPs by the paper's accounting: token limits, and a 70B policy."""
     measured_pflops: float | None
-    """PFLOPs from the tokens counted; None when the policy's size is not known."""
+    """PFLOPs of the tokens counted, of the models whose size the price table has."""
+    money: float | None
+    """Of the models whose price the table has, in `Comparison.currency`."""
     estimated: bool = False
     """Tokens are a share of a larger run's: this method was read off that run."""
 
@@ -256,6 +258,7 @@ class Comparison:
     """In what the methods were made equal; None where they were not."""
     audit_reward_model: str | None = None
     judge: str | None = None
+    currency: str = ""
     notes: list[str] = field(default_factory=list[str])
     """What a reader of the numbers must know, in sentences."""
 
