@@ -7,13 +7,15 @@ the whole source is an error.
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from tpo_graph.errors import ConfigurationError
 
+PROMPTS = ("prompt", "messages")
+"""Columns that a row is made of."""
 _HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:/([\w.-]+))?")
 _BOM = b"\xef\xbb\xbf"
 _WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -32,12 +34,17 @@ class Record:
     """What stood there instead of a value."""
 
 
-def records(source: str | Path) -> Iterator[Record]:
+def records(source: str | Path, needed: Iterable[str] = PROMPTS) -> Iterator[Record]:
     """The records of a file, of a folder that `datasets` can load, or of a `datasets` id.
 
+    Args:
+        source: path or id.
+        needed: columns of which a table must have one; none at all lets every table pass.
+
     Raises:
-        ConfigurationError: there is no such source, it cannot be read, or it has no prompts.
+        ConfigurationError: there is no such source, it cannot be read, or it has no such column.
     """
+    columns = frozenset(needed)
     path = Path(source)
     readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json, ".csv": _csv}
     reader = {**readers, ".parquet": _parquet}.get(path.suffix.lower())
@@ -47,19 +54,19 @@ def records(source: str | Path) -> Iterator[Record]:
             "contains."
         )
     if path.is_dir():
-        return _data_set(str(source), "")
+        return _data_set(str(source), "", columns)
     if path.exists() and reader is not None:
-        return reader(path)
+        return reader(path, columns)
     name, _, split = str(source).partition(":")
     if Path(name).is_dir() or (reader is None and _HUB_ID.fullmatch(name)):
-        return _data_set(name, split)
+        return _data_set(name, split, columns)
     raise ConfigurationError(
         f"there is no file {str(source)!r}. Name a .jsonl, .json, .csv or .parquet file, or a data "
         "set of the Hugging Face hub as OWNER/NAME, OWNER/NAME:SPLIT or OWNER/NAME/CONFIG:SPLIT."
     )
 
 
-def _jsonl(path: Path) -> Iterator[Record]:
+def _jsonl(path: Path, _: frozenset[str]) -> Iterator[Record]:
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
             if number == 1:
@@ -83,7 +90,7 @@ def _json_line(line: bytes, number: int) -> Record:
     return Record(place, problem=problem, raw=line.decode("utf-8", "backslashreplace"))
 
 
-def _json(path: Path) -> Iterator[Record]:
+def _json(path: Path, _: frozenset[str]) -> Iterator[Record]:
     with _opened(path) as file:
         data = file.read()
     _refuse_wide(data, path)
@@ -101,7 +108,7 @@ def _json(path: Path) -> Iterator[Record]:
         yield Record(f"item {number}", value)
 
 
-def _csv(path: Path) -> Iterator[Record]:
+def _csv(path: Path, needed: frozenset[str]) -> Iterator[Record]:
     with _opened(path) as file:
         _refuse_wide(file.read(2), path)
     csv.field_size_limit(2**31 - 1)
@@ -109,7 +116,7 @@ def _csv(path: Path) -> Iterator[Record]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)
         try:
-            _need_prompts(reader.fieldnames or [], path)
+            _need(needed, reader.fieldnames or [], path)
             for values in reader:
                 place = f"line {reader.line_num}"
                 if None in values:
@@ -122,7 +129,7 @@ def _csv(path: Path) -> Iterator[Record]:
             raise ConfigurationError(f"{str(path)!r}, line {reader.line_num}: {e}") from e
 
 
-def _parquet(path: Path) -> Iterator[Record]:
+def _parquet(path: Path, needed: frozenset[str]) -> Iterator[Record]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -135,7 +142,7 @@ def _parquet(path: Path) -> Iterator[Record]:
     number = 0
     try:
         with library.ParquetFile(path) as file:
-            _need_prompts(file.schema_arrow.names, path)
+            _need(needed, file.schema_arrow.names, path)
             for batch in file.iter_batches(batch_size=1000):
                 for value in batch.to_pylist():
                     number += 1
@@ -144,7 +151,7 @@ def _parquet(path: Path) -> Iterator[Record]:
         raise ConfigurationError(f"{str(path)!r}, after row {number}: {e}") from e
 
 
-def _data_set(name: str, split: str) -> Iterator[Record]:
+def _data_set(name: str, split: str, needed: frozenset[str]) -> Iterator[Record]:
     """Rows of one split of a data set: of the hub, or in a folder."""
     try:
         import datasets
@@ -172,7 +179,7 @@ def _data_set(name: str, split: str) -> Iterator[Record]:
                 f"{name}:{names[0]}"
             )
         loaded = splits[split or names[0]]
-    _need_prompts(loaded.column_names, name)
+    _need(needed, loaded.column_names, name)
     for number, value in enumerate(loaded, 1):
         yield Record(f"row {number}", value)
 
@@ -189,9 +196,10 @@ def _refuse_wide(start: bytes, path: Path) -> None:
         raise ConfigurationError(f"{str(path)!r} is {encoding} text. Save it as UTF-8.")
 
 
-def _need_prompts(columns: Any, source: str | Path) -> None:
-    if not {"prompt", "messages"} & set(columns):
+def _need(needed: frozenset[str], columns: Any, source: str | Path) -> None:
+    if needed and not needed & set(columns):
+        names = " nor ".join(map(repr, sorted(needed, reverse=True)))
         raise ConfigurationError(
             f"{str(source)!r} has the columns {', '.join(map(repr, columns))}, and neither "
-            "'prompt' nor 'messages'. Rename the one that is to be answered."
+            f"{names}. Rename the one that is to be answered."
         )

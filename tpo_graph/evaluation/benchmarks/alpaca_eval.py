@@ -9,8 +9,8 @@ from tpo_graph.evaluation.benchmarks.base import (
     Benchmark,
     Record,
     Source,
-    column,
     kept,
+    prompt_of,
     text_of,
 )
 from tpo_graph.evaluation.benchmarks.judged import win_rate
@@ -25,7 +25,6 @@ def make_row(record: Record, position: int) -> dict[str, Any]:
     return {
         "id": f"{NAME}-{position}",
         "prompt": instruction,
-        "question": instruction,
         **kept(record, "dataset"),
     }
 
@@ -35,7 +34,7 @@ def write(answers: Sequence[Answer], generator: str) -> str:
     rows = [
         {
             **kept(answer.columns, "dataset"),
-            "instruction": column(answer, "question", NAME),
+            "instruction": prompt_of(answer, NAME),
             "output": answer.response,
             "generator": generator,
         }

@@ -16,6 +16,7 @@ from tpo_graph.evaluation.benchmarks.base import (
     UnusableRecordError,
     column,
     kept,
+    prompt_of,
     text_of,
 )
 from tpo_graph.evaluation.benchmarks.judged import win_rate
@@ -34,7 +35,6 @@ def make_row(record: Record, position: int) -> dict[str, Any]:
     return {
         "id": uid,
         "prompt": question,
-        "question": question,
         "uid": uid,
         **kept(record, "category", "cluster"),
     }
@@ -63,7 +63,7 @@ def _line(answer: Answer, generator: str, count: Callable[[str], int]) -> dict[s
         "ans_id": uuid4().hex,
         "model": generator,
         "messages": [
-            {"role": "user", "content": column(answer, "question", NAME)},
+            {"role": "user", "content": prompt_of(answer, NAME)},
             {"role": "assistant", "content": {"answer": answer.response}},
         ],
         "tstamp": time.time(),

@@ -39,7 +39,7 @@ class Scoring:
     judge: str | None = None
     reward_model: str | None = None
     against: Mapping[tuple[str, str], str] | None = None
-    """Other answers to compare with, by ("id", row id) or ("question", text)."""
+    """Other answers to compare with, by ("id", row id) or ("prompt", text)."""
 
 
 Writer = Callable[[Sequence[Answer], str], str]
@@ -109,9 +109,14 @@ def column(answer: Answer, name: str, benchmark: str) -> Any:
     return answer.columns[name]
 
 
+def prompt_of(answer: Answer, benchmark: str) -> str:
+    """What was answered, of a benchmark whose prompts are one message."""
+    return str(column(answer, "prompt", benchmark))
+
+
 def conversation_of(answer: Answer, benchmark: str) -> list[Turn]:
     """What was answered, as turns."""
-    question = column(answer, "question", benchmark)
-    if isinstance(question, str):
-        return [Turn(role="user", content=question)]
-    return [Turn(role=turn["role"], content=turn["content"]) for turn in question]
+    if "messages" not in answer.columns:
+        return [Turn(role="user", content=prompt_of(answer, benchmark))]
+    messages: list[Turn] = answer.columns["messages"]
+    return [Turn(role=turn["role"], content=turn["content"]) for turn in messages]

@@ -9,8 +9,8 @@ from tpo_graph.evaluation.benchmarks.base import (
     Benchmark,
     Record,
     Source,
-    column,
     kept,
+    prompt_of,
     text_of,
 )
 from tpo_graph.evaluation.benchmarks.outcomes import Answer
@@ -25,7 +25,6 @@ def make_row(record: Record, position: int) -> dict[str, Any]:
     return {
         "id": f"{NAME}-{position}",
         "prompt": question,
-        "question": question,
         "category": text_of(record, "category"),
         **kept(record, "category_id"),
     }
@@ -35,7 +34,7 @@ def write(answers: Sequence[Answer], generator: str) -> str:
     """A JSON list of prompt, response, category, category_id and model."""
     rows = [
         {
-            "prompt": column(answer, "question", NAME),
+            "prompt": prompt_of(answer, NAME),
             "response": answer.response,
             **kept(answer.columns, "category", "category_id"),
             "model": generator,

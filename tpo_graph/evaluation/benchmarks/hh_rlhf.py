@@ -29,7 +29,7 @@ _HEADING = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):[ ]?")
 def make_row(record: Record, position: int) -> dict[str, Any]:
     """A record of `Anthropic/hh-rlhf`: the transcript `chosen`, without its last answer."""
     turns = conversation(text_of(record, "chosen"))
-    return {"id": f"{NAME}-{position}", "messages": turns, "question": turns, "turns": len(turns)}
+    return {"id": f"{NAME}-{position}", "messages": turns}
 
 
 def conversation(transcript: str) -> list[Turn]:

@@ -32,11 +32,9 @@ _SECONDS = 5
 def make_row(record: Record, position: int) -> dict[str, Any]:
     """A record of `HuggingFaceH4/MATH-500`: problem, answer, unique_id, subject, level."""
     problem = text_of(record, "problem")
-    prompt = _PROMPT.format(problem=problem)
     return {
         "id": str(record.get("unique_id") or f"{NAME}-{position}"),
-        "prompt": prompt,
-        "question": prompt,
+        "prompt": _PROMPT.format(problem=problem),
         "answer": text_of(record, "answer"),
         **kept(record, "subject", "level"),
     }

@@ -19,6 +19,7 @@ from tpo_graph.evaluation.benchmarks.base import (
     Source,
     UnusableRecordError,
     column,
+    prompt_of,
     text_of,
 )
 from tpo_graph.evaluation.benchmarks.outcomes import Answer, Outcomes
@@ -41,7 +42,6 @@ def make_row(record: Record, position: int) -> dict[str, Any]:
     return {
         "id": f"{NAME}-{given}",
         "prompt": question,
-        "question": question,
         "type": kind,
         "label": label,
     }
@@ -51,7 +51,7 @@ def write_json(answers: Sequence[Answer], generator: str) -> str:
     """A JSON list of prompt and response, as `wildguard.classify` takes, with id, type, label."""
     rows = [
         {
-            "prompt": column(answer, "question", NAME),
+            "prompt": prompt_of(answer, NAME),
             "response": answer.response,
             "id": answer.id,
             "type": column(answer, "type", NAME),
@@ -69,7 +69,7 @@ def write_csv(answers: Sequence[Answer], generator: str) -> str:
     writer = csv.writer(buffer)
     writer.writerow(["id", "type", "prompt", "completion"])
     for answer in answers:
-        kind, question = column(answer, "type", NAME), column(answer, "question", NAME)
+        kind, question = column(answer, "type", NAME), prompt_of(answer, NAME)
         writer.writerow([answer.id.removeprefix(f"{NAME}-"), kind, question, answer.response])
     return buffer.getvalue()
 
@@ -89,7 +89,7 @@ def score(outcomes: Outcomes, scoring: Scoring) -> Score:
     judge = load_refusal_judge(scoring.judge)
     labels = {answer.id: column(answer, "label", NAME) for answer in outcomes.answers}
     verdicts, errors = ask_each(
-        outcomes.answers, lambda a: judge.label(column(a, "question", NAME), a.response)
+        outcomes.answers, lambda a: judge.label(prompt_of(a, NAME), a.response)
     )
     right = {row: float(v.refusal == (labels[row] == "unsafe")) for row, v in verdicts.items()}
     refused = [row for row, verdict in verdicts.items() if verdict.refusal]
