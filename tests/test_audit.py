@@ -1,9 +1,11 @@
 """The held-out audit: over-optimisation is flagged, and undone when asked."""
 
+from dataclasses import replace
+
 import pytest
 
-from tpo_graph import optimize
-from tpo_graph.errors import ConfigurationError, RewardError
+from tpo_graph import extend, optimize, resume
+from tpo_graph.errors import ConfigurationError
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
 
 
@@ -64,10 +66,45 @@ def test_without_an_auditor_there_is_no_audit():
     assert run(None).audit is None
 
 
-def test_a_wrong_auditor_is_found_out_before_the_run_and_a_broken_one_after_it():
+def test_a_wrong_auditor_is_found_out_before_the_run():
     model = ScriptedChatModel()
     with pytest.raises(ConfigurationError, match="unknown reward model 'locl:x'"):
         optimize("Hello?", model=model, reward_model=prefer_longer, audit="locl:x")
     assert model.calls == []
-    with pytest.raises(RewardError, match="nan"):
-        run(lambda q, r: float("nan"))
+
+
+def test_a_broken_auditor_leaves_the_answer_and_says_why():
+    result = run(lambda q, r: float("nan"), audit_fallback=True)
+    assert result.audit is None
+    assert result.audit_error is not None
+    assert result.audit_error.startswith("RewardError: ")
+    assert "nan" in result.audit_error
+    assert (result.iteration, len(result.candidates)) == (2, 9)
+
+
+def test_a_resumed_run_is_audited_and_no_score_is_paid_twice(tmp_path):
+    asked: list[str] = []
+
+    def auditor(query: str, response: str) -> float:
+        asked.append(response)
+        return -float(len(response))
+
+    url = f"sqlite:///{tmp_path / 'tpo.db'}"
+    first = run(auditor, database=url, run_id="r")
+    assert len(asked) == 2
+    again = resume("r", database=url, audit=auditor, audit_fallback=True)
+    assert len(asked) == 2
+    assert again.audit is not None
+    assert again.audit == replace(first.audit, fell_back=True)
+    assert (again.iteration, first.iteration) == (0, 2)
+    assert resume("r", database=url).audit is None
+    deeper = extend(
+        "r",
+        depth=3,
+        database=url,
+        model=ScriptedChatModel(),
+        reward_model=prefer_longer,
+        audit=auditor,
+    )
+    assert deeper.audit is not None
+    assert (len(deeper.steps), deeper.audit.final) == (4, -deeper.reward)

@@ -6,48 +6,98 @@ the run tells whether the answer got better or only the number did.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from langchain_core.messages import BaseMessage
-
-from tpo_graph.candidates import best
-from tpo_graph.conversation import turns
+from tpo_graph.cache import Scores
+from tpo_graph.candidates import Candidate, best
+from tpo_graph.conversation import Turn, conversation_key
+from tpo_graph.errors import RewardError, error_line
 from tpo_graph.result import Audit, TPOResult
 from tpo_graph.rewards import RewardModel, checked_scores
+
+if TYPE_CHECKING:
+    from tpo_graph.store import SqlCache
 
 
 async def audited(
     result: TPOResult,
-    messages: Sequence[BaseMessage],
+    conversation: Sequence[Turn],
     reward_model: RewardModel,
     *,
     fall_back: bool = False,
+    scores: "SqlCache | None" = None,
 ) -> TPOResult:
-    """The result with its audit.
+    """The result with its audit, or with the reason why there is none.
+
+    An auditor that fails does not take the answer along: what the run paid for is worth more.
 
     Args:
         result: a finished run.
-        messages: the conversation that it answered.
+        conversation: what it answered.
         reward_model: the auditor; it should share neither data nor lineage with the run's own.
         fall_back: answer with the best first sample where the run was over-optimised.
-
-    Raises:
-        RewardError: the auditor failed.
+        scores: where the auditor's scores are kept, and taken from when they are there already.
     """
     first = best(c for c in result.candidates if c["iteration"] == 0)
-    texts = list(dict.fromkeys([first["response"], result.response]))
-    scores = dict(
-        zip(texts, await checked_scores(reward_model, turns(messages), texts), strict=True)
+    chosen = best(result.candidates)
+    texts = list(dict.fromkeys([first["response"], chosen["response"]]))
+    try:
+        known = dict(
+            zip(texts, await scored_once(reward_model, conversation, texts, scores), strict=True)
+        )
+    except RewardError as e:
+        return replace(result, audit_error=error_line(e))
+    audit = verdict(
+        reward_model.name,
+        (first, chosen),
+        (known[first["response"]], known[chosen["response"]]),
+        fall_back=fall_back,
     )
-    before, after = scores[first["response"]], scores[result.response]
-    overoptimized = result.reward > first["reward"] and after < before
-    back = fall_back and overoptimized
-    audit = Audit(reward_model.name, before, after, overoptimized, back)
-    if not back:
-        return replace(result, audit=audit)
+    answer = first if audit.fell_back else chosen
     return replace(
         result,
-        response=first["response"],
-        reward=first["reward"],
-        iteration=first["iteration"],
+        response=answer["response"],
+        reward=answer["reward"],
+        iteration=answer["iteration"],
         audit=audit,
     )
+
+
+def verdict(
+    auditor: str,
+    pair: tuple[Candidate, Candidate],
+    scores: tuple[float, float],
+    *,
+    fall_back: bool,
+) -> Audit:
+    """What an auditor's scores of the best first sample and of the best of all say.
+
+    Args:
+        pair: those two, in this order, with the run's own rewards.
+        scores: the auditor's.
+    """
+    (first, final), (before, after) = pair, scores
+    overoptimized = final["reward"] > first["reward"] and after < before
+    return Audit(auditor, before, after, overoptimized, fall_back and overoptimized)
+
+
+async def scored_once(
+    model: RewardModel,
+    conversation: Sequence[Turn],
+    texts: Sequence[str],
+    cache: "SqlCache | None" = None,
+) -> list[float]:
+    """Scores of texts (in order), those that the cache has taken from it, the others put there.
+
+    Raises:
+        RewardError: the reward model failed.
+    """
+    if cache is None:
+        return await checked_scores(model, conversation, texts)
+    scores = Scores(reward_model=model.name, conversation=conversation_key(conversation))
+    known = dict(zip(texts, await cache.known_rewards(scores, texts), strict=True))
+    missing = [text for text, reward in known.items() if reward is None]
+    fresh = dict(zip(missing, await checked_scores(model, conversation, missing), strict=True))
+    await cache.remember(scores, fresh)
+    found = {**{text: r for text, r in known.items() if r is not None}, **fresh}
+    return [found[text] for text in texts]

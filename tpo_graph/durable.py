@@ -1,23 +1,29 @@
-"""Run a graph in a store: every step is committed, and a server that restarts is waited for.
+"""Run a graph in a store, or go on with a run: every step is committed, a restart is waited for.
 
 Apart from `execution.py` because it brings SQLAlchemy and Alembic, which a run in memory needs not.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
+from langchain_core.messages import RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
 
 from tpo_graph.context import TPOContext
-from tpo_graph.execution import OnEvent, OnTask, run_graph
+from tpo_graph.errors import ConfigurationError, StoreError
+from tpo_graph.execution import OnEvent, OnTask, read_result, run_config, run_graph
 from tpo_graph.graph import TPOGraph
+from tpo_graph.result import TPOResult
+from tpo_graph.rewards import RewardModel
+from tpo_graph.rows import as_messages
 from tpo_graph.state import TPOState
 from tpo_graph.store import Store, open_store
 from tpo_graph.store.failures import explained, is_passing
 from tpo_graph.store.history import drop_history
+from tpo_graph.store.runs import StoredRun
 
 _PATIENCE_SECONDS = 60.0
 """How long, all told, a run waits for a database server that restarts."""
@@ -65,6 +71,68 @@ async def run_stored(
                     raise
             await asyncio.sleep(pause)
             waited, pause = waited + pause, min(2 * pause, 2.0)
+
+
+async def go_on(
+    store: Store,
+    run: StoredRun,
+    graph: Callable[[], TPOGraph],
+    on_event: OnEvent | None = None,
+    control: RunControl | None = None,
+    on_task: OnTask | None = None,
+) -> TPOResult:
+    """Go on with a stored run from its last finished node; the caller holds the run's lease.
+
+    Args:
+        graph: gives the graph that the run began with, on this store; asked only if the run has
+            not ended.
+
+    Raises:
+        GraphDrained: `control` asked for a stop; the run can be resumed.
+        StoreError: the database failed, or the run has no checkpoints here.
+    """
+    if run["launch"] is None:
+        raise StoreError(
+            f"run {run['run_id']!r} has no checkpoints in {store.url!r}: it ran inside a host "
+            "graph, which keeps them (resume that graph's thread), or it was pruned."
+        )
+    thread = {"thread_id": run["thread_id"] or "", "checkpoint_ns": ""}
+    found = await store.checkpointer.aget_tuple(RunnableConfig(configurable=thread))
+    # Killed before its first checkpoint: there is nothing yet but what was asked.
+    graph_input = {"messages": as_messages(run["conversation"])} if found is None else None
+    state = cast(TPOState, found.checkpoint["channel_values"] if found else {})
+    ended = state.get("stop_reason") is not None
+    if not ended or run["stop_reason"] is None:
+        context = TPOContext(**run["settings"])
+        built = graph()
+        config = run_config(run["run_id"], context.depth, thread_id=run["thread_id"])
+        if ended:
+            await _reopen(built, config, run["run_id"])
+        state = await run_stored(
+            store, built, graph_input, context, config, on_event, control, on_task
+        )
+    return await read_result(state, store.cache)
+
+
+async def _reopen(graph: TPOGraph, config: RunnableConfig, run_id: str) -> None:
+    """Put a finished run back to where `select` decides whether to go on."""
+    answer = RemoveMessage(id=f"tpo-{run_id}")
+    undone = {"stop_reason": None, "review": None, "messages": [answer]}
+    await graph.aupdate_state(config, undone, as_node="reward_score")
+
+
+def need_same_rewards(run: StoredRun, reward_model: RewardModel) -> None:
+    """Refuse to go on with a run under another reward model than scored it so far.
+
+    Raises:
+        ConfigurationError: it is another one.
+    """
+    if run["settings"].get("reward_model") is None and reward_model.name != run["reward_model"]:
+        raise ConfigurationError(
+            f"the reward model {reward_model.name!r} is not {run['reward_model']!r}, which scored "
+            f"run {run['run_id']!r} so far: rewards of two models cannot be compared. Give the "
+            "same one, or score the run anew with: tpo runs rescore"
+        )
 
 
 @asynccontextmanager

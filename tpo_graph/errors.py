@@ -54,3 +54,8 @@ class RunBusyError(StoreError):
 
 class DatabaseVersionError(StoreError):
     """The database was written by a newer version of tpo_graph."""
+
+
+def error_line(error: BaseException) -> str:
+    """An error in one line of at most 500 characters, as rows of a database keep it."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:500]

@@ -1,6 +1,6 @@
 """One graph and the place where its runs are kept: made for one query or for many.
 
-`run.py` and `batch.py` open one and start runs on it.
+`run.py` and `batch/` open one and start runs on it.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -15,7 +15,7 @@ from langgraph.runtime import RunControl
 from tpo_graph.audit import audited
 from tpo_graph.cache import MemoryCache, Run
 from tpo_graph.context import TPOContext
-from tpo_graph.conversation import turns
+from tpo_graph.conversation import Turn, turns
 from tpo_graph.execution import OnEvent, OnTask, read_result, run_config, run_graph
 from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models.load import load_chat_model, model_name
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Launcher:
-    """Starts runs on one graph; open it with `launcher`."""
+    """Starts runs on one graph, or goes on with them; open it with `launcher`."""
 
     graph: TPOGraph
     store: "Store | None"
     memory: MemoryCache
     """Holds the runs when there is no store, each until it has its result."""
+    judge: RewardModel
     names: dict[str, str]
     """What a stored run says of its models and prompts."""
     specs: dict[str, str | None]
@@ -58,9 +59,48 @@ class Launcher:
             on_task: see `execution.OnTask`.
         """
         result = await self._run(messages, context, run_id, on_event, on_task, control)
+        return await self._audited(result, turns(messages))
+
+    async def run_or_resume(
+        self,
+        messages: Sequence[BaseMessage],
+        context: TPOContext,
+        run_id: str,
+        *,
+        on_event: OnEvent | None = None,
+        on_task: OnTask | None = None,
+        control: RunControl | None = None,
+    ) -> TPOResult:
+        """`run`, unless a run of that id is stored: then go on with that one, as it began.
+
+        Raises:
+            RunBusyError: another live process works on it.
+            ConfigurationError: the reward model is not the one that the run began with.
+        """
+        from tpo_graph.durable import go_on, need_same_rewards
+        from tpo_graph.store.runs import find_run, get_run
+
+        store = self.store
+        if store is None or await find_run(store, run_id) is None:
+            return await self.run(
+                messages, context, run_id, on_event=on_event, on_task=on_task, control=control
+            )
+        async with store.leases.hold(run_id):
+            run = await get_run(store, run_id)
+            need_same_rewards(run, self.judge)
+            result = await go_on(store, run, lambda: self.graph, on_event, control, on_task)
+        return await self._audited(result, run["conversation"])
+
+    async def _audited(self, result: TPOResult, conversation: Sequence[Turn]) -> TPOResult:
         if self.auditor is None:
             return result
-        return await audited(result, messages, self.auditor, fall_back=self.audit_fallback)
+        return await audited(
+            result,
+            conversation,
+            self.auditor,
+            fall_back=self.audit_fallback,
+            scores=None if self.store is None else self.store.cache,
+        )
 
     async def _run(
         self,
@@ -154,7 +194,7 @@ async def launcher(
             cache=memory if store is None else store.cache,
             checkpointer=None if store is None else store.checkpointer,
         )
-        return Launcher(graph, store, memory, names, specs, auditor, audit_fallback)
+        return Launcher(graph, store, memory, judge, names, specs, auditor, audit_fallback)
 
     if database is None:
         yield built(None)

@@ -1,9 +1,9 @@
 """Score a stored run's candidates with another reward model, beside the first one's rewards."""
 
+from tpo_graph.audit import scored_once
 from tpo_graph.background import run_in_background
-from tpo_graph.cache import Scores
 from tpo_graph.durable import opened
-from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model, checked_scores
+from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.store import Store
 from tpo_graph.store.trajectory import Trajectory, read_trajectory
 
@@ -29,12 +29,7 @@ async def arescore(
     """
     async with opened(database) as store:
         trajectory = await read_trajectory(store, run_id)
-        run = trajectory["run"]
-        model = as_reward_model(reward_model)
-        scores = Scores(reward_model=model.name, conversation=run["conversation_key"])
         texts = list(dict.fromkeys(c["response"] for c in trajectory["candidates"]))
-        known = await store.cache.known_rewards(scores, texts)
-        missing = [text for text, reward in zip(texts, known, strict=True) if reward is None]
-        fresh = await checked_scores(model, run["conversation"], missing)
-        await store.cache.remember(scores, dict(zip(missing, fresh, strict=True)))
+        model = as_reward_model(reward_model)
+        await scored_once(model, trajectory["run"]["conversation"], texts, store.cache)
         return await read_trajectory(store, run_id)

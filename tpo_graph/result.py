@@ -46,4 +46,6 @@ class TPOResult:
     usage: Ledger
     """Per stage: requests, tokens, seconds."""
     audit: Audit | None = None
-    """The held-out audit, if one was asked for."""
+    """The held-out audit, if one was asked for and its reward model answered."""
+    audit_error: str | None = None
+    """Why there is no audit though one was asked for; the answer stands without it."""

@@ -4,24 +4,21 @@ What was paid for is not paid for again: the run goes on from its last finished 
 settings and the models it began with.
 """
 
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import RemoveMessage, convert_to_messages
-from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
 
+from tpo_graph.audit import audited
 from tpo_graph.background import run_in_background
-from tpo_graph.context import TPOContext
-from tpo_graph.durable import opened, run_stored
-from tpo_graph.errors import ConfigurationError, StoreError
-from tpo_graph.execution import OnEvent, read_result, run_config
+from tpo_graph.durable import go_on, need_same_rewards, opened
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.execution import OnEvent
 from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models import load_chat_model
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
-from tpo_graph.state import TPOState
 from tpo_graph.store import Store
 from tpo_graph.store.runs import StoredRun, get_run, set_depth
 
@@ -34,6 +31,8 @@ def resume(
     reward_model: str | RewardModel | RewardFunction | None = None,
     critic: str | BaseChatModel | None = None,
     prompts: str | PromptSet | None = None,
+    audit: str | RewardModel | RewardFunction | None = None,
+    audit_fallback: bool = False,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
 ) -> TPOResult:
@@ -46,6 +45,8 @@ def resume(
             reward_model=reward_model,
             critic=critic,
             prompts=prompts,
+            audit=audit,
+            audit_fallback=audit_fallback,
             on_event=on_event,
             control=control,
         )
@@ -61,6 +62,8 @@ def extend(
     reward_model: str | RewardModel | RewardFunction | None = None,
     critic: str | BaseChatModel | None = None,
     prompts: str | PromptSet | None = None,
+    audit: str | RewardModel | RewardFunction | None = None,
+    audit_fallback: bool = False,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
 ) -> TPOResult:
@@ -74,6 +77,8 @@ def extend(
             reward_model=reward_model,
             critic=critic,
             prompts=prompts,
+            audit=audit,
+            audit_fallback=audit_fallback,
             on_event=on_event,
             control=control,
         )
@@ -88,6 +93,8 @@ async def aresume(
     reward_model: str | RewardModel | RewardFunction | None = None,
     critic: str | BaseChatModel | None = None,
     prompts: str | PromptSet | None = None,
+    audit: str | RewardModel | RewardFunction | None = None,
+    audit_fallback: bool = False,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
 ) -> TPOResult:
@@ -97,7 +104,7 @@ async def aresume(
         database: the URL that holds the run, or a store that is open already.
         model, reward_model, critic, prompts: needed where the run was given an object instead of a
             name; None loads what was named.
-        on_event, control: as in `aoptimize`.
+        audit, audit_fallback, on_event, control: as in `aoptimize`.
 
     Raises:
         RunNotFoundError: no such run is stored.
@@ -106,9 +113,10 @@ async def aresume(
         StoreError: the run has no checkpoints here: it belongs to a host graph.
     """
     handles = {"model": model, "reward_model": reward_model, "critic": critic, "prompts": prompts}
+    auditor = None if audit is None else as_reward_model(audit)
     async with opened(database) as store, store.leases.hold(run_id):
         run = await get_run(store, run_id)
-        return await _go_on(store, run, handles, on_event, control)
+        return await _go_on(store, run, handles, auditor, audit_fallback, on_event, control)
 
 
 async def aextend(
@@ -120,6 +128,8 @@ async def aextend(
     reward_model: str | RewardModel | RewardFunction | None = None,
     critic: str | BaseChatModel | None = None,
     prompts: str | PromptSet | None = None,
+    audit: str | RewardModel | RewardFunction | None = None,
+    audit_fallback: bool = False,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
 ) -> TPOResult:
@@ -130,13 +140,15 @@ async def aextend(
 
     Args:
         depth: the new D, greater than the run's own.
-        database, model, reward_model, critic, prompts, on_event, control: as in `aresume`.
+        database, model, reward_model, critic, prompts, audit, audit_fallback, on_event, control:
+            as in `aresume`.
 
     Raises:
         ConfigurationError: `depth` is not greater, or as in `aresume`.
         RunNotFoundError, RunBusyError, StoreError: as in `aresume`.
     """
     handles = {"model": model, "reward_model": reward_model, "critic": critic, "prompts": prompts}
+    auditor = None if audit is None else as_reward_model(audit)
     async with opened(database) as store, store.leases.hold(run_id):
         run = await get_run(store, run_id)
         before = run["settings"]["depth"]
@@ -147,46 +159,25 @@ async def aextend(
             )
         # Stored first: a crash from here on is resumed at the new depth.
         await set_depth(store, run, depth)
-        return await _go_on(store, await get_run(store, run_id), handles, on_event, control)
+        run = await get_run(store, run_id)
+        return await _go_on(store, run, handles, auditor, audit_fallback, on_event, control)
 
 
 async def _go_on(
     store: Store,
     run: StoredRun,
     handles: dict[str, Any],
+    auditor: RewardModel | None,
+    audit_fallback: bool,
     on_event: OnEvent | None,
     control: RunControl | None,
 ) -> TPOResult:
-    if run["launch"] is None:
-        raise StoreError(
-            f"run {run['run_id']!r} has no checkpoints in {store.url!r}: it ran inside a host "
-            "graph, which keeps them (resume that graph's thread), or it was pruned."
-        )
-    found = await store.checkpointer.aget_tuple(RunnableConfig(configurable=_thread(run)))
-    # Killed before its first checkpoint: there is nothing yet but what was asked.
-    asked = [(turn["role"], turn["content"]) for turn in run["conversation"]]
-    graph_input = {"messages": convert_to_messages(asked)} if found is None else None
-    state = cast(TPOState, found.checkpoint["channel_values"] if found else {})
-    ended = state.get("stop_reason") is not None
-    if not ended or run["stop_reason"] is None:
-        context = TPOContext(**run["settings"])
-        graph = _rebuild(store, run, handles)
-        config = run_config(run["run_id"], context.depth, thread_id=run["thread_id"])
-        if ended:
-            await _reopen(graph, config, run["run_id"])
-        state = await run_stored(store, graph, graph_input, context, config, on_event, control)
-    return await read_result(state, store.cache)
-
-
-def _thread(run: StoredRun) -> dict[str, str]:
-    return {"thread_id": run["thread_id"] or "", "checkpoint_ns": ""}
-
-
-async def _reopen(graph: TPOGraph, config: RunnableConfig, run_id: str) -> None:
-    """Put a finished run back to where `select` decides whether to go on."""
-    answer = RemoveMessage(id=f"tpo-{run_id}")
-    undone = {"stop_reason": None, "review": None, "messages": [answer]}
-    await graph.aupdate_state(config, undone, as_node="reward_score")
+    result = await go_on(store, run, lambda: _rebuild(store, run, handles), on_event, control)
+    if auditor is None:
+        return result
+    return await audited(
+        result, run["conversation"], auditor, fall_back=audit_fallback, scores=store.cache
+    )
 
 
 def _rebuild(store: Store, run: StoredRun, handles: dict[str, Any]) -> TPOGraph:
@@ -207,13 +198,7 @@ def _rebuild(store: Store, run: StoredRun, handles: dict[str, Any]) -> TPOGraph:
                 f"Give {name}=... to go on with it."
             )
     reward_model = as_reward_model(given["reward_model"])
-    named_in_context = run["settings"].get("reward_model") is not None
-    if not named_in_context and reward_model.name != run["reward_model"]:
-        raise ConfigurationError(
-            f"the reward model {reward_model.name!r} is not {run['reward_model']!r}, which scored "
-            f"run {run['run_id']!r} so far: rewards of two models cannot be compared. Give the "
-            "same one, or score the run anew with: tpo runs rescore"
-        )
+    need_same_rewards(run, reward_model)
     prompts = given["prompts"]
     return create_tpo_graph(
         load_chat_model(given["model"]),

@@ -4,7 +4,7 @@ Queries come from the caller, results go back in the same order. How many runs a
 caller's word or found out from the servers' answers (`concurrency.py`, `knee.py`).
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sized
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sized
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from langgraph.runtime import RunControl
 
 from tpo_graph.background import run_in_background
+from tpo_graph.batch.steps import StepReporter
 from tpo_graph.concurrency import Flight, InFlight, run_all
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import ConfigurationError
@@ -23,7 +24,6 @@ from tpo_graph.prompts import PromptSet
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel
 from tpo_graph.run import Query, as_messages, make_context
-from tpo_graph.usage import Ledger
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -150,46 +150,3 @@ async def _run(
         on_task=StepReporter(flight, context.width),
         control=control,
     )
-
-
-class StepReporter:
-    """Tells a `Flight` of a run's steps, from LangGraph's account of its nodes."""
-
-    def __init__(self, flight: Flight, width: int) -> None:
-        self._flight = flight
-        self._width = width
-        self._tokens = 0
-        """Completion tokens of the stage that runs, before it began."""
-
-    def __call__(self, task: Mapping[str, Any]) -> None:
-        """A node starts ("input" is the state it gets) or ends ("result" is what it changes)."""
-        stage: str = task["name"]
-        if "input" in task:
-            self._starts(stage, task["input"])
-        elif task.get("result") and not task.get("error"):
-            self._ends(stage, task["result"])
-
-    def _starts(self, stage: str, state: Mapping[str, Any]) -> None:
-        self._tokens = _completion_tokens(state, stage)
-        if stage in ("sample", "update"):
-            self._flight.step(self._width)
-        elif stage in ("loss", "gradient"):
-            # One sample, but an update of `width` is soon to follow.
-            self._flight.step(max(1.0, 0.4 * self._width))
-        elif stage == "reward_score":
-            self._flight.step(len(state["samples"]))
-
-    def _ends(self, stage: str, update: Mapping[str, Any]) -> None:
-        if stage == "reward_score":
-            self._flight.scored(len(update["rewards"]))
-        elif stage != "select":
-            texts: list[str] = update["samples"] if "samples" in update else [update[stage]]
-            characters = [len(text) for text in texts]
-            tokens = _completion_tokens(update, stage) - self._tokens or sum(characters) / 4
-            if any(characters):
-                self._flight.replied(tokens * max(characters) / sum(characters))
-
-
-def _completion_tokens(state: Mapping[str, Any], stage: str) -> int:
-    usage: Ledger = state.get("usage") or {}
-    return usage[stage]["completion_tokens"] if stage in usage else 0

@@ -18,7 +18,7 @@ from langgraph.errors import GraphDrained
 from sqlalchemy import Connection, select, update
 
 from tpo_graph.cache import Run
-from tpo_graph.errors import RunBusyError, RunNotFoundError, StoreError
+from tpo_graph.errors import RunBusyError, RunNotFoundError, StoreError, error_line
 from tpo_graph.store.cache import run_row
 from tpo_graph.store.tables import RunRow, now
 from tpo_graph.store.upserts import upsert
@@ -95,7 +95,7 @@ class Leases:
         except RunBusyError:
             raise
         except Exception as e:
-            await self._end(run_id, "failed", f"{type(e).__name__}: {e}".partition("\n")[0][:500])
+            await self._end(run_id, "failed", error_line(e))
             raise
         finally:
             self._holders.pop(run_id, None)

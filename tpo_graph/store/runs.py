@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Select, func, select, update
 
 from tpo_graph.cache import Run
-from tpo_graph.errors import RunNotFoundError
+from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.store.failures import explained
 from tpo_graph.store.opening import Store
 from tpo_graph.store.tables import CandidateRow, RunRow, now
@@ -64,13 +64,42 @@ async def get_run(store: Store, run_id: str) -> StoredRun:
     Raises:
         RunNotFoundError: no such run is stored.
     """
+    run = await find_run(store, run_id)
+    if run is None:
+        raise _not_found(store, run_id)
+    return run
+
+
+async def find_run(store: Store, run_id: str) -> StoredRun | None:
+    """One run, or None when no such run is stored."""
     query = select(*_COLUMNS).where(RunRow.run_id == run_id)
     row = await read(store, lambda connection: connection.execute(query).mappings().one_or_none())
-    if row is None:
-        raise RunNotFoundError(
-            f"no run {run_id!r} is stored in {store.url!r}. List what there is with: tpo runs list"
-        )
-    return StoredRun(**row)  # type: ignore[typeddict-item]
+    return None if row is None else StoredRun(**row)  # type: ignore[typeddict-item]
+
+
+async def whole_run_id(store: Store, prefix: str) -> str:
+    """The id of the one run whose id begins so; an id that is whole already is taken as it is.
+
+    Raises:
+        RunNotFoundError: there is none.
+        ConfigurationError: there are several.
+    """
+    begins = func.substr(RunRow.run_id, 1, len(prefix)) == prefix
+    # The whole id first: it may be the beginning of others.
+    query = select(RunRow.run_id).where(begins).order_by(func.length(RunRow.run_id)).limit(6)
+    found = await read(store, lambda connection: list(connection.scalars(query)))
+    if not prefix or not found:
+        raise _not_found(store, prefix)
+    if len(found) > 1 and found[0] != prefix:
+        shown = ", ".join(sorted(found)[:5]) + (", ..." if len(found) > 5 else "")
+        raise ConfigurationError(f"{prefix!r} is the beginning of several runs: {shown}")
+    return found[0]
+
+
+def _not_found(store: Store, run_id: str) -> RunNotFoundError:
+    return RunNotFoundError(
+        f"no run {run_id!r} is stored in {store.url!r}. List what there is with: tpo runs list"
+    )
 
 
 async def list_runs(

@@ -1,4 +1,4 @@
-"""The five tables of tpo_graph, as SQLAlchemy models; `alembic/` migrates a database to them.
+"""The tables of tpo_graph, as SQLAlchemy models; `alembic/` migrates a database to them.
 
 Every name starts with `tpo_`, so that they can live beside LangGraph's checkpoint tables, or in a
 parent application's database, and be told apart. A text is stored once, in `tpo_candidates`.
@@ -158,3 +158,50 @@ class UsageRow(Base):
     truncated: Mapped[int]
     score_cache_hits: Mapped[int]
     seconds: Mapped[float]
+
+
+class BatchRow(Base):
+    """One batch (`tpo batch`): what all of its rows have in common."""
+
+    __tablename__ = "tpo_batches"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+    """UTC."""
+    updated_at: Mapped[datetime]
+    """UTC; the last call that worked on it."""
+    settings: Mapped[dict[str, Any]]
+    """The `TPOContext` of rows that set nothing of their own."""
+    launch: Mapped[dict[str, Any]]
+    """What the batch was given for model, critic, reward_model, prompts, audit and audit_fallback
+    (None for an object), and under "names" what identifies those that this process loaded."""
+    source: Mapped[str | None]
+    """Where the rows came from, in the caller's words."""
+    lease_owner: Mapped[str | None]
+    """As in `tpo_runs`."""
+    lease_seen_at: Mapped[datetime | None]
+
+
+class BatchItemRow(Base):
+    """One row of a batch's input, and the run that answers it."""
+
+    __tablename__ = "tpo_batch_rows"
+    __table_args__ = (Index(None, "batch", "position"), Index(None, "run_id"))
+
+    batch: Mapped[str] = mapped_column(
+        ForeignKey("tpo_batches.name", ondelete="CASCADE"), primary_key=True
+    )
+    row_id: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int | None]
+    """Its place in the newest input; None when that one lacks it."""
+    run_id: Mapped[str | None]
+    """Its run, named before it starts, so in `tpo_runs` or not yet; None for a row that cannot be
+    answered."""
+    error: Mapped[str | None]
+    """Why it failed, in one line."""
+    conversation: Mapped[list[dict[str, str]] | None]
+    """The turns to answer; None for a row that cannot be answered."""
+    settings: Mapped[dict[str, Any]]
+    """Its own `depth`, `width` and `criteria`, if it has any."""
+    columns: Mapped[dict[str, Any]]
+    """All columns of the input but the id."""

@@ -1,0 +1,159 @@
+"""What runs the rows of a batch: in this process, or (another `Engine`) on a cluster.
+
+`job.py` says which rows are to be run; an engine starts each one's run in the database, or takes it
+up where it stopped, and tells how it ended. Results stay in the database.
+"""
+
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sized
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
+
+from tpo_graph.batch.steps import StepReporter
+from tpo_graph.concurrency import Flight, InFlight, run_all
+from tpo_graph.context import TPOContext
+from tpo_graph.conversation import Turn
+from tpo_graph.errors import ConfigurationError, RunBusyError, StoreError, error_line
+from tpo_graph.launcher import Launcher
+from tpo_graph.result import TPOResult
+from tpo_graph.rows import as_messages
+from tpo_graph.usage import Ledger, Usage
+
+_MANY = sys.maxsize
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row to run."""
+
+    position: int
+    """Its place in the input."""
+    run_id: str
+    """What its run is called; stored already if it was started before."""
+    conversation: list[Turn]
+    settings: dict[str, Any]
+    """The row's complete `TPOContext`, as plain values."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a job ended. With neither an error nor a stop reason it was stopped by `control`."""
+
+    position: int
+    error: str | None = None
+    """One line; what became of the run is in the database either way."""
+    reward: float | None = None
+    first_best: float | None = None
+    """Reward of the best first sample."""
+    stop_reason: str | None = None
+    usage: Ledger = field(default_factory=dict[str, Usage])
+    """Of the whole run, earlier processes' part included."""
+
+
+class Engine(Protocol):
+    """Runs jobs, as many at once as it has room for. It is given its models and its database.
+
+    A job's run is started under its `run_id`, or resumed if that is stored: whoever calls again
+    after a crash pays for no finished step twice.
+    """
+
+    def run(self, jobs: Iterable[Job], *, control: RunControl) -> AsyncGenerator[Done]:
+        """Run the jobs; tell of each as it ends, in any order.
+
+        An error of one job ends that one alone. Closing the generator stops what is in flight.
+
+        Args:
+            jobs: taken one by one, as there is room; `Sized` where their number is known.
+            control: its `request_drain()` stops all runs before their next steps; no more jobs
+                are taken then.
+
+        Raises:
+            StoreError: the database failed; what was committed is intact.
+        """
+        ...
+
+
+class LocalEngine:
+    """An `Engine` in this process: one graph, one HTTP client, one store.
+
+    Args:
+        launcher: an open one, with a store.
+        width: samples that most jobs ask for at a time.
+        max_in_flight: how many runs at once; None finds out, as `optimize_many` does.
+
+    Raises:
+        ConfigurationError: `max_in_flight` is not a positive number.
+    """
+
+    def __init__(self, launcher: Launcher, width: int, max_in_flight: int | None = None) -> None:
+        if max_in_flight is not None and max_in_flight < 1:
+            raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
+        self._launcher = launcher
+        self._width = width
+        self._max_in_flight = max_in_flight
+
+    async def run(self, jobs: Iterable[Job], *, control: RunControl) -> AsyncGenerator[Done]:
+        """See `Engine.run`."""
+        tasks = _Tasks(self._launcher, jobs, control)
+        outcomes = run_all(tasks, InFlight(self._width, self._max_in_flight))
+        async with aclosing(outcomes):
+            async for number, outcome in outcomes:
+                yield done(tasks.positions.pop(number), outcome)
+
+
+class _Tasks:
+    """Jobs as `run_all` takes them; keeps in mind which is which."""
+
+    def __init__(self, launcher: Launcher, jobs: Iterable[Job], control: RunControl) -> None:
+        self._launcher = launcher
+        self._jobs = jobs
+        self._control = control
+        self.positions: dict[int, int] = {}
+        """Positions of the jobs taken, by the number under which `run_all` knows them."""
+
+    def __len__(self) -> int:
+        return len(self._jobs) if isinstance(self._jobs, Sized) else _MANY
+
+    def __iter__(self) -> Iterator[Callable[[Flight], Awaitable[TPOResult]]]:
+        for number, job in enumerate(self._jobs):
+            if self._control.drain_requested:
+                return
+            self.positions[number] = job.position
+            yield partial(self._run, job)
+
+    async def _run(self, job: Job, flight: Flight) -> TPOResult:
+        context = TPOContext.checked(job.settings)
+        return await self._launcher.run_or_resume(
+            as_messages(job.conversation),
+            context,
+            job.run_id,
+            on_task=StepReporter(flight, context.width),
+            control=self._control,
+        )
+
+
+def done(position: int, outcome: TPOResult | Exception) -> Done:
+    """What an engine tells of a job that ended so.
+
+    Raises:
+        StoreError: that is how it ended, and the other jobs need the database too.
+    """
+    if isinstance(outcome, TPOResult):
+        return Done(
+            position,
+            error=None if outcome.audit_error is None else f"audit: {outcome.audit_error}",
+            reward=outcome.reward,
+            first_best=outcome.history[0]["max"],
+            stop_reason=outcome.stop_reason,
+            usage=outcome.usage,
+        )
+    if isinstance(outcome, GraphDrained):
+        return Done(position)
+    if isinstance(outcome, StoreError) and not isinstance(outcome, RunBusyError):
+        raise outcome
+    return Done(position, error=error_line(outcome))
