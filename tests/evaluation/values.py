@@ -54,7 +54,7 @@ def full_comparison() -> Comparison:
             Pair("tpo", "best-of-n", 1, some, single, None, [WinRate("judge", "j", 1, 0, 0, some)])
         ],
         curves=[Curve("tpo", "TPO D2-N5", False, [Point(0, some, some, some, 12.5, 1)])],
-        stability=[Stability("tpo", "TPO D2-N5", 5, 0, None, None)],
+        stability=[Stability("tpo", "TPO D2-N5", 5, 0, None, None, some)],
         grid=[Cell(5, 0, 1, some, single, 5.0, 100.0)],
         budget="tokens",
         audit_reward_model="other",

@@ -210,6 +210,8 @@ class Stability:
     """Those with at least two finished runs."""
     std: Estimate | None
     """Standard deviation over the runs of a prompt (n - 1), mean over prompts."""
+    difference: Estimate | None
+    """`std` minus that of the first entry, one unrefined sample, paired by prompt."""
     reward: Estimate | None
 
 
