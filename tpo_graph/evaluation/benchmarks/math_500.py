@@ -57,7 +57,7 @@ def score(outcomes: Outcomes, scoring: Scoring) -> Score:
     Raises:
         ConfigurationError: math-verify is not installed.
     """
-    grader = _Grader()
+    grader = Grader()
     right: dict[str, float] = {}
     errors: dict[str, str] = {}
     unread = 0
@@ -84,7 +84,7 @@ def score(outcomes: Outcomes, scoring: Scoring) -> Score:
     )
 
 
-class _Grader:
+class Grader:
     def __init__(self) -> None:
         try:
             import math_verify  # pyright: ignore[reportMissingTypeStubs]
