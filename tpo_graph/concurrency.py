@@ -150,7 +150,7 @@ async def run_all(
         try:
             outcomes.put_nowait((position, await job(flight)))
         except Exception as error:
-            overload = _is_overload(error)
+            overload = is_overload(error)
             outcomes.put_nowait((position, error))
         finally:
             flight.end(overloaded=overload)
@@ -187,7 +187,7 @@ async def run_all(
         await asyncio.gather(*left, return_exceptions=True)
 
 
-def _is_overload(error: BaseException | None) -> bool:
+def is_overload(error: BaseException | None) -> bool:
     """Whether a server said that it is asked too much, or did not answer in time."""
     while error is not None:
         late = "timeout" in type(error).__name__.lower()

@@ -1,0 +1,124 @@
+"""A Ray cluster of several nodes on this machine, and servers whose log says what was paid for."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.kills.harness import finished, respond, rows
+from tests.openai_server import Behaviour, OpenAIServer
+from tests.reward_server import RewardServer
+from tpo_graph import TPOContext
+from tpo_graph.batch.engine import Done, Job, LocalEngine
+from tpo_graph.conversation import Turn
+from tpo_graph.launcher import launcher
+
+POLICY = "openai:policy"
+CARRIED = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+MEMORY = 80 * 2**20  # the least that Ray accepts for its object store is 75 MB
+
+
+class LengthServer(RewardServer):
+    """vLLM's `/classify` with a reward that needs no model: the length of the answer."""
+
+    def __init__(self) -> None:
+        super().__init__("vllm", "")
+
+    def _vllm_rows(self, body: dict[str, Any]) -> list[list[float]]:
+        answer = body["messages"][-1]["content"]
+        return [[len(answer) + sum(map(ord, answer)) % 97 / 100]]
+
+    @property
+    def spec(self) -> str:
+        return f"vllm:{self.url}#rm"
+
+
+@contextmanager
+def ray_cluster(*nodes: dict[str, Any]) -> Iterator[Any]:
+    """A cluster with a head that has no CPU and such nodes besides; this process is joined to it."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Nodes that are gone are told so soon: the default of 5 times 3 s is made for real networks.
+    os.environ["RAY_health_check_period_ms"] = "500"
+    os.environ["RAY_health_check_failure_threshold"] = "3"
+    import ray
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": MEMORY}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for node in nodes:
+            cluster.add_node(object_store_memory=MEMORY, **node)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def jobs(count: int, **settings: Any) -> list[Job]:
+    """Questions to answer, with seeds, so that every run of them asks the same."""
+    options = TPOContext(**{"seed": 1, "width": 2, "depth": 1, **settings}).model_dump(mode="json")
+    return [
+        Job(n, f"run-{n}", [Turn(role="user", content=f"Question {n}?")], options)
+        for n in range(count)
+    ]
+
+
+async def by_local_engine(given: list[Job], url: str, reward_model: str) -> list[Done]:
+    """How the jobs end in this process."""
+    from langgraph.runtime import RunControl
+
+    async with launcher(POLICY, reward_model, None, "tpo", url) as runs:
+        ended = LocalEngine(runs, width=2).run(given, control=RunControl())
+        return sorted([one async for one in ended], key=lambda one: one.position)
+
+
+def stored(url: str) -> dict[str, Any]:
+    """All rows but those that tell when the reward model was asked, and when the cache was."""
+    tables = rows(url)
+    tables["tpo_usage"] = [u for u in tables["tpo_usage"] if u["stage"] != "reward_score"]
+    return tables
+
+
+def numbers(ended: list[Done]) -> list[tuple[Any, ...]]:
+    """What a `Done` tells that is the same each time."""
+    return [(one.position, one.error, one.reward, one.first_best, one.stop_reason) for one in ended]
+
+
+def slow(_: Any) -> Behaviour:
+    """Replies that take long enough for a kill to hit them."""
+    return Behaviour(delay=0.3)
+
+
+def policy_server(**options: Any) -> OpenAIServer:
+    return OpenAIServer(respond, **options)
+
+
+def paid_twice(server: OpenAIServer) -> Counter[str]:
+    """Calls that were answered in full more than once, and how often too often."""
+    return Counter({call: times - 1 for call, times in finished(server).items() if times > 1})
+
+
+def processes(kind: str) -> list[int]:
+    """The processes of actors of a class."""
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (folder / "cmdline").read_bytes().startswith(f"ray::{kind}".encode()):
+                found.append(int(folder.name))
+    return found
+
+
+def kill(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
