@@ -7,6 +7,7 @@ because they tell less than as many prompts would. Numbers come from `runs.py`.
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, Protocol, TypeVar
 
@@ -28,6 +29,20 @@ class Keyed(Protocol):
 
 
 K = TypeVar("K", bound=Keyed)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number that belongs to one prompt and one seed."""
+
+    row_id: str
+    seed: int
+    value: float
+
+
+def mean_of(values: Iterable[Value]) -> Estimate | None:
+    """The estimate over prompts; None without values."""
+    return estimate_or_none(list(by_prompt(values, lambda value: value.value).values()))
 
 
 def require_scipy() -> Any:

@@ -1,0 +1,82 @@
+"""Scores of final answers by a held-out reward model, which no method optimised.
+
+Known scores come from the database's score cache and new ones go there, so that a comparison that
+goes on pays for none again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tpo_graph.cache import Scores
+from tpo_graph.conversation import Turn, conversation_key
+from tpo_graph.errors import RewardInputError
+from tpo_graph.evaluation.finished import Finished
+from tpo_graph.rewards import RewardModel, checked_scores
+from tpo_graph.rewards.together import Slots, together
+from tpo_graph.store import Store
+
+_AT_ONCE = Slots(32)
+"""Prompts whose answers are being scored; the reward model has its own bound too."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Scores by prompt and answer."""
+
+    name: str
+    """Of the held-out reward model."""
+    scores: Mapping[tuple[str, str], float]
+    """(row id, response) -> score."""
+    failed: int
+    """Prompts whose answers it cannot score."""
+    error: str | None
+    """The first reason."""
+
+    def of(self, run: Finished) -> float | None:
+        """The score of a run's answer."""
+        return self.scores.get((run.row_id, run.response))
+
+
+async def audit_answers(
+    reward_model: RewardModel,
+    runs: Iterable[Finished],
+    conversations: Mapping[str, Sequence[Turn]],
+    store: Store,
+) -> Audit:
+    """Score the answers of all runs; equal answers to one prompt are scored once.
+
+    Raises:
+        RewardError: the reward model failed, other than by a text that it cannot score.
+    """
+    texts: dict[str, dict[str, None]] = {}
+    for run in runs:
+        texts.setdefault(run.row_id, {})[run.response] = None
+
+    async def score(row_id: str) -> dict[tuple[str, str], float] | str:
+        async with _AT_ONCE.here():
+            conversation, responses = conversations[row_id], list(texts[row_id])
+            about = Scores(
+                reward_model=reward_model.name, conversation=conversation_key(conversation)
+            )
+            stored = await store.cache.known_rewards(about, responses)
+            known = {
+                text: score
+                for text, score in zip(responses, stored, strict=True)
+                if score is not None
+            }
+            missing = [text for text in responses if text not in known]
+            try:
+                fresh = await checked_scores(reward_model, conversation, missing)
+            except RewardInputError as e:
+                return str(e)
+            new = dict(zip(missing, fresh, strict=True))
+            await store.cache.remember(about, new)
+            return {(row_id, text): value for text, value in {**known, **new}.items()}
+
+    found = await together(score(row_id) for row_id in texts)
+    scores: dict[tuple[str, str], float] = {}
+    errors = [entry for entry in found if isinstance(entry, str)]
+    for entry in found:
+        if not isinstance(entry, str):
+            scores |= entry
+    return Audit(reward_model.name, scores, len(errors), errors[0] if errors else None)

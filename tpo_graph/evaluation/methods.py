@@ -1,0 +1,121 @@
+"""The methods that are compared, and budgets at which they are equal.
+
+TPO and revision are one loop with different prompts; best-of-N is the loop at depth 0, with as many
+samples as the loop's budget buys.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from tpo_graph.costs import paper_flops
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.evaluation.finished import Finished
+from tpo_graph.evaluation.results import Budget, Method
+from tpo_graph.prompts import PromptSet
+
+DEFAULT = ("tpo", "revision", "best-of-n")
+_BEST_OF = re.compile(r"best-of-(n|[1-9]\d{0,3})")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+_TITLES = {"tpo": "TPO", "revision": "Revision"}
+
+
+@dataclass(frozen=True)
+class Loop:
+    """TPO, or the same loop with other prompts."""
+
+    name: str
+    prompts: str | PromptSet
+
+    def method(self, width: int, depth: int, model: str) -> Method:
+        """This loop at one setting."""
+        prompts = self.prompts if isinstance(self.prompts, str) else self.prompts.name
+        label = f"{_TITLES.get(self.name, self.name)} D{depth}-N{width}"
+        return Method(self.name, label, width, depth, prompts, model)
+
+
+@dataclass(frozen=True)
+class BestOf:
+    """Best-of-N."""
+
+    n: int | None
+    """None: as many as the budget buys."""
+
+
+def best_of(n: int, model: str, read_off: str | None = None) -> Method:
+    """Best-of-n as a method; its name holds n, so that another n is another batch."""
+    return Method(f"best-of-{n}", f"best-of-{n}", n, 0, "", model, read_off)
+
+
+def parse_methods(wanted: Sequence[str], prompts: str | PromptSet) -> list[Loop | BestOf]:
+    """Methods from their names.
+
+    Args:
+        wanted: "tpo", "revision", "best-of-n", "best-of-30" (a number of your own), or "NAME=SET"
+            for the loop with another prompt set: a name of the package's, or a folder.
+        prompts: the prompt set of "tpo".
+
+    Raises:
+        ConfigurationError: an unknown method, one given twice, or none.
+    """
+    found: dict[str, Loop | BestOf] = {}
+    for text in wanted:
+        name, given, source = text.partition("=")
+        if match := _BEST_OF.fullmatch(text):
+            method = BestOf(None if match[1] == "n" else int(match[1]))
+        elif given and source and _NAME.fullmatch(name) and not name.startswith("best-of-"):
+            method = Loop(name, source)
+        elif name in _TITLES and not given:
+            method = Loop(name, prompts if name == "tpo" else name)
+        else:
+            raise ConfigurationError(
+                f'unknown method {text!r}: give "tpo", "revision", "best-of-n", "best-of-30" with '
+                'a number of your own, or "NAME=SET" for a prompt set (a folder) of your own'
+            )
+        if name in found:
+            raise ConfigurationError(f"the method {name!r} is given twice")
+        found[name] = method
+    if not found:
+        raise ConfigurationError(f"no method to compare: give some of {', '.join(DEFAULT)}")
+    return list(found.values())
+
+
+def equal_n(budget: Budget, width: int, depth: int, measured: Iterable[Finished] = ()) -> int:
+    """The N of best-of-N that costs what the loop does; the nearest whole number, at least 1.
+
+    Args:
+        budget: "samples" counts responses only; "flops" is the paper's accounting, in which an
+            update or critic call costs twice a first sample; "tokens" is what was `measured`.
+        width, depth: of the loop.
+        measured: finished runs of the loop, for "tokens".
+
+    Raises:
+        ConfigurationError: there are no tokens to go by.
+    """
+    if budget == "samples":
+        return width * (1 + depth)
+    if budget == "flops":
+        return round(paper_flops(width, depth) / paper_flops(1, 0))
+    return _by_tokens(list(measured))
+
+
+def _by_tokens(runs: list[Finished]) -> int:
+    """N such that N samples cost as many tokens as these runs did on average.
+
+    A request with `n` answers is billed one prompt; where each sample took a request of its own,
+    each brings its prompt along.
+    """
+    tokens = fmean(run.tokens for run in runs) if runs else 0
+    if not tokens:
+        raise ConfigurationError(
+            "no tokens to make budgets equal by: the policy reports none. "
+            "Use --budget samples or flops."
+        )
+    drawn = sum(len(run.openings) for run in runs)
+    requests = sum(run.ledger["sample"]["requests"] for run in runs)
+    prompt = sum(run.ledger["sample"]["prompt_tokens"] for run in runs) / max(1, requests)
+    each = sum(run.ledger["sample"]["completion_tokens"] for run in runs) / drawn
+    if requests >= drawn > len(runs):
+        return max(1, round(tokens / (prompt + each)))
+    return max(1, round((tokens - prompt) / max(each, 1)))

@@ -1,0 +1,230 @@
+"""From finished runs to the rows of a comparison: one method's means, and two methods paired."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from tpo_graph.costs import Role, bill, paper_flops
+from tpo_graph.evaluation.auditing import Audit
+from tpo_graph.evaluation.bench import Bench
+from tpo_graph.evaluation.finished import Batch, Finished
+from tpo_graph.evaluation.judging import Judge, Outcome, Question, by_score, win_rate
+from tpo_graph.evaluation.results import (
+    Answer,
+    Cost,
+    Estimate,
+    Method,
+    MethodResult,
+    Pair,
+    Seed,
+    WinRate,
+)
+from tpo_graph.evaluation.statistics import (
+    Value,
+    by_prompt,
+    differences,
+    estimate_or_none,
+    matched,
+    mean_of,
+)
+from tpo_graph.usage import add_ledgers
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One method and what became of its runs, one batch per seed."""
+
+    method: Method
+    batches: Sequence[Batch]
+
+    @property
+    def runs(self) -> list[Finished]:
+        """All finished runs."""
+        return [run for batch in self.batches for run in batch.finished]
+
+    @property
+    def failed(self) -> int:
+        """Runs without an answer."""
+        return sum(batch.failed for batch in self.batches)
+
+
+def shared_width(arms: Sequence[Arm]) -> int:
+    """How many first samples every arm draws: the common yardstick for gains."""
+    return min(arm.method.width for arm in arms)
+
+
+def method_result(arm: Arm, bench: Bench, shared: int, audit: Audit | None) -> MethodResult:
+    """One method over all prompts and seeds.
+
+    Args:
+        arm: its runs.
+        bench: for the models' names and prices.
+        shared: see `shared_width`.
+        audit: scores of the answers.
+    """
+    runs = arm.runs
+
+    def mean(value: Callable[[Finished], float]) -> Estimate | None:
+        return estimate_or_none(list(by_prompt(runs, value).values()))
+
+    scored = [] if audit is None else [(run, audit.of(run)) for run in runs]
+    audited = [Value(run.row_id, run.seed, score) for run, score in scored if score is not None]
+    return MethodResult(
+        method=arm.method,
+        finished=len(runs),
+        failed=arm.failed,
+        reward=mean(lambda run: run.reward),
+        gain=mean(lambda run: run.reward - run.first(shared)),
+        length=mean(lambda run: len(run.response)),
+        tokens=mean(lambda run: run.tokens),
+        cost=_cost(arm, bench),
+        audit=mean_of(audited),
+        seeds=[_seed(batch, shared) for batch in arm.batches],
+        answers=[
+            Answer(
+                row_id=run.row_id,
+                seed=run.seed,
+                run_id=run.run_id,
+                reward=run.reward,
+                first=run.first(shared),
+                length=len(run.response),
+                tokens=run.tokens,
+                audit=None if audit is None else audit.of(run),
+            )
+            for run in runs
+        ],
+    )
+
+
+def _seed(batch: Batch, shared: int) -> Seed:
+    runs = batch.finished
+
+    def mean(value: Callable[[Finished], float]) -> float | None:
+        return fmean(map(value, runs)) if runs else None
+
+    return Seed(
+        seed=batch.seed,
+        batch=batch.name,
+        finished=len(runs),
+        failed=batch.failed,
+        reward=mean(lambda run: run.reward),
+        gain=mean(lambda run: run.reward - run.first(shared)),
+        length=mean(lambda run: len(run.response)),
+        tokens=mean(lambda run: run.tokens),
+    )
+
+
+def _cost(arm: Arm, bench: Bench) -> Cost | None:
+    runs = arm.runs
+    if not runs:
+        return None
+    ledger = add_ledgers(run.ledger for run in runs)
+    calls = [usage for stage, usage in ledger.items() if stage != "reward_score"]
+    names: dict[Role, str] = {
+        "policy": arm.method.model,
+        "critic": bench.names["critic"],
+        "reward_model": bench.names["reward_model"],
+    }
+    total = bill(ledger, names, bench.costs, bench.context)
+    return Cost(
+        samples=fmean(run.samples for run in runs),
+        requests=sum(usage["requests"] for usage in calls) / len(runs),
+        prompt_tokens=sum(usage["prompt_tokens"] for usage in calls) / len(runs),
+        completion_tokens=sum(usage["completion_tokens"] for usage in calls) / len(runs),
+        pflops=fmean(_paper_pflops(run) for run in runs),
+        measured_pflops=None if total.flops is None else total.flops / 1e15 / len(runs),
+        money=None if total.cost is None else total.cost / len(runs),
+        estimated=arm.method.read_off is not None and arm.method.depth == 0,
+    )
+
+
+def _paper_pflops(run: Finished) -> float:
+    """What the paper's accounting gives for the iterations that the run really made."""
+    return paper_flops(len(run.openings), len(run.steps) - 1) / 1e15
+
+
+async def pair(
+    first: Arm,
+    second: Arm,
+    bench: Bench,
+    *,
+    audit: Audit | None = None,
+    judge: Judge | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> Pair:
+    """Two methods on the runs of the same prompt and seed that both finished.
+
+    Args:
+        first, second: the methods; numbers are those of the first, or first minus second.
+        bench: for the conversations and the reward model's name.
+        audit: scores of the answers.
+        judge: compares the answers.
+        on_outcome: called with each verdict.
+    """
+    both = matched(first.runs, second.runs)
+
+    def difference(value: Callable[[Finished], float]) -> Estimate | None:
+        found = differences((one for one, _ in both), (other for _, other in both), value)
+        return estimate_or_none(list(found.values()))
+
+    rates = [_rate_by_reward(both, bench.names["reward_model"])]
+    audited = None
+    if audit is not None:
+        scored = [
+            (one, other, a, b)
+            for one, other in both
+            if (a := audit.of(one)) is not None and (b := audit.of(other)) is not None
+        ]
+        audited = mean_of(Value(one.row_id, one.seed, a - b) for one, _, a, b in scored)
+        outcomes = [by_score(one.row_id, one.seed, a, b) for one, _, a, b in scored]
+        rates.append(win_rate("audit", audit.name, outcomes))
+    if judge is not None:
+        conversations = bench.conversations
+        questions = [
+            Question(one.row_id, one.seed, conversations[one.row_id], one.response, other.response)
+            for one, other in both
+        ]
+        outcomes = await judge.outcomes(questions, on_outcome)
+        rates.append(win_rate("judge", judge.name, outcomes))
+    return Pair(
+        first=first.method.name,
+        second=second.method.name,
+        prompts=len({one.row_id for one, _ in both}),
+        reward=difference(lambda run: run.reward),
+        length=difference(lambda run: len(run.response)),
+        audit=audited,
+        win_rates=rates,
+    )
+
+
+def _rate_by_reward(both: Sequence[tuple[Finished, Finished]], name: str) -> WinRate:
+    outcomes = [by_score(one.row_id, one.seed, one.reward, other.reward) for one, other in both]
+    return win_rate("reward", name, outcomes)
+
+
+def failures(arms: Sequence[Arm]) -> list[str]:
+    """A sentence for every method some of whose runs failed."""
+    notes: list[str] = []
+    for arm in arms:
+        if arm.failed:
+            error = next(batch.error for batch in arm.batches if batch.error)
+            total = arm.failed + len(arm.runs)
+            notes.append(
+                f"{arm.method.label}: {arm.failed} of {total} runs failed and are in no mean and "
+                f"no pair; the first: {error} (--retry-failed takes them up)"
+            )
+    return notes
+
+
+def same_beginnings(reference: Arm, others: Sequence[Arm]) -> list[str]:
+    """For each other arm, in how many runs it began with the same samples as the reference."""
+    notes: list[str] = []
+    for arm in others:
+        both = matched(reference.runs, arm.runs)
+        count = min(reference.method.width, arm.method.width)
+        same = sum(a.openings[:count] == b.openings[:count] for a, b in both)
+        notes.append(
+            f"{reference.method.label} and {arm.method.label} began with the same {count} samples "
+            f"in {same} of {len(both)} runs."
+        )
+    return notes
