@@ -42,7 +42,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """How a job ended. With neither an error nor a stop reason it was stopped by `control`."""
+    """How a job ended. With neither an error nor a stop reason it has not: `control` stopped it, or
+    another process works on its run."""
 
     position: int
     error: str | None = None
@@ -152,8 +153,8 @@ def done(position: int, outcome: TPOResult | Exception) -> Done:
             stop_reason=outcome.stop_reason,
             usage=outcome.usage,
         )
-    if isinstance(outcome, GraphDrained):
+    if isinstance(outcome, GraphDrained | RunBusyError):
         return Done(position)
-    if isinstance(outcome, StoreError) and not isinstance(outcome, RunBusyError):
+    if isinstance(outcome, StoreError):
         raise outcome
     return Done(position, error=error_line(outcome))

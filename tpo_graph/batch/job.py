@@ -1,54 +1,34 @@
 """A named batch: rows in, runs in a database, to be gone on with at any time by the same call.
 
-Rows come from `rows.py`, an `Engine` runs them, `store/batches.py` remembers which run answers
+Rows come from `rows.py`, an `Engine` runs them, `store/batch_rows.py` remembers which run answers
 which row. `output.py` reads the results back.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack, aclosing
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.runtime import RunControl
 
 from tpo_graph.background import run_in_background
-from tpo_graph.batch.engine import Engine
-from tpo_graph.prompts import PromptSet
-from tpo_graph.rewards import RewardFunction, RewardModel
+from tpo_graph.batch.engine import Engine, Job, LocalEngine
+from tpo_graph.batch.progress import BatchProgress, Counting, OnProgress
+from tpo_graph.batch.unchanged import need_unchanged
+from tpo_graph.durable import opened
+from tpo_graph.launcher import launcher
+from tpo_graph.prompts import PromptSet, load_prompts
+from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.rows import BadRow, Row
-from tpo_graph.usage import Ledger, Usage
+from tpo_graph.run import make_context
+from tpo_graph.store.batch_rows import ToDos, begin_batch, hold_batch, note_error, put_rows
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
 
-
-@dataclass(frozen=True)
-class BatchProgress:
-    """How far a batch is."""
-
-    total: int
-    """Rows of the input."""
-    done: int
-    """Rows that have their answer, those of earlier calls included."""
-    failed: int
-    """Rows that have an error, those that cannot be answered included."""
-    new: int
-    """Rows that this call has brought to either end."""
-    seconds: float
-    """Since this call began to run rows."""
-    usage: Ledger = field(default_factory=dict[str, Usage])
-    """Of all rows that have ended; exact once the call is over."""
-    gain: float | None = None
-    """Mean of the final reward minus that of the best first sample, over the rows that are done."""
-
-    @property
-    def unfinished(self) -> int:
-        """Rows that are still to be run, or were stopped."""
-        return self.total - self.done - self.failed
-
-
-OnProgress = Callable[[BatchProgress], None]
-"""Called at the start, whenever a row has ended, and at the end."""
+_CHUNK = 500
+"""Rows stored in one transaction."""
 
 
 def run_batch(
@@ -148,4 +128,81 @@ async def arun_batch(
         RunBusyError: another live process works on this batch.
         StoreError: the database failed.
     """
-    raise NotImplementedError
+    context = make_context(settings)
+    given = {
+        "model": model,
+        "reward_model": reward_model,
+        "critic": critic,
+        "prompts": prompts,
+        "audit": audit,
+    }
+    launch: dict[str, Any] = {n: v if isinstance(v, str) else None for n, v in given.items()}
+    launch["audit_fallback"] = audit_fallback
+    async with AsyncExitStack() as stack:
+        if engine is None:
+            runs = await stack.enter_async_context(
+                launcher(
+                    model,
+                    reward_model,
+                    critic,
+                    prompts,
+                    database,
+                    reuse_scores=reuse_scores,
+                    audit=audit,
+                    audit_fallback=audit_fallback,
+                )
+            )
+            store = runs.store
+            assert store is not None
+            names = dict(runs.names)
+            auditor = runs.auditor
+            engine = LocalEngine(runs, context.width, max_in_flight)
+        else:
+            store = await stack.enter_async_context(opened(database, reuse_scores=reuse_scores))
+            prompt_set = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
+            names = {"prompts": f"{prompt_set.name}@{prompt_set.digest}"}
+            auditor = None if audit is None else as_reward_model(audit)
+        launch["names"] = {**names, "audit": None if auditor is None else auditor.name}
+        plain = context.model_dump(mode="json")
+        held = hold_batch(store, name, plain, launch)
+        before = await stack.enter_async_context(held)
+        if before is not None and not fresh:
+            need_unchanged(before, plain, launch)
+        await begin_batch(store, name, plain, launch, source, forget=fresh)
+        await _take_in(store, name, rows)
+        progress = Counting(store, name, on_progress)
+        await progress.begin(retry_failed=retry_failed)
+        jobs = _Jobs(ToDos(store, name, retry_failed=retry_failed), plain)
+        ended = engine.run(jobs, control=control or RunControl())
+        async with aclosing(ended):
+            async for end in ended:
+                if end.error is not None or (retry_failed and end.stop_reason is not None):
+                    await note_error(store, name, end.position, end.error)
+                progress.add(end)
+        return await progress.end()
+
+
+async def _take_in(store: "Store", name: str, rows: Iterable[Row | BadRow]) -> None:
+    source = iter(rows)
+    start = 0
+    while (chunk := list(islice(source, _CHUNK))) or start == 0:
+        await put_rows(store, name, start, chunk)
+        if len(chunk) < _CHUNK:
+            return
+        start += len(chunk)
+
+
+class _Jobs:
+    """Rows that are to be run as an engine takes them, read as they are taken."""
+
+    def __init__(self, to_dos: ToDos, settings: dict[str, Any]) -> None:
+        self._to_dos = to_dos
+        self._settings = settings
+
+    def __len__(self) -> int:
+        return len(self._to_dos)
+
+    def __iter__(self) -> Iterator[Job]:
+        for to_do in self._to_dos:
+            settings = {**self._settings, **to_do.settings}
+            yield Job(to_do.position, to_do.run_id, to_do.conversation, settings)

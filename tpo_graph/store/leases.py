@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -121,25 +121,11 @@ class Leases:
             raise RunNotFoundError(
                 f"no run {run_id!r} is stored here. List what there is with: tpo runs list"
             )
-        if row.lease_owner is not None and not self._is_dead(row.lease_owner):
-            silent = now() - row.lease_seen_at
-            if silent < timedelta(seconds=STALE_SECONDS):
-                machine, process = row.lease_owner.split("|")[:2]
-                raise RunBusyError(
-                    f"run {run_id!r} is being worked on by process {process} on {machine!r}, which "
-                    f"gave a sign of life {silent.total_seconds():.0f} s ago. Wait for it, or end "
-                    f"it; it can be taken over after {STALE_SECONDS:.0f} s of silence."
-                )
+        refuse_if_alive(f"run {run_id!r}", row.lease_owner, row.lease_seen_at)
         taken = update(RunRow).where(RunRow.run_id == run_id)
         connection.execute(taken.values(lease_owner=self.owner, lease_seen_at=now()))
         if row.stop_reason is None:
             connection.execute(taken.values(status="running", error=None))
-
-    @staticmethod
-    def _is_dead(owner: str) -> bool:
-        """Whether the owner certainly ended: a process of this machine that is no more."""
-        machine, process, started = owner.split("|")[:3]
-        return machine == _machine() and started != "" and _started(int(process)) != started
 
     async def _end(self, run_id: str, status: str | None = None, error: str | None = None) -> None:
         mine = update(RunRow).where(RunRow.run_id == run_id, RunRow.lease_owner == self.owner)
@@ -162,7 +148,9 @@ class Leases:
 
     def _refresh(self, connection: Connection) -> set[str]:
         connection.execute(
-            update(RunRow).where(RunRow.lease_owner == self.owner).values(lease_seen_at=now())
+            update(RunRow)
+            .where(RunRow.run_id.in_(list(self._holders)), RunRow.lease_owner == self.owner)
+            .values(lease_seen_at=now())
         )
         taken = select(RunRow.run_id).where(
             RunRow.run_id.in_(list(self._holders)),
@@ -170,6 +158,30 @@ class Leases:
             RunRow.lease_owner != self.owner,
         )
         return set(connection.scalars(taken))
+
+
+def refuse_if_alive(what: str, owner: str | None, seen_at: datetime | None) -> None:
+    """Let nobody take over what a live process works on.
+
+    Raises:
+        RunBusyError: `owner` is alive, as far as one can tell.
+    """
+    if owner is None or seen_at is None or _is_dead(owner):
+        return
+    silent = now() - seen_at
+    if silent < timedelta(seconds=STALE_SECONDS):
+        machine, process = owner.split("|")[:2]
+        raise RunBusyError(
+            f"{what} is being worked on by process {process} on {machine!r}, which gave a sign of "
+            f"life {silent.total_seconds():.0f} s ago. Wait for it, or end it; it can be taken "
+            f"over after {STALE_SECONDS:.0f} s of silence."
+        )
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether the owner certainly ended: a process of this machine that is no more."""
+    machine, process, started = owner.split("|")[:3]
+    return machine == _machine() and started != "" and _started(int(process)) != started
 
 
 def _machine() -> str:

@@ -1,0 +1,104 @@
+"""How far a batch is: counted while it runs, exact at its end."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tpo_graph.batch.engine import Done
+from tpo_graph.usage import Ledger, Usage, add_usage, no_usage
+
+if TYPE_CHECKING:
+    from tpo_graph.store import Store
+
+
+@dataclass(frozen=True)
+class BatchProgress:
+    """How far a batch is."""
+
+    total: int
+    """Rows of the input."""
+    done: int
+    """Rows that have their answer, those of earlier calls included."""
+    failed: int
+    """Rows that have an error, those that cannot be answered included."""
+    new: int
+    """Rows that this call has brought to either end."""
+    seconds: float
+    """Since this call began to run rows."""
+    usage: Ledger = field(default_factory=dict[str, Usage])
+    """Of the rows that have ended; at the end of the call, of all rows."""
+    gain: float | None = None
+    """Mean of the final reward minus that of the best first sample, over the rows that are done."""
+
+    @property
+    def unfinished(self) -> int:
+        """Rows that are still to be run, or were stopped."""
+        return self.total - self.done - self.failed
+
+
+OnProgress = Callable[[BatchProgress], None]
+"""Called at the start, whenever a row has ended, and at the end."""
+
+
+class Counting:
+    """Keeps the numbers of one call; what earlier calls did is read from the database."""
+
+    def __init__(self, store: "Store", name: str, on_progress: OnProgress | None) -> None:
+        self._store = store
+        self._name = name
+        self._on_progress = on_progress
+        self._began = time.monotonic()
+        self._total = self._done = self._failed = self._new = 0
+        self._gain = 0.0
+        self._usage: Ledger = {}
+
+    async def begin(self, *, retry_failed: bool) -> None:
+        """Count what has ended already. Failed rows that are tried again count as unfinished."""
+        await self._read(("finished",) if retry_failed else ("finished", "failed"))
+        self._began = time.monotonic()
+        self._tell()
+
+    def add(self, end: Done) -> None:
+        """Count a row that has ended."""
+        if end.error is None and end.stop_reason is None:
+            return
+        self._new += 1
+        if end.error is None:
+            self._done += 1
+            self._gain += (end.reward or 0.0) - (end.first_best or 0.0)
+        else:
+            self._failed += 1
+        for stage, usage in end.usage.items():
+            self._usage[stage] = add_usage(self._usage.get(stage, no_usage()), usage)
+        self._tell()
+
+    async def end(self) -> BatchProgress:
+        """Count all rows anew, exactly."""
+        gain = self._gain
+        await self._read(None)
+        self._gain = gain
+        return self._tell()
+
+    async def _read(self, ended: tuple[str, ...] | None) -> None:
+        from tpo_graph.store.batches import batch_totals
+
+        totals = await batch_totals(self._store, self._name, ended)
+        self._total = sum(totals.counts.values())
+        self._done = totals.counts.get("finished", 0)
+        self._failed = 0 if ended == ("finished",) else totals.counts.get("failed", 0)
+        self._usage, self._gain = totals.usage, totals.gain
+
+    def _tell(self) -> BatchProgress:
+        progress = BatchProgress(
+            total=self._total,
+            done=self._done,
+            failed=self._failed,
+            new=self._new,
+            seconds=time.monotonic() - self._began,
+            usage=dict(self._usage),
+            gain=self._gain / self._done if self._done else None,
+        )
+        if self._on_progress is not None:
+            self._on_progress(progress)
+        return progress

@@ -1,0 +1,224 @@
+"""The writing side of batches: rows come in, jobs go out, errors are noted.
+
+`batch/job.py` calls it, one process at a time; `batches.py` reads.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
+
+from tpo_graph.conversation import Turn
+from tpo_graph.errors import ConfigurationError, StoreError
+from tpo_graph.rows import BadRow, Row
+from tpo_graph.store.batches import STATUS, StoredBatch, select_batch, with_runs
+from tpo_graph.store.failures import explained
+from tpo_graph.store.leases import HEARTBEAT_SECONDS, refuse_if_alive
+from tpo_graph.store.opening import Store
+from tpo_graph.store.tables import BatchItemRow, BatchRow, RunRow, now
+from tpo_graph.store.upserts import upsert
+
+_PAGE = 200
+"""Jobs read in one transaction."""
+
+
+@dataclass(frozen=True)
+class ToDo:
+    """A row whose run is to be started or gone on with."""
+
+    position: int
+    run_id: str
+    conversation: list[Turn]
+    settings: dict[str, Any]
+    """The row's own."""
+
+
+@asynccontextmanager
+async def hold_batch(
+    store: Store, name: str, settings: dict[str, Any], launch: dict[str, Any]
+) -> AsyncGenerator[StoredBatch | None]:
+    """Be the only one who works on the batch, inside the `async with`; gives what it was before.
+
+    Args:
+        settings, launch: of the batch, if it is new.
+
+    Raises:
+        RunBusyError: another live process works on it.
+    """
+
+    def take(connection: Connection) -> StoredBatch | None:
+        before = select_batch(connection, name)
+        mine = {"lease_owner": store.leases.owner, "lease_seen_at": now()}
+        if before is None:
+            times = {"created_at": now(), "updated_at": now()}
+            row = {"name": name, "settings": settings, "launch": launch, "source": None}
+            upsert(connection, BatchRow, [{**row, **times, **mine}], ())
+        query = select(BatchRow.lease_owner, BatchRow.lease_seen_at).where(BatchRow.name == name)
+        owner, seen_at = connection.execute(query.with_for_update()).one()
+        if owner != store.leases.owner or before is not None:
+            refuse_if_alive(f"the batch {name!r}", owner, seen_at)
+            connection.execute(update(BatchRow).where(BatchRow.name == name).values(mine))
+        return before
+
+    before = await store.writer.run(take)
+    own = update(BatchRow).where(BatchRow.name == name, BatchRow.lease_owner == store.leases.owner)
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            with suppress(StoreError):
+                await store.writer.run(lambda c: c.execute(own.values(lease_seen_at=now())))
+
+    beating = asyncio.create_task(beat(), name="tpo-batch-heartbeat")
+    try:
+        yield before
+    finally:
+        beating.cancel()
+        ended = own.values(lease_owner=None, lease_seen_at=None, updated_at=now())
+        with suppress(StoreError):
+            await asyncio.shield(store.writer.run(lambda c: c.execute(ended)))
+
+
+async def begin_batch(
+    store: Store,
+    name: str,
+    settings: dict[str, Any],
+    launch: dict[str, Any],
+    source: str | None,
+    *,
+    forget: bool,
+) -> None:
+    """Note with what the batch is run from now on.
+
+    Args:
+        forget: drop the rows that it had. Their runs stay.
+    """
+
+    def work(connection: Connection) -> None:
+        values = {"settings": settings, "launch": launch, "source": source, "updated_at": now()}
+        connection.execute(update(BatchRow).where(BatchRow.name == name).values(values))
+        if forget:
+            connection.execute(delete(BatchItemRow).where(BatchItemRow.batch == name))
+
+    await store.writer.run(work)
+
+
+async def put_rows(store: Store, name: str, start: int, rows: Sequence[Row | BadRow]) -> None:
+    """Store some rows of the input, each with the id of the run that will answer it.
+
+    Args:
+        start: position of the first of them; those at 0 begin a new input.
+
+    Raises:
+        ConfigurationError: a row that has its run asks something else now; two rows have one id;
+            or a new input has nothing to do with the one that the batch was begun with.
+    """
+    await store.writer.run(lambda connection: _put(connection, name, start, rows))
+
+
+def _put(connection: Connection, name: str, start: int, rows: Sequence[Row | BadRow]) -> None:
+    of_batch = BatchItemRow.batch == name
+    before = connection.scalar(select(func.count()).where(of_batch)) if start == 0 else 0
+    if before:
+        connection.execute(update(BatchItemRow).where(of_batch).values(position=None))
+    ids = [row.id for row in rows]
+    columns = [
+        getattr(BatchItemRow, column)
+        for column in ("row_id", "position", "run_id", "error", "conversation", "settings")
+    ]
+    query = with_runs(*columns, RunRow.run_id.is_not(None).label("begun"))
+    found = connection.execute(query.where(of_batch, BatchItemRow.row_id.in_(ids)))
+    known: dict[str, Any] = {row["row_id"]: row for row in found.mappings()}
+    if before and not known:
+        raise ConfigurationError(
+            f"the batch {name!r} has {before} rows, and none of them is among the first rows of "
+            "this input: is it another one? Give it an output or a name of its own, or begin anew "
+            "with --fresh (fresh=True)."
+        )
+    seen: set[str] = set()
+    new: list[dict[str, Any]] = []
+    for position, row in enumerate(rows, start):
+        stored = known.get(row.id)
+        if row.id in seen or (stored and stored["position"] is not None):
+            raise ConfigurationError(f"two rows of the input have the id {row.id!r}")
+        seen.add(row.id)
+        new.append(_item(name, position, row, stored))
+    if new:
+        upsert(connection, BatchItemRow, new, tuple(n for n in new[0] if n not in _KEY))
+
+
+_KEY = ("batch", "row_id")
+
+
+def _item(name: str, position: int, row: Row | BadRow, stored: Any) -> dict[str, Any]:
+    asked = list(row.conversation) if isinstance(row, Row) else None
+    settings = dict(row.settings) if isinstance(row, Row) else {}
+    begun = bool(stored and stored["begun"])
+    if begun and (asked, settings) != (stored["conversation"], stored["settings"]):
+        what = "cannot be answered" if asked is None else "asks something else"
+        raise ConfigurationError(
+            f"row {row.id!r} {what} now, but its run {stored['run_id']!r} has begun. Give what it "
+            "asks now an id of its own, or begin anew with --fresh (fresh=True)."
+        )
+    run_id = (stored and stored["run_id"]) or str(uuid4())
+    return {
+        "batch": name,
+        "row_id": row.id,
+        "position": position,
+        "run_id": run_id if isinstance(row, Row) else None,
+        "error": row.error if isinstance(row, BadRow) else stored["error"] if begun else None,
+        "conversation": asked,
+        "settings": settings,
+        "columns": dict(row.columns),
+    }
+
+
+def _to_do(name: str, retry_failed: bool) -> list[ColumnElement[bool]]:
+    failed = and_(STATUS == "failed", BatchItemRow.run_id.is_not(None))
+    unfinished = STATUS.in_(["waiting", "running", "interrupted"])
+    here = [BatchItemRow.batch == name, BatchItemRow.position.is_not(None)]
+    return [*here, or_(unfinished, failed) if retry_failed else unfinished]
+
+
+class ToDos:
+    """The rows of a batch that are to be run, in order; read a page at a time, when needed.
+
+    Sized, so that an engine knows when the last ones come.
+    """
+
+    def __init__(self, store: Store, name: str, *, retry_failed: bool) -> None:
+        self._store = store
+        where = _to_do(name, retry_failed)
+        columns = [getattr(BatchItemRow, column) for column in ToDo.__annotations__]
+        query = with_runs(*columns).where(*where).order_by(BatchItemRow.position)
+        self._query = query.limit(_PAGE)
+        count = with_runs(func.count()).where(*where)
+        with explained(store.engine.url), store.engine.connect() as connection:
+            self._count = connection.scalar(count) or 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[ToDo]:
+        last = -1
+        while True:
+            page = self._query.where(BatchItemRow.position > last)
+            with explained(self._store.engine.url), self._store.engine.connect() as connection:
+                rows = connection.execute(page).mappings().all()
+            for row in rows:
+                yield ToDo(**row)
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1]["position"]
+
+
+async def note_error(store: Store, name: str, position: int, error: str | None) -> None:
+    """Note why a row failed; None takes back what was noted before."""
+    noted = update(BatchItemRow).where(
+        BatchItemRow.batch == name, BatchItemRow.position == position
+    )
+    await store.writer.run(lambda connection: connection.execute(noted.values(error=error)))
