@@ -28,7 +28,7 @@ from langchain_core.outputs import ChatResult
 from langchain_openai import ChatOpenAI
 
 from benchmarks.engine import MODELS, Engine, Latency
-from benchmarks.simulated_model import InstantReward, Replies, SimulatedChatModel
+from benchmarks.simulated_model import InstantReward, Replies, SimulatedChatModel, prompt_text
 from benchmarks.virtual_time import run_in_virtual_time
 from tpo_graph.batch.many import aoptimize_many
 
@@ -43,7 +43,7 @@ class TimedModel(SimulatedChatModel):
     async def _agenerate(
         self, messages: list[BaseMessage], *arguments: Any, **options: Any
     ) -> ChatResult:
-        found = _NUMBER.search(messages[-1].text)
+        found = _NUMBER.search(prompt_text(messages))
         assert found is not None
         loop, number = asyncio.get_running_loop(), int(found[1])
         began = self.times[number][0] if number in self.times else loop.time()

@@ -22,7 +22,7 @@ from tpo_graph.testing import ScriptedChatModel, prefer_longer
 
 def improving(messages, index):
     """Replies that name the query they answer."""
-    text = messages[-1].text
+    text = " ".join(message.text for message in messages)
     name = next(word for word in text.split() if word.startswith("query-"))
     return f"<improved_answer>{name} better</improved_answer>" if "<" in text else f"{name} draft"
 
@@ -131,7 +131,7 @@ async def test_all_runs_are_kept_in_one_store(tmp_path):
 
 def test_one_refusal_by_the_server_stops_nobody_else():
     def rule(call: Call) -> Behaviour | None:
-        if "query-4" in call.messages[-1]["content"]:
+        if "query-4" in str(call.messages):
             return Behaviour(status=400, error={"message": "not that", "param": None, "code": None})
         return None
 

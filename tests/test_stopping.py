@@ -18,7 +18,8 @@ def run(rewards: list[float], width: int = 1, **context: Any) -> dict[str, Any]:
         prompt = messages[-1].text
         if "</improved_answer>" in prompt:
             return f"<improved_answer>{next(texts)}</improved_answer>"
-        return "critique" if "<chosen_answer>" in prompt else next(texts)
+        asked = "".join(message.text for message in messages)
+        return "critique" if "<chosen_answer>" in asked else next(texts)
 
     def reward(query: str, response: str) -> float:
         return rewards[int(response[1:])]

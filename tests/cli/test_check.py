@@ -20,7 +20,7 @@ class Message:
 
 
 def reply(messages, seed, index) -> str:
-    return obedient([Message(messages[-1]["content"])], f"{seed}{index}")
+    return obedient([Message(m["content"]) for m in messages], f"{seed}{index}")
 
 
 @pytest.fixture
