@@ -12,6 +12,7 @@ import click
 from tpo_graph.cli.benchmark import benchmark
 from tpo_graph.cli.check import check
 from tpo_graph.cli.db import db
+from tpo_graph.cli.report import report
 from tpo_graph.cli.run import run
 from tpo_graph.cli.runs import runs
 
@@ -30,6 +31,7 @@ tpo.add_command(run)
 tpo.add_command(runs)
 tpo.add_command(check)
 tpo.add_command(benchmark)
+tpo.add_command(report)
 tpo.add_command(db)
 
 

@@ -1,0 +1,54 @@
+"""`tpo report`: one HTML file to look at, and to hand on."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("targets", metavar="[TARGET]...", nargs=-1)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="The file to write.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="At most so many trajectories; with no TARGET, so many runs, the newest.",
+)
+@click.option(
+    "--costs",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Price table (TOML), for costs and FLOPs.",
+)
+@click.option(
+    "--database",
+    metavar="URL",
+    envvar="TPO_DATABASE_URL",
+    default="sqlite:///tpo.db",
+    show_default=True,
+    help="Where the runs are kept.",
+)
+def report(
+    targets: tuple[str, ...], output: Path, limit: int, costs: Path | None, database: str
+) -> None:
+    """Write one HTML file with charts, tables and every trajectory.
+
+    TARGET is a run's id or its unique beginning, a batch by its name or its output file, or the
+    folder of a comparison or an analysis. Without one: the newest runs of the database.
+    """
+    from tpo_graph.costs import read_costs
+    from tpo_graph.report import write_report
+
+    table = None if costs is None else read_costs(costs)
+    made = write_report(targets, output, database=database, limit=limit, costs=table)
+    runs = sum(len(series.runs) for series in made.series)
+    size = output.stat().st_size / 1e6
+    click.echo(f"{output}: {runs:,} runs, {size:.1f} MB", err=True)

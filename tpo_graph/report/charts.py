@@ -1,0 +1,234 @@
+"""The charts about rewards: per iteration, their distribution, and against length."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from tpo_graph.report.data import Series, Step, correlation, quartiles, steps, within
+from tpo_graph.report.elements import Element, one_line
+from tpo_graph.report.figures import Table, figure, number
+from tpo_graph.report.svg import MUTED, SERIES, SURFACE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SHOWN = len(SERIES)
+"""So many series are drawn; tables have all."""
+DOTS = 400
+"""At most so many dots of one kind."""
+MARKERS = "os^Dv*"
+"""So that colour is not all that tells series apart."""
+_PER_ITERATION = ["series", "iteration"]
+_QUARTILES = ["lower quartile", "median", "upper quartile"]
+
+
+def reward_curves(series: Sequence[Series], name: str) -> Element:
+    """Mean of the best so far and mean of the samples, iteration by iteration."""
+    found = [(each.name, steps(each.counted)) for each in series]
+    alone = len(found) == 1
+
+    def draw(axes: "Axes") -> None:
+        for (label, rows), colour, marker in zip(found, SERIES, MARKERS, strict=False):
+            x = [row.iteration for row in rows]
+            best = [fmean(row.best) for row in rows]
+            label = "best so far" if alone else one_line(label, 28)
+            axes.plot(x, best, color=colour, marker=marker, markersize=5, label=label)
+            axes.plot(
+                [row.iteration for row in rows if row.means],
+                [fmean(row.means) for row in rows if row.means],
+                color=colour,
+                linestyle=(0, (3, 2)),
+                linewidth=1.3,
+                label="mean of the samples" if alone else None,
+            )
+            if alone:
+                bands = [quartiles(row.best) for row in rows]
+                low, high = [band[0] for band in bands], [band[2] for band in bands]
+                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        _per_iteration(axes, found, "reward")
+
+    columns = ["runs", "mean best so far", *_QUARTILES, "mean of samples", "spread in a run"]
+    table = Table(
+        [*_PER_ITERATION, *columns],
+        [
+            [
+                *(label, str(row.iteration), str(row.runs), number(fmean(row.best))),
+                *map(number, quartiles(row.best)),
+                *(number(fmean(row.means) if row.means else None), number(row.spread)),
+            ]
+            for label, rows in found
+            for row in rows
+        ],
+        texts=2,
+    )
+    band = "The band holds the middle half of the runs."
+    return figure(
+        draw,
+        name=name,
+        title="Reward per iteration",
+        description="Mean of the best so far: " + "; ".join(_rise(*each) for each in found) + ".",
+        caption="Means over runs; one that stopped early keeps its best. "
+        + (band if alone else "Dashed: mean of the samples."),
+        content=table.without("series") if alone else table,
+    )
+
+
+def distributions(series: Sequence[Series], name: str) -> Element:
+    """A box per iteration and series, over all samples."""
+    found = [(each.name, steps(each.counted)) for each in series]
+    shown = found[:SHOWN]
+    width = 0.7 / len(shown)
+
+    def draw(axes: "Axes") -> None:
+        for index, (label, rows) in enumerate(shown):
+            rows = [row for row in rows if row.samples]
+            offset = (index - (len(shown) - 1) / 2) * width
+            _boxes(axes, rows, offset, width * 0.72, SERIES[index], one_line(label, 28))
+        _per_iteration(axes, shown, "reward of a sample", with_legend=len(shown) > 1)
+
+    table = Table(
+        [*_PER_ITERATION, "samples", "lowest", *_QUARTILES, "highest"],
+        [
+            [
+                *(label, str(row.iteration), str(len(row.samples)), number(min(row.samples))),
+                *map(number, quartiles(row.samples)),
+                number(max(row.samples)),
+            ]
+            for label, rows in found
+            for row in rows
+            if row.samples
+        ],
+        texts=2,
+    )
+    medians = [
+        f"{label}, iteration {row.iteration}: {number(quartiles(row.samples)[1])}"
+        for label, rows in shown
+        for row in rows
+        if row.samples
+    ]
+    return figure(
+        draw,
+        name=name,
+        title="Distribution of rewards",
+        description="Median reward of the samples. " + "; ".join(medians) + ".",
+        caption="Box: the middle half of the samples, with the median. Whiskers: 5% to 95%.",
+        content=table.without("series") if len(found) == 1 else table,
+    )
+
+
+def reward_by_length(series: Sequence[Series], name: str) -> Element:
+    """A dot per answer, and how length and reward go together."""
+    kinds = [
+        (each.name, [(run.length, run.final or 0.0) for run in each.counted]) for each in series
+    ]
+    colours = SERIES
+    if len(series) == 1:
+        first = [(run.first_length, run.first or 0.0) for run in series[0].counted]
+        kinds = [("best first sample", first), ("answer", kinds[0][1])]
+        colours = [MUTED, SERIES[0]]
+
+    def draw(axes: "Axes") -> None:
+        for (label, pairs), colour, marker in zip(kinds, colours, MARKERS, strict=False):
+            x, y = zip(*pairs[:: -(-len(pairs) // DOTS)], strict=True)
+            hollow = "none" if colour == MUTED else colour
+            axes.plot(
+                *(x, y, marker),
+                color=colour,
+                markerfacecolor=hollow,
+                markersize=4,
+                alpha=0.7,
+                label=one_line(label, 28),
+            )
+        axes.set_xlabel("length in characters")
+        axes.set_ylabel("reward")
+        legend(axes)
+
+    rows = [
+        [label, f"{low:,} to {high:,}", str(count), number(reward)]
+        for label, pairs in kinds
+        for low, high, count, reward in _fifths(pairs)
+    ]
+    found = [(each.name, correlation(within(each.counted))) for each in series]
+    said = [
+        f"{r:.2f}" + (f" ({label})" if len(series) > 1 else "")
+        for label, r in found
+        if r is not None
+    ]
+    meaning = (
+        "Among the samples of one query, length and reward correlate by "
+        + ", ".join(said)
+        + " (Pearson's r)."
+        if said
+        else "There are too few samples to correlate length and reward."
+    )
+    return figure(
+        draw,
+        name=name,
+        title="Reward against length",
+        description=f"A dot per response. {meaning}",
+        caption=meaning,
+        content=Table(["response", "characters", "runs", "mean reward"], rows, texts=2),
+    )
+
+
+def legend(axes: "Axes") -> None:
+    """The legend, above the drawing, where it covers nothing."""
+    handles, _ = axes.get_legend_handles_labels()
+    columns = 2 if len(handles) < 5 else 3
+    if handles:
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderpad=0.2)
+
+
+def _per_iteration(
+    axes: "Axes", found: Sequence[tuple[str, list[Step]]], label: str, *, with_legend: bool = True
+) -> None:
+    deepest = max(row.iteration for _, rows in found for row in rows)
+    axes.set_xlabel("iteration")
+    axes.set_ylabel(label)
+    axes.set_xlim(-0.5, deepest + 0.5)
+    axes.set_xticks(range(0, deepest + 1, -(-(deepest + 1) // 12)))
+    axes.grid(visible=False, axis="x")
+    if with_legend:
+        legend(axes)
+
+
+def _boxes(
+    axes: "Axes", rows: Sequence[Step], offset: float, width: float, colour: str, label: str
+) -> None:
+    line = {"color": colour, "linewidth": 1.4}
+    boxes = axes.boxplot(
+        [row.samples for row in rows],
+        positions=[row.iteration + offset for row in rows],
+        widths=width,
+        whis=(5, 95),
+        showfliers=False,
+        patch_artist=True,
+        manage_ticks=False,
+        boxprops={"facecolor": SURFACE, "edgecolor": colour, "linewidth": 1.4},
+        medianprops={"color": colour, "linewidth": 2.8, "solid_capstyle": "butt"},
+        whiskerprops=line,
+        capprops=line,
+    )
+    boxes["boxes"][0].set_label(label)
+    for row in rows:
+        if len(row.samples) <= 40:
+            x = [row.iteration + offset] * len(row.samples)
+            axes.plot(x, row.samples, "o", color=colour, markersize=4, alpha=0.6)
+
+
+def _rise(label: str, rows: Sequence[Step]) -> str:
+    first, last = fmean(rows[0].best), fmean(rows[-1].best)
+    return f"{label}, from {number(first)} to {number(last)} in {len(rows) - 1} iterations"
+
+
+def _fifths(pairs: Sequence[tuple[int, float]]) -> list[tuple[int, int, int, float]]:
+    """(shortest, longest, how many, mean reward) of five groups of equal size by length."""
+    ordered = sorted(pairs)
+    cuts = [len(ordered) * part // 5 for part in range(6)]
+    groups = [ordered[low:high] for low, high in pairwise(cuts)]
+    return [
+        (group[0][0], group[-1][0], len(group), fmean(reward for _, reward in group))
+        for group in groups
+        if group
+    ]

@@ -1,0 +1,226 @@
+"""From targets to a `Report`: runs by id, batches, comparisons, or the newest runs of a database.
+
+Reads stored rows only; texts become trajectories at once, and nothing else of them is kept.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import compress
+from pathlib import Path
+
+from sqlalchemy import select
+
+from tpo_graph.candidates import best
+from tpo_graph.context import RunOptions
+from tpo_graph.costs import CostTable, Role, bill
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.evaluation.results import FILE, Comparison, load
+from tpo_graph.report.data import Report, Run, Series
+from tpo_graph.report.trajectory import trajectory
+from tpo_graph.store import Store
+from tpo_graph.store.batches import BatchItem, find_batch, read_batch
+from tpo_graph.store.runs import StoredRun, list_runs, read
+from tpo_graph.store.tables import RunRow
+from tpo_graph.store.trajectory import read_trajectory
+from tpo_graph.usage import add_ledgers
+
+_QUERY = 400
+"""Characters of a query that the list keeps."""
+
+
+class Reader:
+    """Reads runs and counts down how many trajectories may still be shown.
+
+    Args:
+        store: where the runs are.
+        limit: at most so many trajectories; with no target, so many runs.
+        costs: the user's prices.
+    """
+
+    def __init__(self, store: Store, limit: int, costs: CostTable | None) -> None:
+        self._store = store
+        self._limit = limit
+        self._left = limit
+        self._costs = costs
+
+    async def report(self, targets: Sequence[str]) -> Report:
+        """All that the targets name.
+
+        Raises:
+            ConfigurationError: one of them names nothing, or several things.
+        """
+        sources: list[str] = []
+        series: list[Series] = []
+        comparisons: list[Comparison] = []
+        loose: list[str] = []
+        for target in targets:
+            if (found := _comparison(target)) is not None:
+                comparisons.append(found)
+                sources.append(f"{found.kind} {found.name}")
+                series += await self._methods(found)
+            else:
+                name = await self._batch_name(target)
+                if name is None:
+                    loose.append(await self._run_id(target))
+                else:
+                    sources.append(f"batch {_short(name)}")
+                    series += await self._batch(name)
+        if not targets:
+            newest = await list_runs(self._store, limit=self._limit)
+            loose = [run["run_id"] for run in newest]
+            sources.append(_counted("newest run", len(loose)))
+        elif loose:
+            sources.append(_counted("run", len(loose)) if len(loose) > 1 else f"run {loose[0]}")
+        series += await self._set_ups(loose)
+        return Report(
+            sources=sources,
+            database=self._store.url,
+            series=series,
+            comparisons=comparisons,
+            created_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        )
+
+    async def _batch_name(self, target: str) -> str | None:
+        """The batch of that name, or the one that writes that file."""
+        for name in _names(target):
+            if await find_batch(self._store, name) is not None:
+                return name
+        return None
+
+    async def _batch(self, name: str) -> list[Series]:
+        """The rows of a batch, in its order; those without a run say why."""
+        runs = [
+            (None, _row_only(item))
+            if item.run_id is None or item.status == "waiting"
+            else await self._run(item.run_id, item)
+            async for item in read_batch(self._store, name)
+        ]
+        return [self._made(_short(name), runs)] if runs else []
+
+    async def _run_id(self, target: str) -> str:
+        """The run whose id is `target` or, alone, begins with it."""
+        query = (
+            select(RunRow.run_id)
+            .where(RunRow.run_id.startswith(target, autoescape=True))
+            .order_by(RunRow.run_id)
+            .limit(4)
+        )
+        found = await read(self._store, lambda connection: connection.scalars(query).all())
+        if target in found or len(found) == 1:
+            return target if target in found else found[0]
+        if found:
+            raise ConfigurationError(
+                f"{target!r} begins the ids of several runs: {', '.join(found[:3])}, …. "
+                "Give more of the id."
+            )
+        raise ConfigurationError(
+            f"{target!r} is no run and no batch in {self._store.url!r}, and no folder with a "
+            f"{FILE}. `tpo runs list` lists runs; --database names another database."
+        )
+
+    async def _methods(self, comparison: Comparison) -> list[Series]:
+        """The runs of each method that was run, as far as they are in this database."""
+        series: list[Series] = []
+        for result in comparison.methods:
+            if result.method.read_off is not None:
+                continue
+            ids = [answer.run_id for answer in result.answers]
+            rows = [answer.row_id for answer in result.answers]
+            stored = await self._stored(ids)
+            found = [(i, row) for i, row in zip(ids, rows, strict=True) if i in stored]
+            if found:
+                runs = [await self._run(run_id, row_id=row) for run_id, row in found]
+                series.append(self._made(result.method.label, runs))
+        return series
+
+    async def _stored(self, run_ids: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for begin in range(0, len(run_ids), 500):
+            query = select(RunRow.run_id).where(RunRow.run_id.in_(run_ids[begin : begin + 500]))
+            found |= set(await read(self._store, lambda c, q=query: c.scalars(q).all()))
+        return found
+
+    async def _set_ups(self, run_ids: Sequence[str]) -> list[Series]:
+        """Runs of one set-up each, named after what tells the set-ups apart."""
+        groups: dict[tuple[str, ...], list[tuple[StoredRun, Run]]] = {}
+        for run_id in run_ids:
+            stored, run = await self._run(run_id)
+            groups.setdefault(_set_up(stored), []).append((stored, run))
+        differing = [len(set(column)) > 1 for column in zip(*groups, strict=True)]
+        return [
+            self._made(", ".join(compress(key, differing)) or "Runs", group)
+            for key, group in groups.items()
+        ]
+
+    def _made(self, name: str, runs: Sequence[tuple[StoredRun | None, Run]]) -> Series:
+        first = next((stored for stored, _ in runs if stored is not None), None)
+        if first is None:
+            return Series(name, "", [run for _, run in runs])
+        ledger = add_ledgers(run.usage for _, run in runs if run.counts)
+        models: dict[Role, str] = {
+            "policy": first["policy"],
+            "critic": first["critic"],
+            "reward_model": first["reward_model"],
+        }
+        known = {k: v for k, v in first["settings"].items() if k in RunOptions.model_fields}
+        cost = bill(ledger, models, self._costs, RunOptions.model_validate(known))
+        return Series(name, first["reward_model"], [run for _, run in runs], cost)
+
+    async def _run(
+        self, run_id: str, item: BatchItem | None = None, *, row_id: str = ""
+    ) -> tuple[StoredRun, Run]:
+        """A run without its texts; with its trajectory, while there is room for one."""
+        found = await read_trajectory(self._store, run_id)
+        run, candidates = found["run"], found["candidates"]
+        last = max((c["iteration"] for c in candidates), default=-1)
+        by_iteration = [
+            [c for c in candidates if c["iteration"] == iteration] for iteration in range(last + 1)
+        ]
+        first = by_iteration[0] if by_iteration else []
+        self._left -= 1
+        return run, Run(
+            query=run["conversation"][-1]["content"][:_QUERY],
+            status=run["status"] if item is None else item.status,
+            run_id=run_id,
+            row_id=row_id if item is None else item.row_id,
+            stop_reason=run["stop_reason"],
+            error=run["error"] if item is None else item.error,
+            rewards=[[c["reward"] for c in row] for row in by_iteration],
+            lengths=[[len(c["response"]) for c in row] for row in by_iteration],
+            first_length=len(best(first)["response"]) if first else 0,
+            length=len(best(candidates)["response"]) if candidates else 0,
+            usage=found["usage"],
+            details=trajectory(found) if self._left >= 0 else None,
+        )
+
+
+def _row_only(item: BatchItem) -> Run:
+    asked = item.columns.get("prompt")
+    query = asked if isinstance(asked, str) else f"row {item.row_id}"
+    return Run(query[:_QUERY], item.status, row_id=item.row_id, error=item.error)
+
+
+def _names(target: str) -> tuple[str, str]:
+    """What a batch that is meant by it may be called."""
+    return target, str(Path(target).resolve())
+
+
+def _short(name: str) -> str:
+    """A batch is named after its output file, unless told otherwise."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def _counted(what: str, count: int) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def _set_up(run: StoredRun) -> tuple[str, ...]:
+    settings = run["settings"]
+    size = f"D{settings.get('depth')}-N{settings.get('width')}"
+    return (run["policy"], run["critic"], run["reward_model"], run["prompts"], size)
+
+
+def _comparison(target: str) -> Comparison | None:
+    path = Path(target)
+    is_one = (path / FILE).is_file() if path.is_dir() else path.name == FILE and path.is_file()
+    return load(path) if is_one else None

@@ -1,0 +1,71 @@
+"""`write_report`: from a database to one HTML file."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tpo_graph.background import run_in_background
+from tpo_graph.costs import CostTable
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.report.data import Report
+from tpo_graph.report.page import page
+from tpo_graph.report.sources import Reader
+from tpo_graph.store import DEFAULT_URL, open_store
+
+LIMIT = 1000
+"""Trajectories of a report, unless told otherwise."""
+
+
+def write_report(
+    targets: Sequence[str],
+    output: str | Path,
+    *,
+    database: str = DEFAULT_URL,
+    limit: int = LIMIT,
+    costs: CostTable | None = None,
+) -> Report:
+    """Write a report and wait for it; see `awrite_report`."""
+    return run_in_background(
+        awrite_report(targets, output, database=database, limit=limit, costs=costs)
+    )
+
+
+async def awrite_report(
+    targets: Sequence[str],
+    output: str | Path,
+    *,
+    database: str = DEFAULT_URL,
+    limit: int = LIMIT,
+    costs: CostTable | None = None,
+) -> Report:
+    """Write one self-contained HTML file; whole or not at all.
+
+    Args:
+        targets: run ids or unique beginnings of them, batches by name or output file, folders of
+            comparisons; none for the newest runs.
+        output: the file.
+        database: where the runs are.
+        limit: at most so many trajectories are in the file; without targets, at most so many runs.
+        costs: prices and sizes of models (`tpo_graph.costs.read_costs`).
+
+    Returns:
+        What the page shows.
+
+    Raises:
+        ConfigurationError: a target names nothing, the file cannot be written, or matplotlib is
+            missing.
+        StoreError: the database failed.
+    """
+    async with open_store(database) as store:
+        report = await Reader(store, limit, costs).report(targets)
+    target = Path(output)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(page(report))
+        partial.replace(target)
+    except OSError as e:
+        raise ConfigurationError(f"{str(output)!r} cannot be written: {e}") from e
+    finally:
+        partial.unlink(missing_ok=True)
+    return report
