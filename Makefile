@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo studio test test-slow format bench train study clean
+.PHONY: demo studio test test-slow format bench train study paper-dry-run clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -45,6 +45,9 @@ train: .venv/installed  ## train the offline demo's models again (examples/offli
 
 study: .venv/installed  ## the offline study: TPO, best-of-N, revision, control, two tastes
 	$(BIN)/python examples/offline/study.py
+
+paper-dry-run: .venv/installed  ## the paper's table on offline models and fixtures: no number means anything
+	$(BIN)/python examples/paper/table.py --dry-run --out $${TMPDIR:-/tmp}/paper-dry-run
 
 clean:
 	rm -rf .venv dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -36,7 +36,7 @@ REWARDED = ("hh-rlhf", "beavertails")
 METRIC = "sfairXC/FsfairX-LLaMA3-RM-v0.1"
 """Its rewards are what the tables show."""
 COLUMNS = ("AlpacaEval LC", "WR", "Arena-Hard", "HH-RLHF", "BeaverTails", "XSTest", "MATH-500")
-DRY = "DRY RUN: tiny models, made-up prompts, a judge that goes by length. No number means anything."
+DRY = "DRY RUN: tiny models, made-up prompts, a judge of lengths. The numbers mean nothing."
 
 
 def main() -> None:

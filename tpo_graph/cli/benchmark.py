@@ -56,7 +56,7 @@ def list_(as_json: bool) -> None:
 
 @benchmark.command()
 @click.argument("name")
-@click.option("--file", "-f", type=_FILE, help="A local copy: JSON, JSONL, CSV, Parquet, or .gz.")
+@click.option("--file", "-f", type=_FILE, help="A local copy: JSON, JSONL, CSV or Parquet.")
 @click.option("--limit", type=click.IntRange(min=1), help="So many prompts at most.")
 @click.option(
     "--seed", type=int, help="Draw the prompts at random; HH-RLHF always is, with 7 unless given."

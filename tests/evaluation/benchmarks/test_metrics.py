@@ -203,6 +203,8 @@ def test_outputs_that_are_none_are_refused(tmp_path: Path):
     file.write_text('{"id": "a", "response": "x"}\n' * 2)
     with pytest.raises(ConfigurationError, match=r"has the id 'a' twice"):
         read_outcomes(file)
+    with pytest.raises(ConfigurationError, match=r"JSONL or JSON, not 'out\.csv'"):
+        read_outcomes(tmp_path / "out.csv")
 
 
 said = st.text(st.characters(exclude_characters="\n", exclude_categories=("Cs",)), max_size=30)

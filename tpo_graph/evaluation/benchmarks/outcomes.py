@@ -41,11 +41,16 @@ class Outcomes:
 
 
 def read_outcomes(path: Path) -> Outcomes:
-    """The rows of an output file of `tpo batch`.
+    """The rows of an output file of `tpo batch`, JSONL or JSON.
 
     Raises:
         ConfigurationError: it cannot be read, is something else, or has an id twice.
     """
+    if path.suffix not in (".jsonl", ".json"):  # tables keep numbers and ledgers as text
+        raise ConfigurationError(
+            f"give the output of tpo batch as JSONL or JSON, not {path.name!r}: the same tpo batch "
+            "again with --output FILE.jsonl and --name of that batch writes one"
+        )
     outcomes = Outcomes([], {}, [])
     seen: set[str] = set()
     for number, row in enumerate(read_file(path), 1):
