@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.conftest import ROOT
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.finished import Finished, Step
 from tpo_graph.evaluation.methods import BestOf, Loop, best_of, equal_n, parse_methods
@@ -24,15 +25,16 @@ def run(rest: int, requests: int, prompt: int, completion: int, first: int = 5) 
 
 
 def test_methods_from_their_names():
-    found = parse_methods(["tpo", "revision", "best-of-n", "best-of-30", "mine=./set"], "own")
+    own = str(ROOT / "prompts" / "tpo")
+    found = parse_methods(["tpo", "revision", "best-of-n", "best-of-30", f"mine={own}"], own)
     assert found == [
-        Loop("tpo", "own"),
+        Loop("tpo", own),
         Loop("revision", "revision"),
         BestOf(None),
         BestOf(30),
-        Loop("mine", "./set"),
+        Loop("mine", own),
     ]
-    assert parse_methods(["tpo=a/b=c"], "own") == [Loop("tpo", "a/b=c")]
+    assert parse_methods(["tpo=revision"], own) == [Loop("tpo", "revision")]
     method = Loop("tpo", "own").method(5, 2, "policy")
     assert (method.label, method.width, method.depth, method.prompts) == ("TPO D2-N5", 5, 2, "own")
     assert best_of(33, "policy").label == "best-of-33"
@@ -47,7 +49,8 @@ def test_methods_from_their_names():
         (["best-of-5=x"], "unknown method"),
         (["a/b=x"], "unknown method 'a/b=x'"),
         (["mine="], "unknown method 'mine='"),
-        (["tpo", "revision", "tpo=x"], "'tpo' is given twice"),
+        (["mine=./a=b"], "'./a=b'"),
+        (["tpo", "revision", "tpo=revision"], "'tpo' is given twice"),
     ],
 )
 def test_a_wrong_method_is_one_clear_error(wanted: list[str], said: str):

@@ -12,7 +12,7 @@ from tpo_graph.evaluation.bench import open_bench
 from tpo_graph.rows import make_rows
 from tpo_graph.testing import ScriptedChatModel, draft_then_improve, prefer_longer
 
-QUERIES = ["Why?", "How {so}?", "When <1>?", "Who, and why?"]
+QUERIES = ["Why?", "How {so}?", "When <1>?"]
 
 
 class SeededModel(ScriptedChatModel):
@@ -43,7 +43,7 @@ class SeededModel(ScriptedChatModel):
 
 
 def bench(database: str, rows: Sequence[Any] = QUERIES, **options: Any):
-    """An `open_bench` on these prompts; four prompts, two seeds, D2-N3 unless told otherwise."""
+    """An `open_bench` on these prompts; three prompts, two seeds, D1-N3 unless told otherwise."""
     given = {
         "name": "trial",
         "database": database,
@@ -51,7 +51,7 @@ def bench(database: str, rows: Sequence[Any] = QUERIES, **options: Any):
         "reward_model": prefer_longer,
         "seeds": (0, 1),
         "width": 3,
-        "depth": 2,
+        "depth": 1,
         **options,
     }
     return open_bench(make_rows(rows), **given)

@@ -47,13 +47,14 @@ async def curves(
 
     Raises: as `compare.compare`.
     """
-    arms = [await _run(bench, loop) for loop in _loops(bench, methods)]
+    loops = _loops(bench, methods)
+    unrefined = [_unrefined(bench, model) for model in baselines]
+    arms = [await _run(bench, loop) for loop in loops]
     lines = [curve(arm.method, arm.runs) for arm in arms]
-    first = lines[0]
-    unrefined = f"{bench.names['policy']} unrefined"
-    lines.append(Curve(first.method, unrefined, True, first.points[:1]))
-    for model in baselines:
-        arm = await _unrefined(bench, model)
+    first, label = lines[0], f"{bench.names['policy']} unrefined"
+    lines.append(Curve(first.method, label, True, first.points[:1]))
+    for method, model in zip(unrefined, baselines, strict=True):
+        arm = Arm(method, (await bench.run(method, model=model))[0])
         arms.append(arm)
         lines.append(replace(curve(arm.method, arm.runs), baseline=True))
     return replace(await compared("curves", bench, arms), curves=lines)
@@ -228,8 +229,7 @@ async def _views(bench: Bench, loop: Loop, views: Sequence[View]) -> list[Arm]:
     return [Arm(method, b) for b in await bench.run(method, loop.prompts, views=views)]
 
 
-async def _unrefined(bench: Bench, model: str | BaseChatModel) -> Arm:
+def _unrefined(bench: Bench, model: str | BaseChatModel) -> Method:
     name = model_name(load_chat_model(model))
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")
-    method = Method(f"unrefined-{slug}", f"{name} unrefined", bench.width, 0, "", name)
-    return Arm(method, (await bench.run(method, model=model))[0])
+    return Method(f"unrefined-{slug}", f"{name} unrefined", bench.width, 0, "", name)

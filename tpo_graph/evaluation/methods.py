@@ -13,7 +13,7 @@ from tpo_graph.costs import paper_flops
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.finished import Finished
 from tpo_graph.evaluation.results import Budget, Method
-from tpo_graph.prompts import PromptSet
+from tpo_graph.prompts import PromptSet, load_prompts
 
 DEFAULT = ("tpo", "revision", "best-of-n")
 _BEST_OF = re.compile(r"best-of-(n|[1-9]\d{0,3})")
@@ -57,7 +57,7 @@ def parse_methods(wanted: Sequence[str], prompts: str | PromptSet) -> list[Loop 
         prompts: the prompt set of "tpo".
 
     Raises:
-        ConfigurationError: an unknown method, one given twice, or none.
+        ConfigurationError: an unknown method, one given twice, or none; a wrong prompt set.
     """
     found: dict[str, Loop | BestOf] = {}
     for text in wanted:
@@ -65,9 +65,9 @@ def parse_methods(wanted: Sequence[str], prompts: str | PromptSet) -> list[Loop 
         if match := _BEST_OF.fullmatch(text):
             method = BestOf(None if match[1] == "n" else int(match[1]))
         elif given and source and _NAME.fullmatch(name) and not name.startswith("best-of-"):
-            method = Loop(name, source)
+            method = _loop(name, source)
         elif name in _TITLES and not given:
-            method = Loop(name, prompts if name == "tpo" else name)
+            method = _loop(name, prompts if name == "tpo" else name)
         else:
             raise ConfigurationError(
                 f'unknown method {text!r}: give "tpo", "revision", "best-of-n", "best-of-30" with '
@@ -79,6 +79,12 @@ def parse_methods(wanted: Sequence[str], prompts: str | PromptSet) -> list[Loop 
     if not found:
         raise ConfigurationError(f"no method to compare: give some of {', '.join(DEFAULT)}")
     return list(found.values())
+
+
+def _loop(name: str, prompts: str | PromptSet) -> Loop:
+    if isinstance(prompts, str):
+        load_prompts(prompts)  # what is wrong with a set is said before anything is run
+    return Loop(name, prompts)
 
 
 def equal_n(budget: Budget, width: int, depth: int, measured: Iterable[Finished] = ()) -> int:
