@@ -31,10 +31,9 @@ async def test_the_grid_reads_shallow_runs_off_deep_ones(database: str):
         assert cell.samples == cell.width * (1 + cell.depth)
         if cell.depth != 1:
             continue
-        async with bench(
-            database, name=f"d{cell.depth}n{cell.width}", width=cell.width, depth=cell.depth
-        ) as b:
-            single = await compare(b, ["tpo"])
+        size = {"width": cell.width, "depth": cell.depth}
+        async with bench(database, name=f"{size}", seeds=(0,), **size) as opened:
+            single = await compare(opened, ["tpo"])
         result = single.result("tpo")
         assert result.reward is not None
         assert result.tokens is not None
