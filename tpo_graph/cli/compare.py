@@ -1,0 +1,78 @@
+"""`tpo compare`: TPO, revision and best-of-N at equal budgets."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tpo_graph.cli.evaluating import (
+    audit_options,
+    evaluate,
+    evaluation_options,
+    load_audit,
+    load_judge,
+    seeds_option,
+    settings_for,
+)
+
+if TYPE_CHECKING:
+    from tpo_graph.cli.evaluating import Progress
+    from tpo_graph.evaluation.bench import Bench
+    from tpo_graph.evaluation.results import Budget, Comparison
+
+
+@click.command()
+@click.argument("source", metavar="PROMPTS")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="METHOD",
+    default=("tpo", "revision", "best-of-n"),
+    help="tpo, revision, best-of-n, best-of-30 (your own number), or NAME=SET for a prompt set of "
+    "your own; repeat it. The judge compares the first with each other one.  "
+    "[default: tpo, revision, best-of-n]",
+)
+@click.option(
+    "--budget",
+    type=click.Choice(["samples", "tokens", "flops"]),
+    default="samples",
+    show_default=True,
+    help="In what best-of-n equals the first loop: responses drawn, tokens as measured, or FLOPs "
+    "by the paper's accounting.",
+)
+@seeds_option(3)
+@audit_options
+@evaluation_options
+def compare(
+    source: str,
+    output: Path,
+    methods: tuple[str, ...],
+    budget: "Budget",
+    judge: str | None,
+    audit_reward_model: str | None,
+    config: str | None,
+    **options: Any,
+) -> None:
+    """Compare methods on PROMPTS: rewards, gains, lengths, tokens and win rates.
+
+    PROMPTS is a JSONL, JSON, CSV or Parquet file, or the id of a data set. All methods answer the
+    same prompts with the same models under the same seeds; --depth and --width are TPO's. Stopped
+    or killed, the same command goes on where it was.
+    """
+    settings = settings_for(options, config)
+    judge_model, audit = load_judge(judge, output), load_audit(audit_reward_model, settings)
+
+    async def work(bench: "Bench", progress: "Progress") -> "Comparison":
+        from tpo_graph.evaluation.compare import compare as run
+
+        return await run(
+            bench,
+            methods,
+            budget=budget,
+            judge=judge_model,
+            audit=audit,
+            on_verdict=progress.verdict,
+        )
+
+    evaluate(work, settings, source=source, output=output, **options)

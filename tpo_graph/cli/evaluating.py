@@ -1,0 +1,243 @@
+"""What `tpo compare` and `tpo analyze` have in common: options, progress, where the result goes."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import click
+from rich.status import Status
+from rich.text import Text
+
+from tpo_graph.cli.display import console
+from tpo_graph.cli.options import setting_options
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.settings import Settings
+
+if TYPE_CHECKING:
+    from tpo_graph.batch.job import BatchProgress
+    from tpo_graph.evaluation.bench import Bench
+    from tpo_graph.evaluation.judging import Judge, Outcome
+    from tpo_graph.evaluation.results import Comparison
+    from tpo_graph.rewards import RewardModel
+
+F = TypeVar("F", bound=Callable[..., Any])
+_OPTIONS = [
+    click.option(
+        "--output",
+        "-o",
+        type=click.Path(file_okay=False, path_type=Path),
+        required=True,
+        help="Folder for comparison.json; the same one goes on where it was.",
+    ),
+    click.option(
+        "--name", help="First part of the batches' names in the database.  [default: the folder]"
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="Only the first so many prompts."),
+    click.option(
+        "--costs",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="TOML file with prices and sizes of the models.",
+    ),
+    click.option("--max-in-flight", type=click.IntRange(min=1), help="Runs at once."),
+    click.option("--retry-failed", is_flag=True, help="Take up runs that failed."),
+    click.option("--fresh", is_flag=True, help="Run everything again."),
+    click.option("--json", "as_json", is_flag=True, help="Print comparison.json, not tables."),
+]
+_AUDITS = [
+    click.option(
+        "--judge", metavar="SPEC", help="A chat model that compares the answers, in both orders."
+    ),
+    click.option(
+        "--audit-reward-model",
+        metavar="SPEC",
+        help="A held-out reward model that scores all answers; --audit is the same.",
+    ),
+]
+
+
+def evaluation_options(command: F) -> F:
+    """The options that all of these commands take."""
+    command = setting_options(command)
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def seeds_option(default: int) -> Callable[[F], F]:
+    """`--seeds`: how many."""
+    return click.option(
+        "--seeds",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=True,
+        help="Runs of every method per prompt, under --seed (or 0) and the numbers after it.",
+    )
+
+
+def audit_options(command: F) -> F:
+    """`--judge` and `--audit-reward-model`."""
+    for option in reversed(_AUDITS):
+        command = option(command)
+    return command
+
+
+def evaluate(
+    work: "Callable[[Bench, Progress], Awaitable[Comparison]]",
+    settings: Settings,
+    *,
+    source: str,
+    output: Path,
+    seeds: int,
+    name: str | None,
+    costs: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Open the bench, do the work on it, write and print what it found.
+
+    Args:
+        work: what to do.
+        settings: see `settings_for`.
+        source: of the prompts.
+        output, seeds, name, costs, as_json, options: as the command was given them.
+
+    Raises:
+        TPOError: see `evaluation.bench` and the work.
+    """
+    model, reward_model = settings.policy_name(), settings.reward_model_name()
+
+    # Past the cheap mistakes: only now the heavy imports.
+    from tpo_graph.background import run_in_background
+    from tpo_graph.cli.compared import print_comparison
+    from tpo_graph.cli.stopping import same_command, stoppable
+    from tpo_graph.costs import read_costs
+    from tpo_graph.evaluation.bench import open_bench
+    from tpo_graph.evaluation.results import dump, to_json
+    from tpo_graph.rows import read_rows
+
+    runs = settings.run_options()
+    seed = runs.pop("seed")
+    if seed is None and "seed" in settings.model_fields_set:
+        runs["seed"] = None  # "none": a model that refuses seeds
+
+    batches = name or str(output.resolve())
+
+    async def go() -> "Comparison":
+        bench = open_bench(
+            read_rows(source),
+            name=batches,
+            database=str(settings.database_url),
+            model=model,
+            reward_model=reward_model,
+            critic=settings.critic,
+            prompts=settings.prompts,
+            seeds=range(seed or 0, (seed or 0) + seeds),
+            source=source,
+            reuse_scores=settings.score_cache,
+            costs=None if costs is None else read_costs(costs),
+            control=control,
+            on_progress=progress.batch,
+            **options,
+            **runs,
+        )
+        async with bench as opened:
+            return await work(opened, progress)
+
+    with stoppable(same_command()) as control, Progress() as progress:
+        comparison = run_in_background(go())
+    file = dump(comparison, output)
+    if as_json:
+        click.echo(to_json(comparison))
+    else:
+        print_comparison(comparison)
+    console.print(f"Written to {file}", soft_wrap=True, markup=False)
+
+
+def settings_for(options: dict[str, Any], config: str | None, **defaults: Any) -> Settings:
+    """Take the settings out of a command's options.
+
+    Args:
+        options: all that the command was given; left with what is no setting.
+        config: the TOML file.
+        defaults: used where neither options, environment nor file say anything.
+
+    Raises:
+        ConfigurationError: wrong settings, or ones with which nothing can be compared.
+    """
+    given = {key: options.pop(key) for key in list(options) if key in Settings.model_fields}
+    settings = Settings.load(given, config)
+    missing = {k: v for k, v in defaults.items() if k not in settings.model_fields_set}
+    settings = settings.model_copy(update=missing)
+    if settings.database_url is None:
+        raise ConfigurationError("the runs must be kept in a database, not in 'none'")
+    if settings.audit_fallback:
+        raise ConfigurationError(
+            "audit_fallback=True would change the answers that are compared: leave it out"
+        )
+    return settings
+
+
+def load_judge(spec: str | None, folder: Path) -> "Judge | None":
+    """The judge of that name, which keeps its verdicts in the folder.
+
+    Raises:
+        ConfigurationError: the name is not usable.
+    """
+    if spec is None:
+        return None
+    from tpo_graph.evaluation.judging import Judge
+    from tpo_graph.rewards.pairwise import PairwiseJudge
+
+    return Judge(PairwiseJudge(spec.removeprefix("judge:")), folder)
+
+
+def load_audit(spec: str | None, settings: Settings) -> "RewardModel | None":
+    """The held-out reward model; that of the settings where no other is named.
+
+    Raises:
+        ConfigurationError: the name is not usable.
+    """
+    if (name := spec or settings.audit) is None:
+        return None
+    from tpo_graph.rewards import load_reward_model
+
+    return load_reward_model(name)
+
+
+class Progress:
+    """What is being done, on standard error: live on a terminal, else a line per batch."""
+
+    def __init__(self) -> None:
+        self._status = Status("reading prompts", console=console)
+        self._ended = ""
+        self._verdicts = 0
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._status.stop()
+
+    def batch(self, name: str, progress: "BatchProgress") -> None:
+        """One batch is so far."""
+        what = "/".join(name.rsplit("/", 2)[-2:])
+        failed = f", {progress.failed} failed" if progress.failed else ""
+        gain = "" if progress.gain is None else f", gain {progress.gain:+.3f}"
+        line = f"{what}: {progress.done} of {progress.total} done{failed}{gain}"
+        self._status.update(Text(line))
+        if not progress.unfinished and name != self._ended:
+            self._ended = name
+            console.print(Text(line), soft_wrap=True)
+
+    def verdict(self, outcome: "Outcome", total: int) -> None:
+        """The judge has compared one more pair."""
+        self._verdicts += 1
+        self._status.update(Text(f"judge: {self._verdicts} of {total} pairs"))
