@@ -170,7 +170,9 @@ async def arun_batch(
             need_unchanged(before, plain, launch)
         await begin_batch(store, name, plain, launch, source, forget=fresh)
         await _take_in(store, name, rows)
-        progress = Counting(store, name, on_progress)
+        named = {"policy": str(model), "reward_model": str(reward_model)}
+        models = {"critic": str(critic or model), **named, **names}
+        progress = Counting(store, name, models, on_progress)
         await progress.begin(retry_failed=retry_failed)
         jobs = _Jobs(ToDos(store, name, retry_failed=retry_failed), plain)
         ended = engine.run(jobs, control=control or RunControl())

@@ -1,7 +1,7 @@
 """How far a batch is: counted while it runs, exact at its end."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ class BatchProgress:
     """Since this call began to run rows."""
     usage: Ledger = field(default_factory=dict[str, Usage])
     """Of the rows that have ended; at the end of the call, of all rows."""
+    models: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Names of "policy", "critic" and "reward_model", for prices."""
     gain: float | None = None
     """Mean of the final reward minus that of the best first sample, over the rows that are done."""
 
@@ -44,9 +46,16 @@ OnProgress = Callable[[BatchProgress], None]
 class Counting:
     """Keeps the numbers of one call; what earlier calls did is read from the database."""
 
-    def __init__(self, store: "Store", name: str, on_progress: OnProgress | None) -> None:
+    def __init__(
+        self,
+        store: "Store",
+        name: str,
+        models: Mapping[str, str],
+        on_progress: OnProgress | None,
+    ) -> None:
         self._store = store
         self._name = name
+        self._models = models
         self._on_progress = on_progress
         self._began = time.monotonic()
         self._total = self._done = self._failed = self._new = 0
@@ -97,6 +106,7 @@ class Counting:
             new=self._new,
             seconds=time.monotonic() - self._began,
             usage=dict(self._usage),
+            models=self._models,
             gain=self._gain / self._done if self._done else None,
         )
         if self._on_progress is not None:

@@ -9,8 +9,11 @@ import sys
 
 import click
 
+from tpo_graph.cli.analyze import analyze
+from tpo_graph.cli.batch import batch
 from tpo_graph.cli.benchmark import benchmark
 from tpo_graph.cli.check import check
+from tpo_graph.cli.compare import compare
 from tpo_graph.cli.db import db
 from tpo_graph.cli.report import report
 from tpo_graph.cli.run import run
@@ -28,11 +31,14 @@ def tpo() -> None:
 
 
 tpo.add_command(run)
+tpo.add_command(batch)
 tpo.add_command(runs)
 tpo.add_command(check)
 tpo.add_command(benchmark)
 tpo.add_command(report)
 tpo.add_command(db)
+tpo.add_command(compare)
+tpo.add_command(analyze)
 
 
 def main() -> None:

@@ -89,6 +89,8 @@ def print_iterations(result: TPOResult) -> None:
     )
     if result.audit is not None:
         _print_audit(result.audit)
+    elif result.audit_error is not None:
+        console.print(Text(f"no audit: {result.audit_error}", style="yellow"), soft_wrap=True)
 
 
 def _print_audit(audit: Audit) -> None:

@@ -44,12 +44,12 @@ def run(
 
     # Past the cheap mistakes: only now the heavy imports.
     from tpo_graph.cli.display import Progress, print_iterations, print_trajectory
-    from tpo_graph.cli.stopping import stoppable
+    from tpo_graph.cli.stopping import resume_command, stoppable
     from tpo_graph.run import optimize
 
     run_id = str(uuid4())
     with (
-        stoppable(run_id, settings.database_url) as control,
+        stoppable(resume_command(run_id, settings.database_url)) as control,
         Progress(settings.depth) as progress,
     ):
         result = optimize(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,12 +24,16 @@ _HANDLES = {
     "reward_model": "Reward model, likewise; it must be the one that the run began with.",
     "critic": "Another critic than the run began with.",
     "prompts": "Another prompt set than the run began with.",
+    "audit": "A second reward model that scores the best first sample and the answer.",
 }
 
 
 @click.group()
 def runs() -> None:
-    """Look at stored runs, resume, extend, rescore, export or delete them."""
+    """Look at stored runs, resume, extend, rescore, export or delete them.
+
+    RUN is a run's id, or so much of its beginning that no other begins so.
+    """
 
 
 def _database(command: F) -> F:
@@ -47,9 +51,23 @@ def _handles(command: F) -> F:
     for name, text in reversed(_HANDLES.items()):
         flag = f"--{name.replace('_', '-')}"
         command = click.option(flag, name, metavar="SPEC", help=text)(command)
+    command = click.option(
+        "--audit-fallback",
+        is_flag=True,
+        help="Answer with the best first sample when the reward rose and the audit fell.",
+    )(command)
     return click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")(
         _database(command)
     )
+
+
+def _whole(database: str, run_ids: Sequence[str]) -> list[str]:
+    from tpo_graph.store.runs import whole_run_id
+
+    async def found(store: "Store") -> list[str]:
+        return [await whole_run_id(store, run_id) for run_id in run_ids]
+
+    return _with_store(database, found) if run_ids else []
 
 
 def _with_store(database: str, work: "Callable[[Store], Awaitable[T]]") -> T:
@@ -99,6 +117,7 @@ def show(run_id: str, iteration: int | None, full: bool, as_json: bool, database
     from tpo_graph.cli.stored import print_stored_run
     from tpo_graph.store.trajectory import read_trajectory
 
+    (run_id,) = _whole(database, [run_id])
     trajectory = _with_store(database, lambda store: read_trajectory(store, run_id))
     if as_json:
         click.echo(_json(trajectory, indent=2))
@@ -109,7 +128,7 @@ def show(run_id: str, iteration: int | None, full: bool, as_json: bool, database
 @runs.command()
 @click.argument("run_id", metavar="RUN")
 @_handles
-def resume(run_id: str, as_json: bool, database: str, **handles: str | None) -> None:
+def resume(run_id: str, as_json: bool, database: str, **handles: Any) -> None:
     """Go on with RUN after a crash or a stop, from its last finished step.
 
     A finished run is only printed.
@@ -123,7 +142,7 @@ def resume(run_id: str, as_json: bool, database: str, **handles: str | None) -> 
 @click.argument("run_id", metavar="RUN")
 @click.option("--depth", type=click.IntRange(1), required=True, help="The new D.")
 @_handles
-def extend(run_id: str, depth: int, as_json: bool, database: str, **handles: str | None) -> None:
+def extend(run_id: str, depth: int, as_json: bool, database: str, **handles: Any) -> None:
     """Take RUN to a greater depth; nothing is sampled again.
 
     With the same seed, the result is that of one run at this depth.
@@ -139,16 +158,18 @@ def _go_on(
     as_json: bool,
     database: str,
     function: Callable[..., Any],
-    handles: dict[str, str | None],
+    handles: dict[str, Any],
 ) -> None:
     from tpo_graph.cli.display import Progress, print_iterations
-    from tpo_graph.cli.stopping import stoppable
+    from tpo_graph.cli.stopping import resume_command, stoppable
     from tpo_graph.store.runs import get_run
 
+    (run_id,) = _whole(database, [run_id])
     run = _with_store(database, lambda store: get_run(store, run_id))
     options = {} if depth is None else {"depth": depth}
     shown = depth or run["settings"]["depth"]
-    with stoppable(run_id, database) as control, Progress(shown) as progress:
+    again = resume_command(run_id, database)
+    with stoppable(again) as control, Progress(shown) as progress:
         result = function(
             run_id,
             database=database,
@@ -174,6 +195,7 @@ def rescore(run_id: str, reward_model: str, as_json: bool, database: str) -> Non
     from tpo_graph.cli.stored import print_rewards
     from tpo_graph.rescoring import rescore
 
+    (run_id,) = _whole(database, [run_id])
     trajectory = rescore(run_id, reward_model=reward_model, database=database)
     if as_json:
         click.echo(_json(trajectory, indent=2))
@@ -205,10 +227,11 @@ def export(
     """Print runs (all when none is named) as JSON Lines, the oldest first."""
     from tpo_graph.store.trajectory import export_runs, preference
 
+    whole = _whole(database, run_ids)
     with click.open_file(str(output or "-"), "w", encoding="utf-8") as file:
 
         async def write(store: "Store") -> None:
-            async for trajectory in export_runs(store, run_ids, status):
+            async for trajectory in export_runs(store, whole, status):
                 row = trajectory if form == "runs" else preference(trajectory)
                 if row is not None:
                     file.write(_json(row) + "\n")

@@ -1,5 +1,6 @@
-"""SIGINT and SIGTERM while a run is being kept: stop before the next step, say how to go on."""
+"""SIGINT and SIGTERM while something is being kept: stop before the next step, say how to go on."""
 
+import shlex
 import signal
 import sys
 import threading
@@ -15,14 +16,18 @@ from tpo_graph.store.urls import parse_url, shown
 
 
 @contextmanager
-def stoppable(run_id: str, database: str | None) -> Generator[RunControl]:
-    """Let a signal end the run at the next node boundary, and the process with 130 or 143.
+def stoppable(again: str | None) -> Generator[RunControl]:
+    """Let a signal end what runs at the next node boundary, and the process with 130 or 143.
 
-    A second signal ends it at once; what the step under way has paid for is then lost. Without a
-    database nothing could be resumed, and signals keep their usual meaning.
+    What was stopped before its end raises `GraphDrained`. A second signal ends it at once; what the
+    steps under way have paid for is then lost.
+
+    Args:
+        again: the command to go on with. None: nothing is kept that could be gone on with, and
+            signals keep their usual meaning.
     """
     control = RunControl()
-    if database is None or threading.current_thread() is not threading.main_thread():
+    if again is None or threading.current_thread() is not threading.main_thread():
         yield control
         return
     received: list[int] = []
@@ -38,9 +43,20 @@ def stoppable(run_id: str, database: str | None) -> Generator[RunControl]:
     try:
         yield control
     except (GraphDrained, KeyboardInterrupt):
-        where = shown(parse_url(database))
-        click.echo(f"Stopped. Go on with: tpo runs resume {run_id} --database {where}", err=True)
+        click.echo(f"Stopped. Go on with: {again}", err=True)
         sys.exit(128 + (received[0] if received else signal.SIGINT))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def resume_command(run_id: str, database: str | None) -> str | None:
+    """The command that goes on with a run; None when it is not kept."""
+    if database is None:
+        return None
+    return f"tpo runs resume {run_id} --database {shown(parse_url(database))}"
+
+
+def same_command() -> str:
+    """The command of this process, but for `--fresh`, which would begin anew."""
+    return shlex.join(["tpo", *(word for word in sys.argv[1:] if word != "--fresh")])

@@ -1,0 +1,243 @@
+"""The output file of a batch: its rows in the order of the input, with what answers them.
+
+A function of the batch's rows in the database, read a page at a time. The file's ending says its
+form. It is written beside its place and then moved there, so that it is whole or not there.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from tpo_graph.audit import verdict
+from tpo_graph.background import run_in_background
+from tpo_graph.conversation import well_formed
+from tpo_graph.durable import opened
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.store import Store
+from tpo_graph.store.answers import RunAnswer, read_answers
+from tpo_graph.store.batches import BatchItem, StoredBatch, find_batch, get_batch, read_batch
+from tpo_graph.store.runs import read
+
+RESULTS: tuple[str, ...] = (
+    "id",
+    "response",
+    "reward",
+    "iteration",
+    "stop_reason",
+    "usage",
+    "error",
+    "run_id",
+)
+"""What every row of an output has, beside its own columns; with an auditor, "audit" too."""
+_PAGE = 200
+
+Records = Callable[[], AsyncGenerator[dict[str, Any]]]
+
+
+def write_output(path: str | Path, *, name: str, database: str) -> None:
+    """Write the output file of a batch and wait for it; see `awrite_output`."""
+    run_in_background(awrite_output(path, name=name, database=database))
+
+
+async def awrite_output(path: str | Path, *, name: str, database: str | Store) -> None:
+    """Write the output file of a batch: one record per row of its newest input, in that order.
+
+    Args:
+        path: where; .jsonl, .json, .csv and .parquet say the form. An older file is replaced.
+        name: of the batch.
+        database: a URL, or a store that is open already.
+
+    Raises:
+        ConfigurationError: the file has another ending, or cannot be written.
+        RunNotFoundError: no such batch is stored.
+    """
+    write = check_output(path)
+    async with opened(database) as store:
+        await get_batch(store, name)
+        try:
+            with _replaced(Path(path)) as file:
+                await write(file, lambda: output_rows(store, name))
+        except OSError as e:
+            raise ConfigurationError(f"the output {str(path)!r} cannot be written: {e}") from e
+
+
+def check_output(path: str | Path) -> "Writer":
+    """Make sure that the output can be written, before anything is paid for.
+
+    Raises:
+        ConfigurationError: it has no known ending, or its folder does not exist.
+    """
+    place = Path(path)
+    writer = _WRITERS.get(place.suffix.lower())
+    if writer is None:
+        known = ", ".join(_WRITERS)
+        raise ConfigurationError(f"the output {str(path)!r} ends in none of {known}")
+    if place.is_dir() or not os.access(place.resolve().parent, os.W_OK):
+        raise ConfigurationError(
+            f"the output {str(path)!r} cannot be written: name a file in a folder that exists and "
+            "may be written to."
+        )
+    return writer
+
+
+def prepare_output(path: str | Path, *, name: str, database: str, source: str, fresh: bool) -> None:
+    """`check_output`, and make sure that no other file is lost.
+
+    Args:
+        source: the input of the batch.
+        fresh: whether a file that this batch has not written may be replaced.
+
+    Raises:
+        ConfigurationError: the output is the input, or is there already and not this batch's.
+        StoreError: the database cannot be opened.
+    """
+    check_output(path)
+    place = Path(path)
+    if not place.exists():
+        return
+    if Path(source).exists() and place.samefile(source):
+        raise ConfigurationError(f"the output {str(path)!r} is the input: name another file")
+
+    async def known() -> bool:
+        async with opened(database) as store:
+            return await find_batch(store, name) is not None
+
+    if not fresh and not run_in_background(known()):
+        raise ConfigurationError(
+            f"the output {str(path)!r} exists, and this database has no batch {name!r} that could "
+            "have written it. Name another file, or let this one be replaced by --fresh."
+        )
+
+
+async def output_rows(store: Store, name: str) -> AsyncGenerator[dict[str, Any]]:
+    """The records of a batch's output, in the order of its input; a page in memory at a time.
+
+    A row that has not ended has neither a response nor an error.
+
+    Raises:
+        RunNotFoundError: no such batch is stored.
+    """
+    batch = await get_batch(store, name)
+    auditor = batch["launch"]["names"]["audit"]
+    page: list[BatchItem] = []
+
+    async def records() -> list[dict[str, Any]]:
+        run_ids = [item.run_id for item in page if item.run_id is not None]
+        answers = await read(store, lambda connection: read_answers(connection, run_ids, auditor))
+        found = [_record(batch, item, answers.get(item.run_id or "", RunAnswer())) for item in page]
+        page.clear()
+        return found
+
+    async with aclosing(read_batch(store, name)) as items:
+        async for item in items:
+            page.append(item)
+            if len(page) == _PAGE:
+                for record in await records():
+                    yield record
+    for record in await records():
+        yield record
+
+
+def _record(batch: StoredBatch, item: BatchItem, answer: RunAnswer) -> dict[str, Any]:
+    ended = item.stop_reason is not None
+    best, first = answer.best, answer.first
+    audit = None
+    auditor = batch["launch"]["names"]["audit"]
+    if ended and best is not None and first is not None and auditor is not None:
+        scores = answer.audit.get(first["response"]), answer.audit.get(best["response"])
+        if scores[0] is not None and scores[1] is not None:
+            fall_back = batch["launch"]["audit_fallback"]
+            audit = verdict(auditor, (first, best), (scores[0], scores[1]), fall_back=fall_back)
+    given = first if audit is not None and audit.fell_back else best
+    shown = given if ended else None
+    record: dict[str, Any] = {
+        "id": item.row_id,
+        "response": shown and shown["response"],
+        "reward": shown and shown["reward"],
+        "iteration": shown and shown["iteration"],
+        "stop_reason": item.stop_reason,
+        "usage": answer.usage or None,
+        "error": item.error,
+        "run_id": item.run_id,
+    }
+    if auditor is not None:
+        record["audit"] = None if audit is None else asdict(audit)
+    # A column of the input that is called like one of these keeps its values under another name.
+    kept = {f"input_{k}" if k in record else k: v for k, v in item.columns.items()}
+    return {**record, **kept}
+
+
+@contextmanager
+def _replaced(path: Path) -> Generator[IO[bytes]]:
+    """A file that takes the place of `path` once it is whole and on the disk."""
+    place = path.resolve()
+    part = place.with_name(f".{place.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(place)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def _write_jsonl(file: IO[bytes], records: Records) -> None:
+    async with aclosing(records()) as found:
+        async for record in found:
+            file.write(_json(record) + b"\n")
+
+
+async def _write_json(file: IO[bytes], records: Records) -> None:
+    before = b"[\n"
+    async with aclosing(records()) as found:
+        async for record in found:
+            file.write(before + _json(record))
+            before = b",\n"
+    file.write(b"\n]\n" if before == b",\n" else b"[]\n")
+
+
+async def _write_csv(file: IO[bytes], records: Records) -> None:
+    names: dict[str, None] = dict.fromkeys(RESULTS)
+    async with aclosing(records()) as found:
+        async for record in found:
+            names.update(dict.fromkeys(record))
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    writer = csv.DictWriter(text, list(names))
+    writer.writeheader()
+    async with aclosing(records()) as found:
+        async for record in found:
+            writer.writerow({name: _cell(value) for name, value in record.items()})
+    text.detach()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        return _json(value).decode()
+    return well_formed(value) if isinstance(value, str) else value
+
+
+def _json(value: Any) -> bytes:
+    # Half a character, which UTF-8 cannot hold, becomes the escape that JSON has for it.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+async def _write_parquet(file: IO[bytes], records: Records) -> None:
+    from tpo_graph.batch.parquet import write_parquet
+
+    await write_parquet(file, records)
+
+
+Writer = Callable[[IO[bytes], Records], Awaitable[None]]
+_WRITERS: Mapping[str, Writer] = {
+    ".jsonl": _write_jsonl,
+    ".json": _write_json,
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+}

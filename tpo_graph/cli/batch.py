@@ -1,0 +1,124 @@
+"""`tpo batch`: a file of prompts in, a file of answers out; stopped or killed, it goes on."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tpo_graph.cli.options import setting_options
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.settings import Settings
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File to write: .jsonl, .json, .csv or .parquet.",
+)
+@click.option("--name", help="Name of the batch in the database.  [default: the output's path]")
+@click.option("--retry-failed", is_flag=True, help="Take up rows that failed, too.")
+@click.option("--fresh", is_flag=True, help="Begin anew, whatever was done under this name before.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many rows.")
+@click.option("--max-in-flight", type=click.IntRange(min=1), help="Runs at once.  [default: found]")
+@click.option(
+    "--costs",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file with prices and sizes of the models.",
+)
+@click.option(
+    "--log-every",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to write a line of progress where there is no terminal.",
+)
+@setting_options
+def batch(
+    source: str,
+    output: Path,
+    name: str | None,
+    retry_failed: bool,
+    fresh: bool,
+    limit: int | None,
+    max_in_flight: int | None,
+    costs: Path | None,
+    log_every: float,
+    config: str | None,
+    **options: Any,
+) -> None:
+    """Answer every prompt of IN and write the answers to OUTPUT, in the same order.
+
+    IN is a .jsonl, .json, .csv or .parquet file, or a data set of the Hugging Face hub
+    (OWNER/NAME:SPLIT). A row has "prompt" or "messages", and may have "id", "system", "depth",
+    "width" and "criteria" of its own; other columns are kept.
+
+    Every finished step is in the database. Stopped or killed, the same command goes on; with more
+    rows in IN it takes them up; with other settings it refuses. A row that fails is recorded in
+    "error" and stops no other; the exit code is 1 then.
+    """
+    settings = Settings.load(options, config)
+    model, reward_model = settings.policy_name(), settings.reward_model_name()
+    database = settings.database_url
+    if database is None:
+        raise ConfigurationError("a batch must be kept in a database, not in 'none'")
+
+    # Past the cheap mistakes: only now the heavy imports.
+    from langgraph.errors import GraphDrained
+
+    from tpo_graph.batch.job import run_batch
+    from tpo_graph.batch.output import prepare_output, write_output
+    from tpo_graph.cli.batch_progress import BatchDisplay
+    from tpo_graph.cli.stopping import same_command, stoppable
+    from tpo_graph.costs import read_costs
+    from tpo_graph.rows import read_rows
+
+    name = name or str(output.resolve())
+    rows = read_rows(source)
+    prepare_output(output, name=name, database=database, source=source, fresh=fresh)
+    table = None if costs is None else read_costs(costs)
+    with stoppable(same_command()) as control:
+        with BatchDisplay(table, settings, log_every) as display:
+            progress = run_batch(
+                islice(rows, limit),
+                name=name,
+                database=database,
+                model=model,
+                reward_model=reward_model,
+                critic=settings.critic,
+                prompts=settings.prompts,
+                reuse_scores=settings.score_cache,
+                max_in_flight=max_in_flight,
+                retry_failed=retry_failed,
+                fresh=fresh,
+                audit=settings.audit,
+                audit_fallback=settings.audit_fallback,
+                source=source,
+                on_progress=display.show,
+                control=control,
+                **settings.run_options(),
+            )
+        display.end(progress)
+        write_output(output, name=name, database=database)
+        click.echo(f"{progress.done} of {progress.total} rows answered: {output}", err=True)
+        if progress.unfinished and control.drain_requested:
+            raise GraphDrained
+    if progress.unfinished:
+        click.echo(
+            f"{progress.unfinished} rows are being worked on by other processes. Run the same "
+            "command when those have ended.",
+            err=True,
+        )
+    if progress.failed:
+        click.echo(
+            f'{progress.failed} rows failed; "error" in the output says why. Mend them in the '
+            "input, or try them again with: --retry-failed",
+            err=True,
+        )
+    if progress.unfinished or progress.failed:
+        raise SystemExit(1)

@@ -1,0 +1,98 @@
+"""What `tpo batch` shows on standard error: a bar on a terminal, a line now and then in a log."""
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import Self, cast
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tpo_graph.batch.progress import BatchProgress
+from tpo_graph.cli.display import console
+from tpo_graph.context import RunOptions
+from tpo_graph.costs import Bill, CostTable, Role, bill, ledger_table
+from tpo_graph.usage import total_tokens
+
+
+class BatchDisplay:
+    """Progress of a batch; a context manager.
+
+    Args:
+        table, options: what a model's tokens cost, as in `costs.bill`.
+        log_seconds: at least so long between two lines where there is no terminal.
+    """
+
+    def __init__(
+        self, table: CostTable | None, options: RunOptions, log_seconds: float = 10.0
+    ) -> None:
+        self._table = table
+        self._options = options
+        self._log_seconds = log_seconds
+        self._logged = float("-inf")
+        self._shown = -1
+        self._bar = Progress(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("reading rows", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, progress: BatchProgress) -> None:
+        """Take note of how far the batch is."""
+        ended = progress.done + progress.failed
+        said = self._said(progress)
+        self._bar.update(self._task, total=progress.total, completed=ended, description=said)
+        now = time.monotonic()
+        due = now - self._logged >= self._log_seconds or not progress.unfinished
+        if due and not console.is_terminal and ended != self._shown:
+            self._logged, self._shown = now, ended
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            click.echo(f"{stamp} {progress.done}/{progress.total} done, {said}", err=True)
+
+    def end(self, progress: BatchProgress) -> None:
+        """Say what the batch has consumed, by stage."""
+        rows = ledger_table(self._bill(progress))
+        if len(rows) == 2:  # nothing but the total of nothing
+            return
+        table = Table(*rows[0][:2], box=None, pad_edge=False)
+        for title in rows[0][2:]:
+            table.add_column(title, justify="right")
+        for row in rows[1:]:
+            table.add_row(*row)
+        # A log file has no width that would be worth cutting names for.
+        console.print(table, width=None if console.is_terminal else 200)
+
+    def _said(self, progress: BatchProgress) -> str:
+        rate = progress.new / progress.seconds if progress.seconds > 0 else 0.0
+        parts = [f"{progress.failed} failed", f"{rate:.2f} q/s"]
+        parts.append(f"{total_tokens(progress.usage):,} tokens")
+        known = self._bill(progress)
+        if known.cost is not None:
+            parts.append(f"cost {known.cost:,.4f} {known.currency}".rstrip())
+        if progress.gain is not None:
+            parts.append(f"gain {progress.gain:+.3f}")
+        if rate and progress.unfinished:
+            parts.append(f"ETA {timedelta(seconds=round(progress.unfinished / rate))}")
+        return ", ".join(parts)
+
+    def _bill(self, progress: BatchProgress) -> Bill:
+        models = cast("Mapping[Role, str]", progress.models)
+        return bill(progress.usage, models, self._table, self._options)

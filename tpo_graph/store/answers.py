@@ -1,0 +1,103 @@
+"""What became of many runs, in a few statements for all: their answers and what they cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from tpo_graph.candidates import Candidate
+from tpo_graph.conversation import response_key
+from tpo_graph.store.tables import CandidateRow, RewardRow, RunRow, UsageRow
+from tpo_graph.usage import Ledger, Usage
+
+_COUNTERS: list[Any] = [getattr(UsageRow, name) for name in Usage.__annotations__]
+
+
+@dataclass
+class RunAnswer:
+    """One run, without the texts that lost."""
+
+    best: Candidate | None = None
+    """None before the first scoring."""
+    first: Candidate | None = None
+    """The best of the first samples."""
+    usage: Ledger = field(default_factory=dict[str, Usage])
+    audit: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Rewards by the auditor, by response: of `first` and `best`, where they are known."""
+
+
+def read_answers(
+    connection: Connection, run_ids: Sequence[str], auditor: str | None = None
+) -> dict[str, RunAnswer]:
+    """Runs by their ids; those that have not begun are empty.
+
+    Args:
+        auditor: the name of a reward model whose scores are wanted, too.
+    """
+    answers = {run_id: RunAnswer() for run_id in run_ids}
+    for run_id, candidate in _top(connection, run_ids):
+        answers[run_id].best = candidate
+    for run_id, candidate in _top(connection, run_ids, CandidateRow.iteration == 0):
+        answers[run_id].first = candidate
+    sums = [func.sum(counter).label(counter.key) for counter in _COUNTERS]
+    used = select(UsageRow.run_id, UsageRow.stage, *sums).where(UsageRow.run_id.in_(run_ids))
+    rows: Any = connection.execute(used.group_by(UsageRow.run_id, UsageRow.stage))
+    for run_id, stage, *values in rows:
+        usage = Usage(**dict(zip(Usage.__annotations__, values, strict=True)))
+        usage["seconds"] = round(usage["seconds"], 6)
+        answers[run_id].usage[stage] = usage
+    if auditor is not None:
+        _audit(connection, answers, auditor)
+    return answers
+
+
+def _top(
+    connection: Connection, run_ids: Sequence[str], *where: Any
+) -> list[tuple[str, Candidate]]:
+    """The candidate of the highest reward of each run, the earliest of several."""
+    place = func.row_number().over(
+        partition_by=CandidateRow.run_id,
+        order_by=[CandidateRow.reward.desc(), CandidateRow.iteration, CandidateRow.position],
+    )
+    ranked = (
+        select(
+            CandidateRow.run_id,
+            CandidateRow.iteration,
+            CandidateRow.position,
+            place.label("place"),
+        )
+        .where(CandidateRow.run_id.in_(run_ids), *where)
+        .subquery()
+    )
+    # The texts are fetched for the winners alone.
+    query = select(
+        CandidateRow.run_id,
+        CandidateRow.iteration,
+        CandidateRow.position,
+        CandidateRow.reward,
+        CandidateRow.response,
+    ).join(
+        ranked,
+        (ranked.c.run_id == CandidateRow.run_id)
+        & (ranked.c.iteration == CandidateRow.iteration)
+        & (ranked.c.position == CandidateRow.position)
+        & (ranked.c.place == 1),
+    )
+    return [
+        (run_id, Candidate(iteration=iteration, position=position, reward=reward, response=text))
+        for run_id, iteration, position, reward, text in connection.execute(query)
+    ]
+
+
+def _audit(connection: Connection, answers: Mapping[str, RunAnswer], auditor: str) -> None:
+    query = select(RunRow.run_id, RunRow.conversation_key).where(RunRow.run_id.in_(list(answers)))
+    keys = dict(connection.execute(query).tuples().all())
+    scored = select(RewardRow.conversation_key, RewardRow.response_key, RewardRow.reward).where(
+        RewardRow.conversation_key.in_(set(keys.values())), RewardRow.reward_model == auditor
+    )
+    known = {(asked, text): reward for asked, text, reward in connection.execute(scored)}
+    for run_id, answer in answers.items():
+        texts = {c["response"] for c in (answer.best, answer.first) if c is not None}
+        found = {text: known.get((keys.get(run_id, ""), response_key(text))) for text in texts}
+        answer.audit = {text: reward for text, reward in found.items() if reward is not None}
