@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-_SCHEMES = ("local:", "judge:", "ensemble:")
+_SCHEMES = ("local:", "judge:", "ensemble:", "length-penalty:")
 
 
 def anchored(value: str, folder: Path) -> str:

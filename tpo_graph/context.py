@@ -233,7 +233,8 @@ class TPOContext(RunOptions):
     )
     reward_model: str | None = Field(
         default=None,
-        description='Reward model ("local:PATH_OR_HUB_ID"), instead of the graph\'s.',
+        description='Reward model ("local:...", "vllm:...", "sglang:...", "judge:...", '
+        '"ensemble:...", "length-penalty:..."), instead of the graph\'s.',
         json_schema_extra=_nodes("reward_score"),
     )
 

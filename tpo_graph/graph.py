@@ -47,7 +47,8 @@ def create_tpo_graph(
 
     Args:
         model: the policy: "provider:model", "local:PATH_OR_HUB_ID" or a LangChain chat model.
-        reward_model: "local:PATH_OR_HUB_ID", a `RewardModel`, or f(query, response) -> float.
+        reward_model: a name such as "local:PATH_OR_HUB_ID" (the others: `load_reward_model`), a
+            `RewardModel`, or f(query, response) -> float.
         critic: writes loss and gradient; the policy itself when None.
         prompts: "tpo", "revision", a folder, or a loaded set.
         cache: where candidates, steps and usage go; in memory when None.

@@ -13,6 +13,8 @@ from tpo_graph.rewards import (
     EnsembleRewardModel,
     FunctionReward,
     JudgeRewardModel,
+    LengthCurve,
+    LengthPenalty,
     LocalRewardModel,
     Member,
     PairwiseJudge,
@@ -132,3 +134,9 @@ class TestEnsemble(RewardModelTests):
                 Member(FunctionReward(spread), Calibration(mean=0.5, std=0.3), weight=2.0),
             ]
         )
+
+
+class TestLengthPenalty(RewardModelTests):
+    @pytest.fixture
+    def reward_model(self, llama: RewardModel) -> RewardModel:
+        return LengthPenalty(llama, LengthCurve((20.0, 80.0, 400.0), (-0.5, 0.0, 1.0)))

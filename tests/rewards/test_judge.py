@@ -9,6 +9,7 @@ from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardError
 from tpo_graph.rewards import Criterion, JudgeRewardModel, PairwiseJudge, Scale, load_reward_model
 from tpo_graph.testing import ScriptedChatModel
+from tpo_graph.usage import spending
 
 ASKED = [Turn(role="user", content="Foxes or dogs?")]
 
@@ -185,6 +186,16 @@ async def test_a_failing_judge_is_one_error_without_keys(server):
     ) as caught:
         await JudgeRewardModel("openai:big").score(ASKED, ["Dogs."])
     assert "canary" not in str(caught.value)
+
+
+async def test_what_a_judge_reads_and_writes_is_counted_a_reply_that_was_no_verdict_too(server):
+    server.script.append(Behaviour(contents=["Dogs, clearly."]))
+    with spending() as spent:
+        await JudgeRewardModel("openai:big").score(ASKED, ["Dogs.", "Foxes."])
+    assert spent["requests"] == len(server.calls) == 3
+    sent = [sum(len(m["content"].split()) for m in call.messages) for call in server.calls]
+    assert spent["prompt_tokens"] == sum(sent)
+    assert spent["completion_tokens"] == 2 + 2 * len(scores().split())
 
 
 def test_a_judge_from_a_file(tmp_path, server):

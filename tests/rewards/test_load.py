@@ -100,3 +100,29 @@ def test_any_text_after_a_scheme_is_a_name_or_a_configuration_error(text):
         except ConfigurationError:
             continue
         assert served.model
+
+
+ENSEMBLE = '[[member]]\nreward_model = "{}"\nmean = 0.0\nstd = 1.0\n'
+
+
+@pytest.mark.parametrize("other", ["./one.toml", "./../{folder}/one.toml", "./two.toml"])
+def test_a_file_that_is_part_of_itself_is_one_clear_error(tmp_path, other):
+    other = other.format(folder=tmp_path.name)
+    (tmp_path / "one.toml").write_text(ENSEMBLE.format(f"ensemble:{other}"))
+    (tmp_path / "two.toml").write_text('coefficient = 1\nreward_model = "ensemble:./one.toml"')
+    if "two" in other:
+        (tmp_path / "one.toml").write_text(ENSEMBLE.format("length-penalty:./two.toml"))
+    for _ in range(2):  # and a failure is not remembered
+        with pytest.raises(ConfigurationError, match=r"part of itself: .*one\.toml' -> ") as caught:
+            load_reward_model(f"ensemble:{tmp_path / 'one.toml'}")
+        assert caught.value.__cause__ is None
+    (tmp_path / "one.toml").write_text(ENSEMBLE.format(f"local:{classifier()}"))
+    assert load_reward_model(f"ensemble:{tmp_path / 'one.toml'}")
+
+
+def test_one_model_may_be_a_part_twice(tmp_path):
+    part = tmp_path / "part.toml"
+    part.write_text(f'coefficient = 0.01\nreward_model = "local:{classifier()}"')
+    both = ENSEMBLE.format("length-penalty:./part.toml") * 2
+    (tmp_path / "both.toml").write_text(both)
+    assert "-of-2@" in load_reward_model(f"ensemble:{tmp_path / 'both.toml'}").name

@@ -8,6 +8,8 @@ from tpo_graph.rewards.base import RewardModel, checked_scores
 from tpo_graph.rewards.ensemble import Calibration, EnsembleRewardModel, Member, calibrate
 from tpo_graph.rewards.function import FunctionReward, RewardFunction
 from tpo_graph.rewards.judge import Criterion, JudgeRewardModel, Scale
+from tpo_graph.rewards.length_curve import LengthCurve, fit_length_curve, stored_scores
+from tpo_graph.rewards.length_penalty import LengthPenalty
 from tpo_graph.rewards.load import as_reward_model, load_reward_model
 from tpo_graph.rewards.local import LocalRewardModel
 from tpo_graph.rewards.pairwise import PairwiseJudge
@@ -18,6 +20,8 @@ __all__ = [
     "EnsembleRewardModel",
     "FunctionReward",
     "JudgeRewardModel",
+    "LengthCurve",
+    "LengthPenalty",
     "LocalRewardModel",
     "Member",
     "PairwiseJudge",
@@ -27,5 +31,7 @@ __all__ = [
     "as_reward_model",
     "calibrate",
     "checked_scores",
+    "fit_length_curve",
     "load_reward_model",
+    "stored_scores",
 ]

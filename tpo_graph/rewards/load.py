@@ -5,7 +5,8 @@ Names come from the caller, the context or the command line; keys of servers fro
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -44,7 +45,7 @@ def load_reward_model(name: str) -> RewardModel:
     Args:
         name: "local:PATH_OR_HUB_ID"; "vllm:URL#MODEL" or "sglang:URL#MODEL", where the URL may end
             with "?tokenizer=PATH_OR_HUB_ID"; "judge:PROVIDER:MODEL" or "judge:FILE.toml";
-            "ensemble:FILE.toml".
+            "ensemble:FILE.toml"; "length-penalty:FILE.toml".
 
     Raises:
         ConfigurationError: no such kind of reward model, or it cannot be loaded.
@@ -95,10 +96,37 @@ def _judge(source: str) -> RewardModel:
 def _ensemble(source: str) -> RewardModel:
     from tpo_graph.rewards.ensemble import EnsembleRewardModel
 
-    def member(name: str, folder: Path) -> RewardModel:
-        return load_reward_model(anchored(name, folder))
+    with _reading(source) as path:
+        return EnsembleRewardModel.from_file(path, _part)
 
-    return EnsembleRewardModel.from_file(Path(source).expanduser(), member)
+
+def _length_penalty(source: str) -> RewardModel:
+    from tpo_graph.rewards.length_penalty import LengthPenalty
+
+    with _reading(source) as path:
+        return LengthPenalty.from_file(path, _part)
+
+
+def _part(name: str, folder: Path) -> RewardModel:
+    return load_reward_model(anchored(name, folder))
+
+
+_open_files: list[Path] = []
+"""Files that name other reward models and are being read, each by the one before; see `LOADING`."""
+
+
+@contextmanager
+def _reading(source: str) -> Generator[Path]:
+    path = Path(source).expanduser()
+    file = path.resolve()
+    if file in _open_files:
+        chain = " -> ".join(repr(str(one)) for one in (*_open_files, file))
+        raise ConfigurationError(f"a reward model cannot be part of itself: {chain}")
+    _open_files.append(file)
+    try:
+        yield path
+    finally:
+        _open_files.pop()
 
 
 _SCHEMES: Mapping[str, Callable[[str], RewardModel]] = MappingProxyType(
@@ -108,6 +136,7 @@ _SCHEMES: Mapping[str, Callable[[str], RewardModel]] = MappingProxyType(
         "sglang": _sglang,
         "judge": _judge,
         "ensemble": _ensemble,
+        "length-penalty": _length_penalty,
     }
 )
 

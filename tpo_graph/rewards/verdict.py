@@ -19,6 +19,7 @@ from tpo_graph.models.failures import refused_option
 from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.models.sampling import generate
 from tpo_graph.rewards.together import Slots
+from tpo_graph.usage import spend
 
 T = TypeVar("T")
 
@@ -84,6 +85,7 @@ class Asker:
             model, sampling = self._model, self._sampling
             try:
                 generated = await generate(model, messages, 1, sampling, stage="judge")
+                spend(generated.usage)
                 return generated.texts[0] if generated.texts else ""
             except PolicyError as error:
                 if not self._leave_out_what_is_refused(error, model, sampling):
