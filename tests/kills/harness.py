@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 NOT_COMPARED = {
     "run_id", "thread_id", "created_at", "updated_at", "seconds", "lease_owner", "lease_seen_at",
 }  # fmt: skip
-JSON_COLUMNS = {"conversation", "settings", "launch"}
+JSON_COLUMNS = {"conversation", "settings", "launch", "columns"}
 
 
 def respond(messages: list[dict[str, Any]], seed: int | None, index: int) -> str:
@@ -179,6 +179,7 @@ def run_ids(url: str) -> list[str]:
 
 def wipe(url: str) -> None:
     """Delete all rows of a PostgreSQL database, LangGraph's too."""
+    ours = "tpo_batches, tpo_runs, tpo_rewards"
     with connected(url) as connection:
-        tables = "tpo_runs, tpo_rewards, checkpoints, checkpoint_blobs, checkpoint_writes"
+        tables = f"{ours}, checkpoints, checkpoint_blobs, checkpoint_writes"
         connection.execute(text(f"TRUNCATE {tables} CASCADE"))

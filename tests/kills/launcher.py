@@ -22,6 +22,9 @@ import langchain_openai  # noqa: F401  (imported here once instead of in every c
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+import tpo_graph.batch.job
+import tpo_graph.batch.output
+import tpo_graph.cli.batch_progress
 import tpo_graph.cli.display
 import tpo_graph.cli.stopping
 import tpo_graph.resuming
