@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo studio test test-slow format bench train study paper-dry-run clean
+.PHONY: demo studio test chromium test-slow format bench train study paper-dry-run clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -23,14 +23,24 @@ studio: .venv/installed  ## LangGraph Studio on the embedded models, or on TPO_C
 	TPO_CONFIG=$${TPO_CONFIG:-examples/offline/tpo.toml} LANGGRAPH_CLI_NO_ANALYTICS=1 \
 		$(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4
 
-test: .venv/installed  ## lint, types, layers, tests
+test: .venv/installed chromium  ## lint, types, layers, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
-test-slow: .venv/installed  ## the long tests: training, kills, wheels
+chromium:  # for the report's tests; without one they are skipped
+	@for name in chromium chromium-browser google-chrome; do \
+		command -v $$name >/dev/null && exit 0; done; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	get="apt-get -qq -y -o Acquire::Retries=1 -o Acquire::http::Timeout=30"; \
+	install="$$get install --no-install-recommends chromium"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ $$install || { $$get update && $$install; }; } >/dev/null 2>&1; fi; \
+	command -v chromium >/dev/null || echo "no chromium: the report's browser tests are skipped"
+
+test-slow: .venv/installed chromium  ## the long tests: training, kills, wheels
 	$(BIN)/python -m pytest -m slow
 
 format: .venv/installed

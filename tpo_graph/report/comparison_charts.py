@@ -7,7 +7,7 @@ from tpo_graph.evaluation.results import Comparison, Curve, Estimate, WinRate
 from tpo_graph.report.charts import MARKERS, legend
 from tpo_graph.report.elements import Element, one_line
 from tpo_graph.report.figures import Table, figure, number
-from tpo_graph.report.svg import INK, LINE, MUTED, SERIES
+from tpo_graph.report.svg import INK, MUTED, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def win_rates(rows: Sequence[tuple[str, WinRate]], name: str) -> Element:
         totals = [rate.wins + rate.ties + rate.losses for _, rate in rows]
         parts = [
             ("wins", SERIES[0], [rate.wins for _, rate in rows]),
-            ("ties", LINE, [rate.ties for _, rate in rows]),
+            ("ties", MUTED, [rate.ties for _, rate in rows]),
             ("losses", SERIES[1], [rate.losses for _, rate in rows]),
         ]
         for label, colour, counts in parts:
@@ -219,7 +219,7 @@ def grid(comparison: Comparison, name: str) -> Element:
         title="Width and depth",
         description=f"Mean reward of the answer from {number(low)} to {number(high)}; the highest "
         f"at depth {top.depth} and width {top.width}.",
-        caption="Mean reward of the answer; the darker, the higher.",
+        caption="Mean reward of the answer; the stronger the colour, the higher.",
         content=Table(["setting", "reward", "gain", "samples", "tokens", "prompts"], rows),
         height=90 + 44 * max(3, len(depths)),
     )

@@ -10,8 +10,8 @@ _WORDS: re.Pattern[str] = re.compile(
     r'|[.,;:!?()\[\]"]|\s+|[^\s.,;:!?()\[\]"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff'
     r"\u3040-\u30ff\u3400-\u9fff]+"
 )
-_MOST = 5_000
-"""Words (then lines) that are compared; matching takes quadratic time at worst."""
+_MOST = 20_000
+"""Words and spaces (then lines) that are compared: matching takes quadratic time at worst."""
 
 
 class Piece(NamedTuple):
@@ -24,7 +24,7 @@ class Piece(NamedTuple):
 def compare(before: str, after: str) -> list[Piece]:
     """The pieces of both texts in order; a removed piece stands before what replaced it.
 
-    Texts of more than 5,000 words are compared line by line, and those of more than 5,000 lines as
+    Texts of more than 20,000 words and spaces are compared line by line, those of more lines as
     a whole, apart from how they begin and end.
     """
     old: list[str] = _WORDS.findall(before)

@@ -29,6 +29,7 @@ async function show(details) {
   const place = details.querySelector("[data-block]");
   if (!place || place.dataset.done) return;
   place.dataset.done = "yes";
+  place.firstChild.textContent = "Unpacking…";
   try {
     const trajectories = await block(place.dataset.block);
     place.replaceChildren(build(trajectories[place.dataset.index]));

@@ -70,11 +70,11 @@ def _policy(style: str, script: str) -> str:
 
 def _sections(report: Report) -> Iterator[Element]:
     series = [each for each in report.series if each.runs]
-    if series:
-        yield _section("Overview", _overview(series), *_errors(series))
     for place, comparison in enumerate(report.comparisons):
         title = "Comparison" if len(report.comparisons) == 1 else f"Comparison {comparison.name}"
         yield _section(title, *compared(comparison, f"comparison-{place}"))
+    if series:
+        yield _section("Overview", _overview(series), *_errors(series))
     if not series and not report.comparisons:
         why = "No runs are stored here yet. `tpo run` and `tpo batch` make some."
         yield _section("Nothing to show", h("p", why, class_="empty"))

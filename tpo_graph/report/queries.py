@@ -38,13 +38,11 @@ def queries(series: Sequence[Series]) -> list[Node]:
         _item(place, each if len(series) > 1 else None, run, places.get(place))
         for place, (each, run) in enumerate(entries)
     ]
-    needs = h("p", "Trajectories are packed: opening one needs scripts.", class_="note")
     scripts = [
         _script(number, [packed[place] for place in block]) for number, block in enumerate(blocks)
     ]
     return [
         _controls(series, [run for _, run in entries]),
-        *([h("noscript", needs)] if blocks else []),
         h("ol", *items, id="runs", class_="runs"),
         *scripts,
     ]
@@ -86,14 +84,18 @@ def _controls(series: Sequence[Series], runs: Sequence[Run]) -> Element:
         kept += [(f"series:{place}", each.name) for place, each in enumerate(series)]
     return h(
         "div",
-        h("label", "Search", h("input", type="search", id="search", autocomplete="off")),
-        h("label", "Show", _choice("only", kept)),
-        h("label", "Order", _choice("sort", orders)),
+        _control("Search", h("input", type="search", id="search", autocomplete="off")),
+        _control("Show", _choice("only", kept)),
+        _control("Order", _choice("sort", orders)),
         h("p", id="count", role="status"),
         id="controls",
         class_="controls",
         hidden="",
     )
+
+
+def _control(label: str, control: Element) -> Element:
+    return h("div", h("label", label, for_=control.attributes["id"]), control)
 
 
 def _choice(name: str, options: Sequence[tuple[str, str]]) -> Element:
@@ -142,8 +144,8 @@ def _labelled(kind: str, what: str, value: str) -> Element:
 def _body(run: Run, packed: tuple[int, int] | None) -> Element:
     if packed is not None:
         block, index = packed
-        loading = h("p", "Unpacking…", class_="empty")
-        return h("div", loading, data_block=f"texts-{block}", data_index=index)
+        needs = h("p", "This trajectory is packed: a script has to show it.", class_="empty")
+        return h("div", needs, data_block=f"texts-{block}", data_index=index)
     if run.details is not None:
         return run.details
     why = run.error or "This report holds the texts of fewer runs than it counts (--limit)."

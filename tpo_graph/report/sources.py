@@ -14,7 +14,7 @@ from tpo_graph.candidates import best
 from tpo_graph.context import RunOptions
 from tpo_graph.costs import CostTable, Role, bill
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.evaluation.results import FILE, Comparison, load
+from tpo_graph.evaluation.results import FILE, Comparison, Kind, load
 from tpo_graph.report.data import Report, Run, Series
 from tpo_graph.report.trajectory import trajectory
 from tpo_graph.store import Store
@@ -24,6 +24,13 @@ from tpo_graph.store.tables import RunRow
 from tpo_graph.store.trajectory import read_trajectory
 from tpo_graph.usage import add_ledgers
 
+_KINDS: dict[Kind, str] = {
+    "compare": "comparison",
+    "curves": "curves of",
+    "stability": "stability of",
+    "grid": "width and depth of",
+    "best-of-n": "best-of-N of",
+}
 _QUERY = 400
 """Characters of a query that the list keeps."""
 
@@ -56,7 +63,7 @@ class Reader:
         for target in targets:
             if (found := _comparison(target)) is not None:
                 comparisons.append(found)
-                sources.append(f"{found.kind} {found.name}")
+                sources.append(f"{_KINDS[found.kind]} {found.name}")
                 series += await self._methods(found)
             else:
                 name = await self._batch_name(target)
