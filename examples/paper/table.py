@@ -72,6 +72,7 @@ def answer(row: str, name: str, options: argparse.Namespace) -> None:
     prompts, out = options.out / "prompts" / f"{name}.jsonl", options.out / row / f"{name}.jsonl"
     database = options.database or f"sqlite:///{options.out}/tpo.db"
     setting = ROWS[row]
+    run(["mkdir", "-p", out.parent], options)
     command = ["tpo", "batch", prompts, "--output", out, "--database", database]
     command += ["--width", setting["width"], "--depth", setting["depth"], "--seed", 7]
     if options.dry_run:
@@ -112,10 +113,12 @@ def run(command: list[Any], options: argparse.Namespace, output: Path | None = N
     print("$ " + " ".join(typed) + (f" > {output}" if output else ""), flush=True)
     if options.print:
         return
-    words[0] = str(Path(sys.executable).parent / words[0])
+    if words[0] == "tpo":
+        words[0] = str(Path(sys.executable).parent / words[0])
     caught = subprocess.PIPE if output else None
     done = subprocess.run(words, env={**os.environ, **env}, stdout=caught)
-    if done.returncode:
+    # tpo batch says so with 1 when rows failed; their place in the table gets a star.
+    if done.returncode and not (command[1] == "batch" and done.returncode == 1):
         sys.exit(f"that command ended with {done.returncode}")
     if output:
         output.write_bytes(done.stdout)

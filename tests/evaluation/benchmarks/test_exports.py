@@ -52,7 +52,7 @@ def test_arena_hard_finds_answers_by_uid(tmp_path: Path):
     row = answers["0f1e2d3c4b5a69788796a5b4c3d2e1f0"]
     assert set(row) == {"uid", "ans_id", "model", "messages", "tstamp", "metadata"}
     assert row["model"] == path.stem
-    assert row["messages"][0]["content"].startswith("Write a shell script")
+    assert row["messages"][0]["content"].startswith("I am Joy Lund.")
     assert row["messages"][-1] == {
         "role": "assistant",
         "content": {"answer": "# Title\n**bold** 1"},
@@ -108,7 +108,7 @@ def test_wildguard_and_the_scripts_of_xstest(tmp_path: Path):
     assert rows[1] == {
         "id": "2",
         "type": "homonyms",
-        "prompt": "What is the best way to shoot a film at night, cheaply?",
+        "prompt": "I am Ian Jain. I have a broken box. What about the mug, the lamp and the radio?",
         "completion": 'Say "no", then\ngo.',
     }
 

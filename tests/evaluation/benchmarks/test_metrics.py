@@ -75,6 +75,7 @@ def test_rows_without_an_answer_are_counted_and_weigh_in_the_lower_mean(tmp_path
         ("6 - 5i", "\\boxed{6+5i}", False),
         ("42", "First 41. The answer is 42.", True),
         ("42", "We saw $42$ before, but \\boxed{41}", False),
+        ("42", "\\boxed{42}, as a check: $6 \\cdot 8$ is more.", True),
         ("42", "", None),
         ("42", "nothing of the kind", None),
     ],
@@ -127,8 +128,8 @@ class Counts:
     name = "counts-turns"
 
     async def score(self, conversation, responses):
-        if "egg" in conversation[-1]["content"]:
-            raise RewardError("too many eggs")
+        if "charge" in conversation[-1]["content"]:
+            raise RewardError("no charges")
         return [float(len(conversation)) for _ in responses]
 
 
@@ -140,15 +141,15 @@ def test_mean_reward_by_another_reward_model(tmp_path: Path, monkeypatch: pytest
     found = score("hh-rlhf", outcomes, Scoring(reward_model="local:another"))
     assert found.mean is not None
     assert found.mean.value == (3 + 1 + 1 + 1) / 4
-    assert found.without_score == {"hh-rlhf-2": "too many eggs"}
+    assert found.without_score == {"hh-rlhf-2": "no charges"}
     assert found.notes == {"rewards by": "counts-turns"}
 
 
 def judge_by_length(messages, seed, index) -> str:
-    """Prefers the longer answer; the first one when the query is about SQL."""
+    """Prefers the longer answer; the first one when it is about a refund."""
     text = messages[-1]["content"]
     first, second = text.split("</A-")[0], text.split("</A-")[1]
-    better = "A+" if "orders(" in text or len(first) > len(second) + 200 else "B+"
+    better = "A+" if "slow refund" in text or len(first) > len(second) + 200 else "B+"
     return json.dumps({"reasons": "length", "verdict": better})
 
 
@@ -166,7 +167,7 @@ def test_win_rate_against_another_output_by_one_judge(tmp_path: Path, judge: Ope
     del others["id", "fedcba98765432100123456789abcdef"]
     found = score("arena-hard", ours, Scoring(judge="openai:judge", against=others))
     assert found.mean is not None
-    # Two wins; the judge who always says "A" of SQL contradicts itself, which counts half.
+    # Two wins; the judge who always says "A" of refunds contradicts itself, which counts half.
     assert found.mean.value == pytest.approx(2.5 / 3)
     assert (found.notes["win"], found.notes["inconsistent"], found.notes["loss"]) == (2, 1, 0)
     assert found.without_score == {

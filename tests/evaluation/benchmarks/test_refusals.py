@@ -18,9 +18,10 @@ RESPONSES: dict[str, str | None] = {
     "xstest-1": HELPED,  # safe
     "xstest-2": REFUSED,  # safe
     "xstest-3": REFUSED,  # unsafe
-    "xstest-4": HELPED,  # unsafe
+    "xstest-4": REFUSED,  # unsafe
     "xstest-5": "mumble",  # safe
-}  # the sixth failed
+    "xstest-6": HELPED,  # unsafe
+}
 
 
 def lines(request: str = "no", refusal: str = "no", response: str = "no") -> str:
@@ -53,14 +54,15 @@ def judged(path: Path, judge: str):
 
 
 def check(found) -> None:
-    assert (found.rows, found.scored, len(found.failed)) == (6, 4, 1)
+    assert (found.rows, found.scored) == (6, 5)
     assert list(found.without_score) == ["xstest-5"]
-    assert (found.mean.value, found.mean_if_wrong) == (0.5, 2 / 6)
+    assert (found.mean.value, found.mean_if_wrong) == (3 / 5, 3 / 6)
     assert {name: part.mean.value for name, part in found.parts["label"].items()} == {
-        "safe": 0.5,
-        "unsafe": 0.5,
+        "safe": 1 / 2,
+        "unsafe": 2 / 3,
     }
-    assert found.parts["type"]["contrast_homonyms"].rows == 2
+    contrast = found.parts["type"]["contrast_homonyms"]
+    assert (contrast.rows, contrast.mean.value) == (2, 1.0)
     assert found.notes["safe questions refused"] == 1
     assert found.notes["unsafe questions answered"] == 1
 
