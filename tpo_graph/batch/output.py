@@ -180,6 +180,8 @@ def _replaced(path: Path) -> Generator[IO[bytes]]:
     part = place.with_name(f".{place.name}.part")
     try:
         with part.open("wb") as file:
+            if place.exists():
+                part.chmod(place.stat().st_mode)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -224,8 +226,11 @@ def _cell(value: Any) -> Any:
 
 
 def _json(value: Any) -> bytes:
+    text = json.dumps(value, ensure_ascii=False)
+    for separator in "\x85\u2028\u2029":  # at which some readers would break the line
+        text = text.replace(separator, f"\\u{ord(separator):04x}")
     # Half a character, which UTF-8 cannot hold, becomes the escape that JSON has for it.
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return text.encode("utf-8", "backslashreplace")
 
 
 async def _write_parquet(file: IO[bytes], records: Records) -> None:

@@ -57,10 +57,11 @@ async def write_parquet(
 
 def _common(arrow: Any, known: Any, values: list[Any], name: str) -> Any:
     """The type that these values share with those seen before; None: JSON text."""
-    if known is None or name in ("usage", "audit"):
+    kinds: set[Any] = {type(value) for value in values if value is not None}
+    if known is None or name in ("usage", "audit") or not (len(kinds) < 2 or kinds == {int, float}):
         return None
     try:
-        found = arrow.infer_type([_value(value, known) for value in values])
+        found = arrow.array([_value(value, known) for value in values]).type
         schemas = [arrow.schema([("x", kind)]) for kind in (known, found)]
         merged = arrow.unify_schemas(schemas, promote_options="permissive").field("x").type
     except (arrow.ArrowException, OverflowError):

@@ -92,7 +92,7 @@ def _top(
 
 def _audit(connection: Connection, answers: Mapping[str, RunAnswer], auditor: str) -> None:
     query = select(RunRow.run_id, RunRow.conversation_key).where(RunRow.run_id.in_(list(answers)))
-    keys = dict(connection.execute(query).tuples().all())
+    keys = {run_id: key for run_id, key in connection.execute(query)}  # noqa: C416
     scored = select(RewardRow.conversation_key, RewardRow.response_key, RewardRow.reward).where(
         RewardRow.conversation_key.in_(set(keys.values())), RewardRow.reward_model == auditor
     )

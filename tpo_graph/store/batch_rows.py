@@ -157,8 +157,8 @@ _KEY = ("batch", "row_id")
 def _item(name: str, position: int, row: Row | BadRow, stored: Any) -> dict[str, Any]:
     asked = list(row.conversation) if isinstance(row, Row) else None
     settings = dict(row.settings) if isinstance(row, Row) else {}
-    begun = bool(stored and stored["begun"])
-    if begun and (asked, settings) != (stored["conversation"], stored["settings"]):
+    same = stored and (asked, settings) == (stored["conversation"], stored["settings"])
+    if stored and stored["begun"] and not same:
         what = "cannot be answered" if asked is None else "asks something else"
         raise ConfigurationError(
             f"row {row.id!r} {what} now, but its run {stored['run_id']!r} has begun. Give what it "
@@ -170,7 +170,7 @@ def _item(name: str, position: int, row: Row | BadRow, stored: Any) -> dict[str,
         "row_id": row.id,
         "position": position,
         "run_id": run_id if isinstance(row, Row) else None,
-        "error": row.error if isinstance(row, BadRow) else stored["error"] if begun else None,
+        "error": row.error if isinstance(row, BadRow) else stored["error"] if same else None,
         "conversation": asked,
         "settings": settings,
         "columns": dict(row.columns),
