@@ -3,17 +3,21 @@
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from tests.kills.harness import finished, respond, rows
+from langgraph.runtime import RunControl
+
+from tests.kills.harness import finished, rows
 from tests.openai_server import Behaviour, OpenAIServer
 from tests.reward_server import RewardServer
 from tpo_graph import TPOContext
 from tpo_graph.batch.engine import Done, Job, LocalEngine
+from tpo_graph.batch.ray_cluster import Cluster
+from tpo_graph.batch.ray_engine import RayEngine
 from tpo_graph.conversation import Turn
 from tpo_graph.launcher import launcher
 
@@ -39,16 +43,19 @@ class LengthServer(RewardServer):
 
 @contextmanager
 def ray_cluster(*nodes: dict[str, Any]) -> Iterator[Any]:
-    """A cluster with a head that has no CPU and such nodes besides; this process is joined to it."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # Nodes that are gone are told so soon: the default of 5 times 3 s is made for real networks.
-    os.environ["RAY_health_check_period_ms"] = "500"
-    os.environ["RAY_health_check_failure_threshold"] = "3"
+    """A cluster of a head without CPUs and such nodes; this process is joined to it."""
     import ray
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": MEMORY}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    head = {
+        "num_cpus": 0,
+        "include_dashboard": False,
+        "object_store_memory": MEMORY,
+        # A node that is gone is missed soon: Ray's own 15 s are made for real networks.
+        "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 3},
+    }
+    with patch.dict(os.environ, RAY_USAGE_STATS_ENABLED="0"):
+        cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for node in nodes:
             cluster.add_node(object_store_memory=MEMORY, **node)
@@ -70,11 +77,17 @@ def jobs(count: int, **settings: Any) -> list[Job]:
 
 async def by_local_engine(given: list[Job], url: str, reward_model: str) -> list[Done]:
     """How the jobs end in this process."""
-    from langgraph.runtime import RunControl
-
     async with launcher(POLICY, reward_model, None, "tpo", url) as runs:
         ended = LocalEngine(runs, width=2).run(given, control=RunControl())
         return sorted([one async for one in ended], key=lambda one: one.position)
+
+
+async def by_ray(
+    given: list[Job], engine: RayEngine, control: RunControl | None = None
+) -> list[Done]:
+    """How the jobs end on the cluster."""
+    ended = engine.run(given, control=control or RunControl())
+    return sorted([one async for one in ended], key=lambda one: one.position)
 
 
 def stored(url: str) -> dict[str, Any]:
@@ -94,13 +107,14 @@ def slow(_: Any) -> Behaviour:
     return Behaviour(delay=0.3)
 
 
-def policy_server(**options: Any) -> OpenAIServer:
-    return OpenAIServer(respond, **options)
+def paid_twice(server: OpenAIServer) -> int:
+    """How many calls were answered in full that had been answered before."""
+    return sum(times - 1 for times in finished(server).values())
 
 
-def paid_twice(server: OpenAIServer) -> Counter[str]:
-    """Calls that were answered in full more than once, and how often too often."""
-    return Counter({call: times - 1 for call, times in finished(server).items() if times > 1})
+def lost(server: OpenAIServer) -> int:
+    """How many calls were cut off before they were answered."""
+    return sum(call.ended is None for call in server.calls)
 
 
 def processes(kind: str) -> list[int]:
@@ -122,3 +136,9 @@ def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def engine(url: str, reward_model: str, **sizes: Any) -> RayEngine:
+    """Two workers with room for four runs each, unless the sizes say something else."""
+    cluster = Cluster(**{"workers": 2, "environment": CARRIED, **sizes})
+    return RayEngine(url, model=POLICY, reward_model=reward_model, max_in_flight=8, cluster=cluster)

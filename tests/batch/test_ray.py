@@ -1,4 +1,4 @@
-"""The Ray engine on a real cluster: the local engine's results, also when workers and nodes die."""
+"""The Ray engine on a real cluster: the local engine's results, also when workers die."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,25 +8,22 @@ import pytest
 from langgraph.runtime import RunControl
 
 from tests.batch.ray_rig import (
-    CARRIED,
-    POLICY,
-    LengthServer,
     by_local_engine,
+    by_ray,
+    engine,
     jobs,
     kill,
+    lost,
     numbers,
     paid_twice,
-    policy_server,
     processes,
     ray_cluster,
     slow,
     stored,
     wait_until,
 )
-from tests.openai_server import OpenAIServer
-from tpo_graph.batch.engine import Done, Job
-from tpo_graph.batch.ray_cluster import Cluster
-from tpo_graph.batch.ray_engine import RayEngine
+from tests.tiny_models import classifier
+from tpo_graph.errors import ConfigurationError
 
 
 @pytest.fixture(scope="module")
@@ -35,54 +32,91 @@ def cluster() -> Iterator[Any]:
         yield made
 
 
-@pytest.fixture
-def reward() -> Iterator[LengthServer]:
-    with LengthServer() as server:
-        yield server
-
-
-@pytest.fixture
-def policy(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
-    with policy_server() as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        monkeypatch.setenv("OPENAI_API_KEY", "none")
-        yield server
-
-
-def engine(url: str, reward: LengthServer, **options: Any) -> RayEngine:
-    sizes = {"workers": 2, "environment": CARRIED, **options.pop("cluster", {})}
-    return RayEngine(
-        url, model=POLICY, reward_model=reward.spec, cluster=Cluster(**sizes), **options
-    )
-
-
-async def by_ray(
-    given: list[Job], ray_engine: RayEngine, control: RunControl | None = None
-) -> list[Done]:
-    ended = ray_engine.run(given, control=control or RunControl())
-    return sorted([one async for one in ended], key=lambda one: one.position)
-
-
 async def test_a_killed_worker_s_jobs_go_on_and_end_as_those_of_the_local_engine(
     cluster, policy, reward, tmp_path
 ):
     given = jobs(8)
     local_url, url = f"sqlite:///{tmp_path / 'local.db'}", f"sqlite:///{tmp_path / 'ray.db'}"
-    expected = await by_local_engine(given, local_url, reward.spec)
-    calls = len(policy.calls)
+    expected = await by_local_engine(given, local_url, reward)
     policy.calls.clear()
 
     policy.rule = slow
     running = asyncio.create_task(by_ray(given, engine(url, reward)))
-    await asyncio.to_thread(wait_until, lambda: len(policy.calls) >= 12)
-    workers = processes("PolicyWorker")
-    assert len(workers) == 2
-    kill(workers[0])
+    await asyncio.to_thread(wait_until, lambda: len(processes("PolicyWorker")) == 2)
+    begun = len(policy.calls)
+    await asyncio.to_thread(wait_until, lambda: len(policy.calls) >= begun + 8)
+    kill(processes("PolicyWorker")[0])
     ended = await running
 
+    assert lost(policy) > 0
     assert numbers(ended) == numbers(expected)
     assert stored(url) == stored(local_url)
-    again = paid_twice(policy)
-    # The dead worker had four runs at most, each with one call in flight.
-    assert sum(again.values()) <= 4
-    assert len(policy.calls) > calls or not again
+    # The dead worker had four runs; each had one call in flight, or just answered.
+    assert paid_twice(policy) + lost(policy) <= 4
+
+
+@pytest.mark.slow
+async def test_a_stop_ends_all_runs_at_their_next_step_and_another_call_goes_on(
+    cluster, policy, reward, tmp_path
+):
+    given, url = jobs(8, depth=2), f"sqlite:///{tmp_path / 'ray.db'}"
+    control = RunControl()
+    policy.rule = slow
+    running = asyncio.create_task(by_ray(given, engine(url, reward), control))
+    await asyncio.to_thread(wait_until, lambda: len(policy.calls) >= 16)
+    control.request_drain("enough")
+    stopped = await running
+    assert {one.error for one in stopped} == {None}
+    assert any(one.stop_reason is None for one in stopped)
+    assert lost(policy) == 0
+    wait_until(lambda: not processes("PolicyWorker") + processes("RewardActor"), 5)
+
+    again = await by_ray(given, engine(url, reward))
+    assert {one.stop_reason for one in again} == {"depth"}
+    assert paid_twice(policy) == 0
+
+
+@pytest.mark.slow
+async def test_closing_the_engine_lets_go_of_every_lease(cluster, policy, reward, tmp_path):
+    given, url = jobs(4), f"sqlite:///{tmp_path / 'ray.db'}"
+    policy.rule = slow
+    ended = engine(url, reward).run(given, control=RunControl())
+    await anext(ended)
+    await ended.aclose()
+    runs = stored(url)["tpo_runs"]
+    assert {row["status"] for row in runs} <= {"interrupted", "finished"}
+    again = await by_ray(given, engine(url, reward))
+    assert {one.stop_reason for one in again} == {"depth"}
+
+
+@pytest.mark.slow
+async def test_a_local_reward_model_in_the_pool_and_one_of_its_actors_dies(
+    cluster, policy, tmp_path
+):
+    given, reward = jobs(6), f"local:{classifier()}"
+    local_url, url = f"sqlite:///{tmp_path / 'local.db'}", f"sqlite:///{tmp_path / 'ray.db'}"
+    expected = await by_local_engine(given, local_url, reward)
+    policy.calls.clear()
+    policy.rule = slow
+    pooled = engine(url, reward, workers=1, reward_actors=2, reward_gpus=0.0)
+    running = asyncio.create_task(by_ray(given, pooled))
+    await asyncio.to_thread(wait_until, lambda: len(processes("RewardActor")) == 2)
+    await asyncio.to_thread(wait_until, lambda: len(policy.calls) >= 8)
+    kill(processes("RewardActor")[0])
+    ended = await running
+    # Which responses share a batch moves scores in their last digits.
+    rewards = [one.reward for one in expected]
+    assert [one.reward for one in ended] == pytest.approx(rewards, abs=1e-5)
+    scored = [one.usage["reward_score"]["prompt_tokens"] for one in ended]
+    assert min(scored) > 100
+    assert scored == [one.usage["reward_score"]["prompt_tokens"] for one in expected]
+
+
+@pytest.mark.slow
+async def test_what_cannot_start_is_one_clear_error(cluster, policy, reward, tmp_path):
+    url = f"sqlite:///{tmp_path / 'ray.db'}"
+    with pytest.raises(ConfigurationError, match=r"0\.5 GPU.* 3 CPU and 0 GPU in all"):
+        await by_ray(jobs(1), engine(url, reward, reward_gpus=0.5, startup_seconds=2.0))
+    with pytest.raises(ConfigurationError, match=r"no model at '\./nowhere'"):
+        await by_ray(jobs(1), engine(url, "local:./nowhere"))
+    assert await by_ray([], engine(url, "local:./nowhere")) == []

@@ -5,9 +5,10 @@ import importlib
 import logging
 import os
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from tpo_graph.batch.ray_rewards import RewardActor
 from tpo_graph.batch.ray_worker import Orders, PolicyWorker
@@ -82,25 +83,28 @@ class Actors:
         """The nodes that are alive."""
         return [node for node in self._ray.nodes() if node["Alive"]]
 
-    async def reward_pool(self, spec: str) -> tuple[list[Any], str]:
-        """Start the reward model's actors; their handles and the reward model's name.
+    async def reward_pool(self, spec: str) -> tuple[list[str], str]:
+        """Start the reward model's actors; what they are called, and the reward model's name.
 
         Raises:
             ConfigurationError: there is no room for any of them, or they cannot load it.
         """
         cluster = self._cluster
-        made = self._ray.remote(RewardActor).options(
-            num_cpus=cluster.reward_cpus,
-            num_gpus=cluster.reward_gpus,
-            max_restarts=-1,
-            scheduling_strategy="SPREAD",
-        )
+        made = self._ray.remote(RewardActor)
+        called = [f"tpo-reward-{uuid4().hex}" for _ in range(cluster.reward_actors)]
         self._rewards = [
-            made.remote(spec, cluster.carried(), os.getcwd()) for _ in range(cluster.reward_actors)
+            made.options(
+                name=name,
+                num_cpus=cluster.reward_cpus,
+                num_gpus=cluster.reward_gpus,
+                max_restarts=-1,
+                scheduling_strategy="SPREAD",
+            ).remote(spec, cluster.carried(), os.getcwd())
+            for name in called
         ]
         asks = f"{cluster.reward_cpus:g} CPU, {cluster.reward_gpus:g} GPU (reward model)"
         name = await self._first([_value(actor.name.remote()) for actor in self._rewards], asks)
-        return self._rewards, name
+        return called, name
 
     async def workers(self, orders: Orders) -> list[Any]:
         """Start the policy workers, and wait for the first; the others join as they are ready.
@@ -123,14 +127,15 @@ class Actors:
 
     async def close(self) -> None:
         """Stop the workers, so that nothing of theirs keeps a lease, and remove all actors."""
-        closing = [asyncio.create_task(_value(worker.close.remote())) for worker in self._workers]
+        closing = [asyncio.create_task(_closed(worker)) for worker in self._workers]
         if closing:
             _, late = await asyncio.wait(closing, timeout=_CLOSING_SECONDS)
             for task in late:
                 task.cancel()
             await asyncio.gather(*closing, return_exceptions=True)
         for actor in [*self._workers, *self._rewards]:
-            self._ray.kill(actor, no_restart=True)
+            with suppress(self._ray.exceptions.RayError):  # it is gone, or the cluster is
+                self._ray.kill(actor, no_restart=True)
 
     async def _first(self, calls: Sequence[Coroutine[Any, Any, Any]], asks: str) -> Any:
         tasks = [asyncio.create_task(call) for call in calls]
@@ -199,13 +204,17 @@ def _join(ray: Any, address: str | None) -> None:
             address=address,
             include_dashboard=None if address else False,
             log_to_driver=False,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigurationError(
             f"no Ray cluster can be joined at {address!r}: {error} Start one with `ray start "
             "--head`, or name the address of its head node."
         ) from error
+
+
+async def _closed(worker: Any) -> None:
+    await worker.close.remote()
 
 
 async def _value(reference: Any) -> Any:

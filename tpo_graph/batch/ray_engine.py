@@ -108,7 +108,7 @@ class RayEngine:
             finally:
                 await ended.aclose()
 
-    def _orders(self, pool: Sequence[Any], reward_name: str, workers: int) -> Orders:
+    def _orders(self, pool: Sequence[str], reward_name: str, workers: int) -> Orders:
         limit = self._max_in_flight
         return Orders(
             database=self._database,

@@ -5,6 +5,7 @@ says when it has room (`reserve`), and is given one job for each time.
 """
 
 import asyncio
+import importlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -31,7 +32,7 @@ worker's process is seen to be gone, on other machines after `STALE_SECONDS` of 
 
 @dataclass(frozen=True)
 class Orders:
-    """What all workers of an engine are told; plain values and handles of actors."""
+    """What all workers of an engine are told; values only, so that one can be started again."""
 
     database: str
     model: str
@@ -40,7 +41,8 @@ class Orders:
     """The name it is loaded by, with which runs are stored."""
     reward_name: str
     """`RewardModel.name`, with which its scores are."""
-    reward_actors: Sequence[Any]
+    reward_actors: Sequence[str]
+    """What the pool's actors are called."""
     prompts: str
     reuse_scores: bool
     audit: str | None
@@ -149,10 +151,11 @@ class PolicyWorker:
         async with self._opening:
             if self._open is None:
                 orders = self._orders
+                actors = await asyncio.to_thread(_actors, orders.reward_actors)
                 runs = await self._stack.enter_async_context(
                     launcher(
                         orders.model,
-                        RewardPool(orders.reward_name, orders.reward_actors),
+                        RewardPool(orders.reward_name, actors),
                         orders.critic,
                         orders.prompts,
                         orders.database,
@@ -165,3 +168,8 @@ class PolicyWorker:
                 runs = replace(runs, specs={**runs.specs, "reward_model": orders.reward_model})
                 self._open = runs, InFlight(orders.width, orders.max_in_flight)
             return self._open
+
+
+def _actors(names: Sequence[str]) -> list[Any]:
+    ray: Any = importlib.import_module("ray")
+    return [ray.get_actor(name) for name in names]

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tpo_graph.cli.engines import engine_options, ray_engine, take_cluster
 from tpo_graph.cli.options import setting_options
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.settings import Settings
@@ -38,6 +39,7 @@ from tpo_graph.settings import Settings
     metavar="SECONDS",
     help="How often to write a line of progress where there is no terminal.",
 )
+@engine_options
 @setting_options
 def batch(
     source: str,
@@ -62,6 +64,7 @@ def batch(
     rows in IN it takes them up; with other settings it refuses. A row that fails is recorded in
     "error" and stops no other; the exit code is 1 then.
     """
+    cluster = take_cluster(options)
     settings = Settings.load(options, config)
     model, reward_model = settings.policy_name(), settings.reward_model_name()
     database = settings.database_url
@@ -93,6 +96,7 @@ def batch(
                 critic=settings.critic,
                 prompts=settings.prompts,
                 reuse_scores=settings.score_cache,
+                engine=cluster and ray_engine(cluster, settings, max_in_flight),
                 max_in_flight=max_in_flight,
                 retry_failed=retry_failed,
                 fresh=fresh,
