@@ -200,9 +200,9 @@ def load_audit(spec: str | None, settings: Settings) -> "RewardModel | None":
     """
     if (name := spec or settings.audit) is None:
         return None
-    from tpo_graph.rewards import load_reward_model
+    from tpo_graph.rewards import as_reward_model
 
-    return load_reward_model(name)
+    return as_reward_model(name)
 
 
 class Progress:

@@ -17,7 +17,7 @@ from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn
 from tpo_graph.costs import CostTable
 from tpo_graph.durable import opened
-from tpo_graph.errors import ConfigurationError, TPOError
+from tpo_graph.errors import ConfigurationError, RunBusyError, TPOError
 from tpo_graph.evaluation.finished import WHOLE, Batch, View, read_finished
 from tpo_graph.evaluation.results import Method
 from tpo_graph.evaluation.statistics import require_scipy
@@ -101,6 +101,7 @@ class Bench:
         Raises:
             TPOError: not one row was answered; anything that `arun_batch` raises.
             GraphDrained: `control` asked for a stop; the same call goes on.
+            RunBusyError: another process works on some of the runs.
         """
         by_seed: list[list[Batch]] = []
         for seed in self.seeds:
@@ -139,8 +140,13 @@ class Bench:
             **self.options,
             **settings,
         )
-        if progress.unfinished:
+        if progress.unfinished and self.control.drain_requested:
             raise GraphDrained(f"{progress.unfinished} rows of {name!r} are still to be run")
+        if progress.unfinished:
+            raise RunBusyError(
+                f"{progress.unfinished} rows of {name!r} are being worked on by other processes: "
+                "run the same command when those have ended"
+            )
 
 
 @asynccontextmanager
