@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
 
 from tpo_graph.context import TPOContext
-from tpo_graph.errors import ConfigurationError, StoreError
+from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.execution import OnEvent, OnTask, read_result, run_config, run_graph
 from tpo_graph.graph import TPOGraph
 from tpo_graph.result import TPOResult
@@ -89,10 +89,11 @@ async def go_on(
 
     Raises:
         GraphDrained: `control` asked for a stop; the run can be resumed.
-        StoreError: the database failed, or the run has no checkpoints here.
+        RunNotFoundError: the run has no checkpoints here.
+        StoreError: the database failed.
     """
     if run["launch"] is None:
-        raise StoreError(
+        raise RunNotFoundError(
             f"run {run['run_id']!r} has no checkpoints in {store.url!r}: it ran inside a host "
             "graph, which keeps them (resume that graph's thread), or it was pruned."
         )

@@ -152,3 +152,34 @@ def test_resume_prints_a_finished_run():
 def test_db_upgrade_and_current():
     db = [CliRunner().invoke(tpo, ["db", name]) for name in ("current", "upgrade", "current")]
     assert [result.stdout.strip() for result in db] == ["blank", "0002", "0002"]
+
+
+@pytest.mark.usefixtures("stored")
+def test_the_beginning_of_an_id_names_a_run():
+    optimize(
+        "Why?",
+        model=ScriptedChatModel(replies=SAMPLES),
+        reward_model=prefer_longer,
+        database=DATABASE,
+        run_id="first-again",
+        depth=0,
+    )
+    assert runs("show", "th", "--json").stdout == runs("show", "third", "--json").stdout
+    assert json.loads(runs("show", "first", "--json").stdout)["run"]["run_id"] == "first"
+    assert runs("resume", "sec").stdout == "same\n"
+    assert json.loads(runs("export", "first-").stdout)["run"]["run_id"] == "first-again"
+    ambiguous = runs("show", "fi").exception
+    assert isinstance(ambiguous, ConfigurationError)
+    assert "'fi' is the beginning of several runs: first, first-again" in str(ambiguous)
+    for unknown in ("fourth", "%", "FIRST", ""):
+        assert isinstance(runs("show", unknown).exception, RunNotFoundError)
+
+
+@pytest.mark.usefixtures("stored")
+def test_resume_and_extend_audit_the_answer(monkeypatch: pytest.MonkeyPatch):
+    shorter = FunctionReward(lambda query, response: -float(len(response)), name="local:shorter")
+    monkeypatch.setattr(load, "load_reward_model", lambda name: shorter)
+    audited = json.loads(runs("resume", "first", "--audit", "local:shorter", "--json").stdout)
+    assert audited["audit"]["reward_model"] == "local:shorter"
+    assert audited["audit"]["first"] == -len(SAMPLES[1])
+    assert "audit by local:shorter" in runs("resume", "first", "--audit", "local:x").stderr

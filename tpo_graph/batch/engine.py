@@ -18,7 +18,13 @@ from tpo_graph.batch.steps import StepReporter
 from tpo_graph.concurrency import Flight, InFlight, run_all
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn
-from tpo_graph.errors import ConfigurationError, RunBusyError, StoreError, error_line
+from tpo_graph.errors import (
+    ConfigurationError,
+    RunBusyError,
+    RunNotFoundError,
+    StoreError,
+    error_line,
+)
 from tpo_graph.launcher import Launcher
 from tpo_graph.result import TPOResult
 from tpo_graph.rows import as_messages
@@ -155,6 +161,6 @@ def done(position: int, outcome: TPOResult | Exception) -> Done:
         )
     if isinstance(outcome, GraphDrained | RunBusyError):
         return Done(position)
-    if isinstance(outcome, StoreError):
+    if isinstance(outcome, StoreError) and not isinstance(outcome, RunNotFoundError):
         raise outcome
     return Done(position, error=error_line(outcome))

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self, cast
 
 import click
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -78,7 +79,8 @@ class BatchDisplay:
         for row in rows[1:]:
             table.add_row(*row)
         # A log file has no width that would be worth cutting names for.
-        console.print(table, width=None if console.is_terminal else 200)
+        wide = Console(stderr=True, highlight=False, width=200)
+        (console if console.is_terminal else wide).print(table)
 
     def _said(self, progress: BatchProgress) -> str:
         rate = progress.new / progress.seconds if progress.seconds > 0 else 0.0

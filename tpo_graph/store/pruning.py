@@ -3,13 +3,21 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Select, delete, select, update
 
 from tpo_graph.candidates import best
 from tpo_graph.store.cache import read_candidates
 from tpo_graph.store.opening import Store
 from tpo_graph.store.runs import read
-from tpo_graph.store.tables import CandidateRow, RewardRow, RunRow, StepRow, UsageRow
+from tpo_graph.store.tables import (
+    BatchItemRow,
+    BatchRow,
+    CandidateRow,
+    RewardRow,
+    RunRow,
+    StepRow,
+    UsageRow,
+)
 
 _BATCH = 100
 
@@ -17,11 +25,12 @@ _BATCH = 100
 async def prune(
     store: Store, before: datetime, *, keep_best: bool = False, dry_run: bool = False
 ) -> int:
-    """Delete runs that nobody works on, and what the score cache learned, before a moment.
+    """Delete runs and batches that nobody works on, and known scores, of before a moment.
 
     Args:
-        before: UTC, without a zone; runs and rewards created earlier go.
-        keep_best: keep the run itself, its usage and its best response.
+        before: UTC, without a zone; runs and rewards created earlier go, and batches that were
+            last worked on earlier.
+        keep_best: keep the run itself, its usage and its best response, and all batches.
         dry_run: only count.
 
     Returns:
@@ -41,6 +50,10 @@ async def prune(
                 await store.checkpointer.adelete_thread(row.thread_id)
         ids = [row.run_id for row in batch]
         await store.writer.run(lambda connection, ids=ids: _delete(connection, ids, keep_best))
+    if not keep_best:  # their answers are gone
+        ended = BatchRow.updated_at < before, BatchRow.lease_owner.is_(None)
+        names = select(BatchRow.name).where(*ended)
+        await store.writer.run(lambda connection: _delete_batches(connection, names))
     stale = delete(RewardRow).where(RewardRow.created_at < before)
     await store.writer.run(lambda connection: connection.execute(stale))
     return len(rows)
@@ -55,6 +68,11 @@ def _delete(connection: Connection, ids: Sequence[str], keep_best: bool) -> None
         return
     for child in (CandidateRow, UsageRow, RunRow):
         connection.execute(delete(child).where(child.run_id.in_(ids)))
+
+
+def _delete_batches(connection: Connection, names: Select[str]) -> None:
+    connection.execute(delete(BatchItemRow).where(BatchItemRow.batch.in_(names)))
+    connection.execute(delete(BatchRow).where(BatchRow.name.in_(names)))
 
 
 def _reduce(connection: Connection, run_id: str) -> None:
