@@ -62,10 +62,13 @@ def _table(
 def _number(estimate: Estimate | None, digits: int = 3, sign: str = "") -> str:
     if estimate is None:
         return "-"
-    mean = f"{estimate.value:{sign},.{digits}f}"
+
+    def shown(value: float) -> str:
+        return f"{round(value, digits) + 0.0:{sign},.{digits}f}"  # no "-0"
+
     if estimate.low is None or estimate.high is None:
-        return mean
-    return f"{mean} [{estimate.low:{sign},.{digits}f}, {estimate.high:{sign},.{digits}f}]"
+        return shown(estimate.value)
+    return f"{shown(estimate.value)} [{shown(estimate.low)}, {shown(estimate.high)}]"
 
 
 def _methods(console: Console, comparison: Comparison) -> None:

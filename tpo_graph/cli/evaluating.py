@@ -230,8 +230,7 @@ class Progress:
         """One batch is so far."""
         what = "/".join(name.rsplit("/", 2)[-2:])
         failed = f", {progress.failed} failed" if progress.failed else ""
-        gain = "" if progress.gain is None else f", gain {progress.gain:+.3f}"
-        line = f"{what}: {progress.done} of {progress.total} done{failed}{gain}"
+        line = f"{what}: {progress.done} of {progress.total} done{failed}"
         self._status.update(Text(line))
         if not progress.unfinished and name != self._ended:
             self._ended = name
