@@ -12,7 +12,10 @@ from sqlalchemy import Engine, inspect, text
 
 from tests.databases import make_candidates, make_run
 from tpo_graph.errors import DatabaseVersionError
+from tpo_graph.rows import make_rows
 from tpo_graph.store import open_store
+from tpo_graph.store.batch_rows import hold_batch, put_rows
+from tpo_graph.store.batches import read_batch
 from tpo_graph.store.migrate import (
     alembic_config,
     current_revision,
@@ -20,6 +23,7 @@ from tpo_graph.store.migrate import (
     head_revision,
     upgrade,
 )
+from tpo_graph.store.runs import find_run
 from tpo_graph.store.tables import PREFIX, VERSION_TABLE, Base
 from tpo_graph.store.urls import make_engine, parse_url
 
@@ -75,6 +79,24 @@ async def test_rows_survive_every_step_up(database_url: str) -> None:
     engine.dispose()
 
 
+async def test_batches_come_and_go_and_their_runs_stay(database_url: str) -> None:
+    """Revision 0002 with rows in it: down to 0001 drops them alone, and up again makes room."""
+    engine = make_engine(parse_url(database_url))
+    for _ in range(2):
+        async with open_store(database_url) as store:
+            if await find_run(store, "run-1") is None:
+                await store.cache.begin(make_run())
+            async with hold_batch(store, "b", {}, {"names": {}}) as before:
+                assert before is None
+                await put_rows(store, "b", 0, [*make_rows(["a", 7])])
+            assert [item.status async for item in read_batch(store, "b")] == ["waiting", "failed"]
+            assert await find_run(store, "run-1") is not None
+        downgrade(engine, "0001")
+        assert "tpo_batches" not in our_tables(engine)
+        assert "tpo_runs" in our_tables(engine)
+    engine.dispose()
+
+
 def test_the_models_and_the_migrations_agree(engine: Engine) -> None:
     upgrade(engine)
     with engine.connect() as connection:
@@ -106,7 +128,10 @@ async def test_a_newer_database_is_refused(database_url: str) -> None:
 
 _OPEN = """
 import asyncio, sys, time
+from tpo_graph.rows import make_rows
 from tpo_graph.store import open_store
+from tpo_graph.store.batch_rows import hold_batch, put_rows
+from tpo_graph.store.batches import read_batch
 async def main():
     print("ready", flush=True)
     sys.stdin.readline()
