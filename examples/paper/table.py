@@ -126,21 +126,25 @@ def run(command: list[Any], options: argparse.Namespace, output: Path | None = N
 
 def show(options: argparse.Namespace) -> None:
     """The table: what was found, with the paper's numbers in brackets."""
-    print()
-    if options.dry_run:
-        print(DRY)
+    dry = options.dry_run
     width = max(len(setting["label"]) for setting in ROWS.values())
+    print()
+    if dry:
+        print(DRY)
     print(" " * width, *(f"{title:>15}" for title in COLUMNS))
     for row, setting in ROWS.items():
         cells = list(cells_of(row, options))
-        if any(cell != "-" for cell in cells):
-            if not options.dry_run:
-                cells = [f"{c} ({p})" for c, p in zip(cells, setting["paper"], strict=True)]
-            print(f"{setting['label']:<{width}}", *(f"{cell:>15}" for cell in cells))
-    if options.dry_run:
+        if all(cell == "-" for cell in cells):
+            continue
+        label = f"offline, D{setting['depth']}-N{setting['width']}" if dry else setting["label"]
+        if not dry:
+            cells = [f"{c} ({p})" for c, p in zip(cells, setting["paper"], strict=True)]
+        print(f"{label:<{width}}", *(f"{cell:>15}" for cell in cells))
+    if dry:
         print(DRY)
     else:
         print("AlpacaEval and Arena-Hard: win rate against the policy without TPO, by your judge.")
+        print("In brackets: the paper. *: some rows have no score; tpo benchmark score says which.")
 
 
 def cells_of(row: str, options: argparse.Namespace) -> Iterator[str]:
