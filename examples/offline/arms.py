@@ -14,6 +14,7 @@ from world import Query
 
 from tpo_graph import Candidate, create_tpo_graph
 from tpo_graph.cache import MemoryCache
+from tpo_graph.rewards import RewardModel, load_reward_model
 
 HERE = Path(__file__).parent
 DEPTH, WIDTH = 2, 5
@@ -26,8 +27,8 @@ class Setting:
     """What all arms share: models, sampling, seed."""
 
     models: Path
-    reward_model: str
-    """Name of a folder in `models`."""
+    reward_model: str | RewardModel
+    """Name of a folder in `models`, or any other."""
     sampling: dict[str, Any]
     """Fields of `TPOContext`, without depth, width and seed."""
     seed: int
@@ -50,9 +51,12 @@ class Arm:
         seed: int | None = None,
     ) -> None:
         self.cache = MemoryCache(max_runs=100_000)
+        reward_model = setting.reward_model
+        if isinstance(reward_model, str):
+            reward_model = load_reward_model(f"local:{setting.models / reward_model}")
         self.graph = create_tpo_graph(
             ChatBatched(path=str(setting.models / "policy")),
-            f"local:{setting.models / setting.reward_model}",
+            reward_model,
             prompts=str(HERE / prompts),
             cache=self.cache,
             checkpointer=InMemorySaver(),
@@ -71,12 +75,18 @@ class Arm:
             "recursion_limit": 100,
         }
 
-    async def step(self, queries: list[Query] | None, count: int, **options: Any) -> None:
-        """Start (with queries) or resume (without) every run, until it stops or is interrupted."""
+    async def step(
+        self, queries: list[Query] | None, count: int, **options: Any
+    ) -> list[dict[str, Any]]:
+        """Start (with queries) or resume (without) every run, until it stops or is interrupted.
+
+        Returns:
+            The states of the graph.
+        """
         starts: list[Any] = [None] * count
         if queries is not None:
             starts = [{"messages": [("user", query.text)]} for query in queries]
-        await asyncio.gather(
+        return await asyncio.gather(
             *(
                 self.graph.ainvoke(start, self.config(i), context=self.context, **options)
                 for i, start in enumerate(starts)

@@ -40,7 +40,7 @@ class LengthCurve:
         finite = all(map(math.isfinite, (*self.lengths, *self.rewards)))
         if not (finite and rising and len(self.lengths) == len(self.rewards) > 1):
             raise ConfigurationError(
-                f"a length curve needs two or more rising lengths and a finite reward for each, not "
+                "a length curve needs two or more rising lengths and a finite reward for each, not "
                 f"lengths={self.lengths!r} and rewards={self.rewards!r}"
             )
 
