@@ -7,7 +7,7 @@ first samples of a query in several arms) are generated once, so arms start from
 
 import asyncio
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from langchain_core.language_models import BaseChatModel
@@ -24,17 +24,26 @@ PAUSE = 1.0
 Call = tuple[str, int, tuple[float | None, float | None, int | None, int | None]]
 
 
+class Replies(NamedTuple):
+    """What one call gave."""
+
+    texts: list[str]
+    prompt_tokens: int
+    completion_tokens: int
+    """Of all texts together."""
+
+
 class Engine:
     """The weights, the calls that wait, and the replies already made."""
 
     def __init__(self, path: str) -> None:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
         self.model: Any = AutoModelForCausalLM.from_pretrained(path).eval()
-        self.waiting: dict[Call, asyncio.Future[list[str]]] = {}
+        self.waiting: dict[Call, asyncio.Future[Replies]] = {}
         self.timer: asyncio.Task[None] | None = None
         self.busy = asyncio.Lock()
 
-    async def reply(self, call: Call) -> list[str]:
+    async def reply(self, call: Call) -> Replies:
         """The replies to one call, once its batch has been generated."""
         if call not in self.waiting:
             self.waiting[call] = asyncio.get_running_loop().create_future()
@@ -63,11 +72,11 @@ class Engine:
                         for call in batch:
                             self.waiting[call].set_exception(error)
                         raise
-                    for call, texts in zip(batch, replies, strict=True):
-                        self.waiting[call].set_result(texts)
+                    for call, made in zip(batch, replies, strict=True):
+                        self.waiting[call].set_result(made)
 
     @torch.inference_mode()
-    def _generate(self, batch: list[Call]) -> list[list[str]]:
+    def _generate(self, batch: list[Call]) -> list[Replies]:
         _, n, (temperature, top_p, max_tokens, seed) = batch[0]
         if seed is not None:
             torch.manual_seed(seed)
@@ -86,7 +95,12 @@ class Engine:
         )
         made = output[:, inputs["input_ids"].shape[1] :]
         texts: list[str] = self.tokenizer.batch_decode(made, skip_special_tokens=True)
-        return [texts[i * n : (i + 1) * n] for i in range(len(batch))]
+        written = (made != self.tokenizer.pad_token_id).sum(1).tolist()
+        asked = inputs["attention_mask"].sum(1).tolist()
+        return [
+            Replies(texts[i * n : (i + 1) * n], asked[i], sum(written[i * n : (i + 1) * n]))
+            for i in range(len(batch))
+        ]
 
 
 engine = cache(Engine)
@@ -119,5 +133,13 @@ class ChatBatched(BaseChatModel):
             turns, tokenize=False, add_generation_prompt=True
         )
         settings = (self.temperature, self.top_p, self.max_tokens, self.seed)
-        texts = await held.reply((prompt, self.n, settings))
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(text)) for text in texts])
+        made = await held.reply((prompt, self.n, settings))
+        return ChatResult(
+            generations=[ChatGeneration(message=AIMessage(text)) for text in made.texts],
+            llm_output={
+                "token_usage": {
+                    "prompt_tokens": made.prompt_tokens,
+                    "completion_tokens": made.completion_tokens,
+                }
+            },
+        )
