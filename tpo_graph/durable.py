@@ -22,7 +22,6 @@ from tpo_graph.rows import as_messages
 from tpo_graph.state import TPOState
 from tpo_graph.store import Store, open_store
 from tpo_graph.store.failures import explained, is_passing
-from tpo_graph.store.history import drop_history
 from tpo_graph.store.runs import StoredRun
 
 _PATIENCE_SECONDS = 60.0
@@ -53,7 +52,7 @@ async def run_stored(
             try:
                 if waited and (await graph.aget_state(config)).created_at:
                     graph_input = None  # the run had begun
-                state = await run_graph(
+                return await run_graph(
                     graph,
                     graph_input,
                     context,
@@ -63,9 +62,6 @@ async def run_stored(
                     durability="sync",
                     control=control or RunControl(),
                 )
-                if state["stop_reason"] is not None:
-                    await drop_history(store, config.get("configurable", {})["thread_id"])
-                return state
             except Exception as e:
                 if not is_passing(e) or waited > _PATIENCE_SECONDS:
                     raise

@@ -47,12 +47,7 @@ class End:
     @property
     def between_nodes(self) -> bool:
         """Whether it died with the latest node's results stored, and no other node begun."""
-        since = [index for index, name in enumerate(self.events) if name == "record:after"]
-        tail = self.events[since[-1] if since else 0 :]
-        # The next node waits for the checkpoint, but not for the writes before it.
-        return tail[-1:] == ["put:after"] or (
-            tail[-1:] == ["put_writes:after"] and "put:after" not in tail
-        )
+        return self.events[-1:] in (["write:after"], ["put:after"])
 
 
 @dataclass

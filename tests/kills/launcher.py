@@ -3,8 +3,8 @@
 Reads a JSON object per line on standard input: {"arguments", "log", "die_at"}. Answers with the
 child's process id, and, once it has ended, with its exit status (negative: the signal).
 
-`die_at` makes the child kill itself at its nth event: before and after each write of the cache, of
-a node's results (`put_writes`) and of a checkpoint (`put`), which is every node boundary there is.
+`die_at` makes the child kill itself at its nth event: before and after each `record` of the cache,
+each checkpoint (`put`) and each commit (`write`), which is every node boundary there is.
 The reward model "local:length" is a fake: the length of the response.
 """
 
@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import langchain_openai  # noqa: F401  (imported here once instead of in every child)
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 import tpo_graph.batch.job
 import tpo_graph.batch.output
@@ -33,6 +31,8 @@ from tpo_graph.cli import main
 from tpo_graph.rewards import load
 from tpo_graph.rewards.function import FunctionReward
 from tpo_graph.store.cache import SqlCache
+from tpo_graph.store.grouped import Grouped
+from tpo_graph.store.writer import Writer
 from tpo_graph.testing import prefer_longer
 
 
@@ -68,9 +68,8 @@ def child(arguments: list[str], log: str, die_at: int | None) -> None:
     """Be `tpo` with these arguments."""
     events = Events(Path(log), die_at)
     events.watch(SqlCache, "record", "record")
-    for saver in (AsyncSqliteSaver, AsyncPostgresSaver):
-        events.watch(saver, "aput_writes", "put_writes")
-        events.watch(saver, "aput", "put")
+    events.watch(Grouped, "aput", "put")
+    events.watch(Writer, "write", "write")
     sys.argv = ["tpo", *arguments]
     main()
 

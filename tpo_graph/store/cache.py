@@ -1,21 +1,23 @@
 """The cache C in SQL: the same promises as `tpo_graph.cache.Cache`, kept in a database.
 
-Nodes call it as they finish; what a call wrote is committed when the call returns. Rows go through
-the `Writer`; `tpo runs` reads them with `tpo_graph.store.runs`.
+Nodes call it as they finish; what a call wrote is committed when the call returns, or with the
+node's checkpoint (`Outbox`). Rows go through the `Writer`; `tpo_graph.store.runs` reads them.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, select
 
 from tpo_graph.cache import Run, Scores, Step
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import conversation_key, response_key
 from tpo_graph.store.failures import explained
-from tpo_graph.store.tables import CandidateRow, RewardRow, RunRow, StepRow, UsageRow, now
-from tpo_graph.store.upserts import upsert
+from tpo_graph.store.outbox import Outbox
+from tpo_graph.store.statements import Statement
+from tpo_graph.store.tables import Base, CandidateRow, RewardRow, RunRow, StepRow, UsageRow, now
+from tpo_graph.store.upserts import upsertion
 from tpo_graph.store.writer import Writer
 from tpo_graph.usage import Usage
 
@@ -28,7 +30,7 @@ class SqlCache:
     Args:
         engine: for reading.
         writer: for everything that must be committed.
-        begun: runs whose rows this process has written already (`Leases`).
+        outbox: where rows of the runs that this process holds wait for their checkpoint.
         reuse_scores: whether `known_rewards` looks into the score cache (`--no-score-cache`).
     """
 
@@ -36,23 +38,24 @@ class SqlCache:
         self,
         engine: Engine,
         writer: Writer,
+        outbox: Outbox,
         *,
-        begun: Collection[str] = (),
         reuse_scores: bool = True,
     ) -> None:
         self._engine = engine
         self._writer = writer
-        self._begun = begun
+        self._outbox = outbox
         self._reuse_scores = reuse_scores
 
     async def begin(self, run: Run) -> None:
         """See `Cache.begin`."""
-        if run["run_id"] in self._begun:
+        waiting = self._outbox.of(run["run_id"])
+        if waiting is not None and waiting.begun:
             return
         row = run_row(run)
         # created_at stays the first one's: a node that runs twice begins the same run.
         columns = tuple(name for name in row if name != "created_at")
-        await self._writer.run(lambda connection: upsert(connection, RunRow, [row], columns))
+        await self._writer.write([upsertion(RunRow, [row], columns, self._writer.dialect)])
 
     async def record(
         self,
@@ -66,45 +69,46 @@ class SqlCache:
         step: Step | None = None,
         stop_reason: str | None = None,
     ) -> None:
-        """See `Cache.record`. Committed when it returns.
+        """See `Cache.record`.
+
+        Committed when it returns; for a run that this process holds, with the node's checkpoint.
 
         Raises:
             StoreError: the database failed, or the run was never begun.
         """
-        keyed = [(candidate, response_key(candidate["response"])) for candidate in candidates]
+        dialect = self._writer.dialect
+        statements: list[Statement] = []
 
-        def write(connection: Connection) -> None:
-            if keyed:
-                upsert(
-                    connection,
-                    CandidateRow,
-                    [{**c, "run_id": run_id, "response_key": key} for c, key in keyed],
-                    ("reward", "response", "response_key"),
-                )
-            if keyed and scores is not None:
-                rewards = {key: candidate["reward"] for candidate, key in keyed}
-                upsert(connection, RewardRow, _reward_rows(rewards, scores), ("reward",))
-            if step is not None:
-                fields = _step_fields(step)
-                row = {"run_id": run_id, "iteration": iteration, **fields}
-                upsert(connection, StepRow, [row], tuple(fields))
-            if usage is not None:
-                row = {"run_id": run_id, "iteration": iteration, "stage": stage, **usage}
-                upsert(connection, UsageRow, [row], tuple(usage))
-            if stop_reason is not None:
-                connection.execute(
-                    update(RunRow)
-                    .where(RunRow.run_id == run_id)
-                    .values(
-                        status="finished",
-                        stop_reason=stop_reason,
-                        updated_at=now(),
-                        lease_owner=None,
-                        lease_seen_at=None,
-                    )
-                )
+        def put(model: type[Base], rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+            statements.append(upsertion(model, rows, columns, dialect))
 
-        await self._writer.run(write)
+        if candidates:
+            keys = [response_key(candidate["response"]) for candidate in candidates]
+            rows = [
+                {**candidate, "run_id": run_id, "response_key": key}
+                for candidate, key in zip(candidates, keys, strict=True)
+            ]
+            put(CandidateRow, rows, ("reward", "response", "response_key"))
+            if scores is not None:
+                rewards = {k: c["reward"] for c, k in zip(candidates, keys, strict=True)}
+                put(RewardRow, _reward_rows(rewards, scores), ("reward",))
+        here = {"run_id": run_id, "iteration": iteration}
+        if step is not None:
+            fields = _step_fields(step)
+            put(StepRow, [{**here, **fields}], tuple(fields))
+        if usage is not None:
+            put(UsageRow, [{**here, "stage": stage, **usage}], tuple(usage))
+        if stop_reason is not None:
+            statements.append(_finish(run_id, stop_reason, dialect))
+
+        waiting = self._outbox.of(run_id)
+        if waiting is None:
+            await self._writer.write(statements)
+        else:
+            waiting.rows += statements
+            # `select` costs nothing and follows at once: its checkpoint will do for both.
+            waiting.more_follows = stage == "reward_score"
+            waiting.finished = stop_reason is not None
 
     async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[float | None]:
         """See `Cache.known_rewards`."""
@@ -119,7 +123,9 @@ class SqlCache:
         """Put rewards by response into the score cache, outside of any run."""
         rows = _reward_rows({response_key(text): r for text, r in rewards.items()}, scores)
         if rows:
-            await self._writer.run(lambda c: upsert(c, RewardRow, rows, ("reward",)))
+            await self._writer.write(
+                [upsertion(RewardRow, rows, ("reward",), self._writer.dialect)]
+            )
 
     async def candidates(self, run_id: str) -> list[Candidate]:
         """See `Cache.candidates`."""
@@ -149,6 +155,20 @@ def run_row(run: Run) -> dict[str, Any]:
         "created_at": moment,
         "updated_at": moment,
     }
+
+
+def _finish(run_id: str, stop_reason: str, dialect: str) -> Statement:
+    sql = (
+        "UPDATE tpo_runs SET status = 'finished', stop_reason = {reason}, updated_at = {at}, "
+        "lease_owner = NULL, lease_seen_at = NULL WHERE run_id = {run}"
+    )
+    at: Any = now()
+    if dialect == "sqlite":
+        sql = sql.format(reason=":reason", at=":at", run=":run")
+        at = at.isoformat(" ", "microseconds")
+    else:
+        sql = sql.format(reason="%(reason)s", at="%(at)s", run="%(run)s")
+    return sql, [{"reason": stop_reason, "at": at, "run": run_id}]
 
 
 def _known(connection: Connection, scores: Scores, keys: set[str]) -> dict[str, float]:

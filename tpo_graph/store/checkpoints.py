@@ -15,11 +15,11 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from sqlalchemy import URL
 
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.store.grouped import GroupedConnection, NoLock
+from tpo_graph.store.grouped import GroupedSqliteSaver
+from tpo_graph.store.outbox import Outbox
 from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK
 from tpo_graph.store.writer import Writer
 
@@ -58,25 +58,29 @@ def strict_serializer() -> SerializerProtocol:
 
 
 @asynccontextmanager
-async def open_checkpointer(url: URL, writer: Writer) -> AsyncGenerator[BaseCheckpointSaver[str]]:
+async def open_checkpointer(
+    url: URL, writer: Writer, outbox: Outbox
+) -> AsyncGenerator[BaseCheckpointSaver[str]]:
     """The official saver for `url`, its tables made, closed at the end.
 
     It belongs to the event loop that opened it.
     """
     if url.get_backend_name() == "sqlite":
-        async with _sqlite(url, writer) as saver:
+        async with _sqlite(url, writer, outbox) as saver:
             yield saver
     else:
-        async with _postgres(url, writer) as saver:
+        async with _postgres(url, writer, outbox) as saver:
             yield saver
 
 
 @asynccontextmanager
-async def _sqlite(url: URL, writer: Writer) -> AsyncGenerator[BaseCheckpointSaver[str]]:
+async def _sqlite(
+    url: URL, writer: Writer, outbox: Outbox
+) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
     place, options = url.get_dialect()().create_connect_args(url)
     options["timeout"] = BUSY_SECONDS
     async with aiosqlite.connect(place[0], **options) as connection:
-        saver = AsyncSqliteSaver(connection, serde=strict_serializer())
+        saver = GroupedSqliteSaver(connection, writer, outbox, strict_serializer())
         # Turning a new file to WAL does not wait for a process that does so at the same moment.
         for attempt in range(_SETUP_TRIES):
             try:
@@ -86,14 +90,13 @@ async def _sqlite(url: URL, writer: Writer) -> AsyncGenerator[BaseCheckpointSave
                 if "locked" not in str(e) or attempt == _SETUP_TRIES - 1:
                     raise
                 await asyncio.sleep(0.05)
-        grouped: Any = GroupedConnection(connection, writer)
-        no_lock: Any = NoLock()
-        saver.conn, saver.lock = grouped, no_lock
         yield saver
 
 
 @asynccontextmanager
-async def _postgres(url: URL, writer: Writer) -> AsyncGenerator[BaseCheckpointSaver[str]]:
+async def _postgres(
+    url: URL, writer: Writer, outbox: Outbox
+) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
     try:
         from psycopg.rows import dict_row
         from psycopg_pool import AsyncConnectionPool
@@ -113,7 +116,7 @@ async def _postgres(url: URL, writer: Writer) -> AsyncGenerator[BaseCheckpointSa
         check=AsyncConnectionPool.check_connection,
     )
     async with pool:
-        saver = GroupedPostgresSaver(pool, writer, strict_serializer())
+        saver = GroupedPostgresSaver(pool, writer, outbox, strict_serializer())
         # LangGraph's migrations collide when two processes run them at once.
         async with pool.connection() as connection:
             while not await _flag(connection, _TRY_LOCK):  # noqa: ASYNC110

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, select, update
 from tpo_graph.cache import Run
 from tpo_graph.errors import RunBusyError, RunNotFoundError, StoreError, error_line
 from tpo_graph.store.cache import run_row
+from tpo_graph.store.outbox import Outbox
 from tpo_graph.store.tables import RunRow, now
 from tpo_graph.store.upserts import upsert
 from tpo_graph.store.writer import Writer
@@ -35,8 +36,8 @@ class Leases:
     def __init__(self, writer: Writer) -> None:
         self.owner = f"{_machine()}|{os.getpid()}|{_started(os.getpid())}|{uuid4().hex[:8]}"
         self._writer = writer
-        self.begun: set[str] = set()
-        """New runs held, whose rows are written."""
+        self.outbox = Outbox()
+        """Where what the held runs have to write waits for their checkpoints."""
         self._holders: dict[str, asyncio.Task[Any]] = {}
         self._lost: set[str] = set()
         self._beating: asyncio.Task[None] | None = None
@@ -77,8 +78,9 @@ class Leases:
                 await self._writer.run(lambda connection: self._take(connection, run_id))
             else:
                 await self._writer.run(lambda connection: self._begin(connection, new, launch))
-                self.begun.add(run_id)
+            self.outbox.open(run_id, begun=new is not None)
             yield
+            await self._writer.write(self.outbox.close(run_id))
             if new is None:  # a run that `select` finished in here has let go of it already
                 await self._end(run_id)
         except GraphDrained:
@@ -99,7 +101,7 @@ class Leases:
             raise
         finally:
             self._holders.pop(run_id, None)
-            self.begun.discard(run_id)
+            self.outbox.close(run_id)
             self._lost.discard(run_id)
 
     def _begin(self, connection: Connection, run: Run, launch: dict[str, Any] | None) -> None:
@@ -134,6 +136,7 @@ class Leases:
             ended = ended.values(status=status, error=error, updated_at=now())
         # Whatever ended the run matters more than a database that cannot take note of it.
         with suppress(StoreError):
+            await asyncio.shield(self._writer.write(self.outbox.close(run_id)))
             await asyncio.shield(self._writer.run(lambda connection: connection.execute(ended)))
 
     async def _beat(self) -> None:

@@ -71,11 +71,13 @@ async def open_store(
             await asyncio.to_thread(upgrade, engine)
             writer = Writer(engine)
             stack.push_async_callback(asyncio.to_thread, writer.close)
-            checkpointer = await stack.enter_async_context(open_checkpointer(parsed, writer))
-        leases = await stack.enter_async_context(Leases(writer))
+            leases = Leases(writer)
+            saver = open_checkpointer(parsed, writer, leases.outbox)
+            checkpointer = await stack.enter_async_context(saver)
+        await stack.enter_async_context(leases)
         yield Store(
             url=shown(parsed),
-            cache=SqlCache(engine, writer, begun=leases.begun, reuse_scores=reuse_scores),
+            cache=SqlCache(engine, writer, leases.outbox, reuse_scores=reuse_scores),
             leases=leases,
             checkpointer=checkpointer,
             engine=engine,

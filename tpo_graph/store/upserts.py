@@ -1,11 +1,10 @@
 """Insert-or-overwrite, straight through the driver: SQL compiled once, no per-row machinery.
 
-SQLAlchemy writes the statement and names the columns; executing it through SQLAlchemy would cost
-several times what SQLite needs for the row.
+SQLAlchemy writes the statement and names the columns; `statements.execute` runs it.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 
+from tpo_graph.store.statements import Statement, execute
 from tpo_graph.store.tables import Base
 
 _SQLITE = sqlite.dialect(paramstyle="named")
@@ -26,23 +26,27 @@ def upsert(
     columns: tuple[str, ...],
 ) -> None:
     """Insert rows of one shape; where the primary key exists already, overwrite `columns`."""
-    is_sqlite = connection.dialect.name == "sqlite"
-    sql = _statement(model, tuple(rows[0]), columns, is_sqlite)
-    run(connection, sql, [{k: _plain(v, is_sqlite) for k, v in row.items()} for row in rows])
+    execute(connection, [upsertion(model, rows, columns, connection.dialect.name)])
 
 
-def run(connection: Connection, sql: str, rows: Iterable[Any]) -> None:
-    """Execute a writing statement for each row, on the connection's own transaction."""
-    raw: Any = connection.connection.driver_connection
-    cursor = raw.cursor()
-    try:
-        cursor.executemany(sql, rows)
-    finally:
-        cursor.close()
+def upsertion(
+    model: type[Base],
+    rows: Sequence[Mapping[str, Any]],
+    columns: tuple[str, ...],
+    dialect: str,
+) -> Statement:
+    """What `upsert` executes.
+
+    Args:
+        dialect: SQLAlchemy's name of the back end.
+    """
+    is_sqlite = dialect == "sqlite"
+    sql = _sql(model, tuple(rows[0]), columns, is_sqlite)
+    return sql, [{k: _plain(v, is_sqlite) for k, v in row.items()} for row in rows]
 
 
 @lru_cache
-def _statement(
+def _sql(
     model: type[Base], given: tuple[str, ...], columns: tuple[str, ...], is_sqlite: bool
 ) -> str:
     insert = (sqlite.insert if is_sqlite else postgresql.insert)(model)

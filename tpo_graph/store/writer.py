@@ -1,8 +1,8 @@
 """One thread that does all writing of a process, many callers' work in one commit.
 
-Callers of any event loop hand over a function and wait until what it did is committed. While one
-commit is under way others gather, and share the next; under load a commit waits a moment for more
-of them, alone there is no delay.
+Callers of any event loop hand over statements, or a function where an answer is needed, and wait
+until it is committed. While one commit is under way others gather, and share the next; under load
+a commit waits a moment for more of them, alone there is no delay.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, Engine
 
 from tpo_graph.errors import StoreError
 from tpo_graph.store.failures import is_database_failure, is_passing, store_error
+from tpo_graph.store.statements import Statement, execute
 
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
@@ -30,7 +32,7 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    work: Work
+    work: Work | list[Statement]
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[Any]
 
@@ -50,6 +52,22 @@ class Writer:
         self._closed = False
         self._thread.start()
 
+    @property
+    def dialect(self) -> str:
+        """SQLAlchemy's name of the back end: "sqlite" or "postgresql"."""
+        return self._engine.dialect.name
+
+    async def write(self, statements: list[Statement]) -> None:
+        """Return once the statements, which have to be idempotent, are committed.
+
+        They share a commit with those of others, and one journey to the server.
+
+        Raises:
+            StoreError: the database failed; nothing of them is stored.
+        """
+        if statements:
+            await self._done(statements)
+
     async def run(self, work: Callable[[Connection], T]) -> T:
         """The result of `work(connection)`, once it is committed.
 
@@ -59,6 +77,9 @@ class Writer:
         Raises:
             StoreError: the database failed; nothing of `work` is stored.
         """
+        return await self._done(work)
+
+    async def _done(self, work: Work | list[Statement]) -> Any:
         if self._closed:
             raise StoreError("the store is closed. Open it again with open_store(...).")
         loop = asyncio.get_running_loop()
@@ -94,7 +115,7 @@ class Writer:
 
     def _commit(self, batch: list[_Task]) -> None:
         try:
-            results = self._transact([task.work for task in batch])
+            results = self._transact(batch)
         except Exception as e:
             if len(batch) > 1:  # one of them is at fault: the others must not suffer
                 for task in batch:
@@ -104,14 +125,18 @@ class Writer:
         else:
             _settle(batch, results)
 
-    def _transact(self, works: list[Work]) -> list[Any]:
+    def _transact(self, batch: list[_Task]) -> list[Any]:
         deadline = time.monotonic() + PATIENCE_SECONDS
         pause = 0.05
         while True:
             try:
                 with self._engine.begin() as connection:
                     begin_write(connection)
-                    return [work(connection) for work in works]
+                    results = [t.work(connection) if callable(t.work) else None for t in batch]
+                    statements = [t.work for t in batch if not callable(t.work)]
+                    if statements:
+                        execute(connection, chain.from_iterable(statements))
+                    return results
             except Exception as e:
                 if not is_passing(e) or time.monotonic() > deadline:
                     raise
