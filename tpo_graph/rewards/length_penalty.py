@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError
@@ -36,12 +36,6 @@ class _File(BaseModel):
     reward_model: str
     coefficient: float | None = Field(default=None, allow_inf_nan=False)
     curve: _Curve | None = None
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.coefficient is None) == (self.curve is None):
-            raise ValueError("give a coefficient or a [curve], one of them")
-        return self
 
 
 class LengthPenalty:
@@ -85,10 +79,12 @@ class LengthPenalty:
                 model that cannot be loaded.
         """
         given = read_toml(path, _File)
-        penalty = given.coefficient
-        if given.curve is not None:
+        if given.curve is None and given.coefficient is not None:
+            penalty = given.coefficient
+        elif given.curve is not None and given.coefficient is None:
             penalty = LengthCurve(tuple(given.curve.lengths), tuple(given.curve.rewards))
-        assert penalty is not None  # the form has one of both
+        else:
+            raise ConfigurationError(f"{str(path)!r} needs a coefficient or a [curve], one of both")
         return cls(load(given.reward_model, path.parent), penalty)
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
