@@ -207,8 +207,9 @@ def test_every_text_has_contrast(visit: Any, scheme: str, name: str):
 
 
 def test_trajectories_open_with_the_keyboard(visit: Any):
-    page = visit("packed").page
-    page.locator("#sort").focus()
+    page = visit().page
+    page.get_by_label("Order").select_option("longest answer")
+    page.get_by_label("Order").focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "run"
     page.keyboard.press("Enter")

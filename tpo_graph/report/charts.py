@@ -174,8 +174,8 @@ def reward_by_length(series: Sequence[Series], name: str) -> Element:
 
 def legend(axes: "Axes") -> None:
     """The legend, above the drawing, where it covers nothing."""
-    handles, _ = axes.get_legend_handles_labels()
-    columns = 2 if len(handles) < 5 else 3
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 3 if len(handles) > 4 or len("".join(labels)) < 24 else 2
     if handles:
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderpad=0.2)
 

@@ -2,12 +2,30 @@
 
 from collections.abc import Callable
 
-from tpo_graph.evaluation.results import Comparison, Estimate, MethodResult
+from tpo_graph.evaluation.results import Comparison, Estimate, Kind, MethodResult, Scorer
 from tpo_graph.report.comparison_charts import between, curves, grid, intervals, win_rates
+from tpo_graph.report.data import short
 from tpo_graph.report.elements import Element, Node, h
 from tpo_graph.report.figures import Table, table
 
+_KINDS: dict[Kind, str] = {
+    "compare": "comparison",
+    "curves": "curves of",
+    "stability": "stability of",
+    "grid": "width and depth of",
+    "best-of-n": "best-of-N of",
+}
+_SCORERS: dict[Scorer, str] = {
+    "reward": "by reward",
+    "audit": "by the audit's reward",
+    "judge": "by the judge",
+}
 _CAPTION = "Means over prompts with 95% bootstrap intervals."
+
+
+def headline(comparison: Comparison) -> str:
+    """What it is, in a few words."""
+    return f"{_KINDS[comparison.kind]} {short(comparison.name)}"
 
 
 def compared(comparison: Comparison, name: str) -> list[Node]:
@@ -85,14 +103,16 @@ def _whole(value: float | None) -> str:
 
 
 def _pairs(comparison: Comparison) -> Table:
-    rows = [
+    found = [
         [
             *(_pair(comparison, pair.first, pair.second), f"{pair.prompts:,}"),
             *(between(pair.reward), between(pair.length, _whole), between(pair.audit)),
         ]
         for pair in comparison.pairs
     ]
-    return Table(["pair", "prompts", "reward", "characters", "audit"], rows)
+    columns = ["pair", "prompts", "reward", "characters", "audit"]
+    kept = 5 if comparison.audit_reward_model else 4
+    return Table(columns[:kept], [row[:kept] for row in found])
 
 
 def _charts(comparison: Comparison, name: str) -> list[Element]:
@@ -103,7 +123,7 @@ def _charts(comparison: Comparison, name: str) -> list[Element]:
         [(_pair(comparison, pair.first, pair.second), pair.reward) for pair in comparison.pairs]
     )
     rates = [
-        (f"{_pair(comparison, pair.first, pair.second)} ({rate.by})", rate)
+        (f"{_pair(comparison, pair.first, pair.second)}\n{_SCORERS[rate.by]}", rate)
         for pair in comparison.pairs
         for rate in pair.win_rates
     ]

@@ -90,7 +90,8 @@ def win_rates(rows: Sequence[tuple[str, WinRate]], name: str) -> Element:
             axes.barh(range(len(rows)), shares, 0.6, left, color=colour, label=label)
             left = [a + b for a, b in zip(left, shares, strict=True)]
         axes.axvline(50, color=INK, linewidth=1)
-        axes.set_yticks(range(len(rows)), [one_line(label, 34) for label, _ in rows])
+        labels = ["\n".join(one_line(line, 32) for line in label.split("\n")) for label, _ in rows]
+        axes.set_yticks(range(len(rows)), labels, fontsize=10)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0, 100)
         axes.set_xlabel("% of the prompts")
@@ -102,11 +103,11 @@ def win_rates(rows: Sequence[tuple[str, WinRate]], name: str) -> Element:
         return "-" if value is None else f"{100 * value:.1f}%"
 
     content = [
-        [label, rate.scorer, between(rate.rate, percent)]
+        [label.replace("\n", " "), rate.scorer, between(rate.rate, percent)]
         + [f"{n:,}" for n in (rate.wins, rate.ties, rate.losses, rate.inconsistent, rate.failed)]
         for label, rate in rows
     ]
-    said = [f"{label}: {between(rate.rate, percent)}" for label, rate in rows]
+    said = [f"{row[0]}: {row[2]}" for row in content]
     return figure(
         draw,
         name=name,

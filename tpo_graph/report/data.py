@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import sqrt
+from pathlib import Path
 from statistics import fmean, quantiles, stdev
 
 from tpo_graph.costs import Bill
@@ -101,6 +102,11 @@ class Report:
     comparisons: list[Comparison]
     created_at: str
     notes: list[str] = field(default_factory=list[str])
+
+
+def short(name: str) -> str:
+    """The name of a batch or comparison, which is a path unless told otherwise."""
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 @dataclass(frozen=True)

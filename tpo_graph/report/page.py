@@ -12,7 +12,7 @@ from importlib.resources import files
 from statistics import fmean
 
 from tpo_graph.report.charts import distributions, reward_by_length, reward_curves
-from tpo_graph.report.compared import compared
+from tpo_graph.report.compared import compared, headline
 from tpo_graph.report.data import Report, Series, mean
 from tpo_graph.report.elements import Element, Node, h, markup, one_line
 from tpo_graph.report.figures import Table, cards, number, table
@@ -71,8 +71,8 @@ def _policy(style: str, script: str) -> str:
 def _sections(report: Report) -> Iterator[Element]:
     series = [each for each in report.series if each.runs]
     for place, comparison in enumerate(report.comparisons):
-        title = "Comparison" if len(report.comparisons) == 1 else f"Comparison {comparison.name}"
-        yield _section(title, *compared(comparison, f"comparison-{place}"))
+        title = headline(comparison)
+        yield _section(title[:1].upper() + title[1:], *compared(comparison, f"comparison-{place}"))
     if series:
         yield _section("Overview", _overview(series), *_errors(series))
     if not series and not report.comparisons:

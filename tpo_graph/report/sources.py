@@ -13,24 +13,18 @@ from sqlalchemy import select
 from tpo_graph.candidates import best
 from tpo_graph.context import RunOptions
 from tpo_graph.costs import CostTable, Role, bill
-from tpo_graph.errors import ConfigurationError
-from tpo_graph.evaluation.results import FILE, Comparison, Kind, load
-from tpo_graph.report.data import Report, Run, Series
+from tpo_graph.errors import ConfigurationError, RunNotFoundError
+from tpo_graph.evaluation.results import FILE, Comparison, load
+from tpo_graph.report.compared import headline
+from tpo_graph.report.data import Report, Run, Series, short
 from tpo_graph.report.trajectory import trajectory
 from tpo_graph.store import Store
 from tpo_graph.store.batches import BatchItem, find_batch, read_batch
-from tpo_graph.store.runs import StoredRun, list_runs, read
+from tpo_graph.store.runs import StoredRun, list_runs, read, whole_run_id
 from tpo_graph.store.tables import RunRow
 from tpo_graph.store.trajectory import read_trajectory
 from tpo_graph.usage import add_ledgers
 
-_KINDS: dict[Kind, str] = {
-    "compare": "comparison",
-    "curves": "curves of",
-    "stability": "stability of",
-    "grid": "width and depth of",
-    "best-of-n": "best-of-N of",
-}
 _QUERY = 400
 """Characters of a query that the list keeps."""
 
@@ -63,14 +57,14 @@ class Reader:
         for target in targets:
             if (found := _comparison(target)) is not None:
                 comparisons.append(found)
-                sources.append(f"{_KINDS[found.kind]} {found.name}")
+                sources.append(headline(found))
                 series += await self._methods(found)
             else:
                 name = await self._batch_name(target)
                 if name is None:
                     loose.append(await self._run_id(target))
                 else:
-                    sources.append(f"batch {_short(name)}")
+                    sources.append(f"batch {short(name)}")
                     series += await self._batch(name)
         if not targets:
             newest = await list_runs(self._store, limit=self._limit)
@@ -102,28 +96,17 @@ class Reader:
             else await self._run(item.run_id, item)
             async for item in read_batch(self._store, name)
         ]
-        return [self._made(_short(name), runs)] if runs else []
+        return [self._made(short(name), runs)] if runs else []
 
     async def _run_id(self, target: str) -> str:
         """The run whose id is `target` or, alone, begins with it."""
-        query = (
-            select(RunRow.run_id)
-            .where(RunRow.run_id.startswith(target, autoescape=True))
-            .order_by(RunRow.run_id)
-            .limit(4)
-        )
-        found = await read(self._store, lambda connection: connection.scalars(query).all())
-        if target in found or len(found) == 1:
-            return target if target in found else found[0]
-        if found:
+        try:
+            return await whole_run_id(self._store, target)
+        except RunNotFoundError as e:
             raise ConfigurationError(
-                f"{target!r} begins the ids of several runs: {', '.join(found[:3])}, …. "
-                "Give more of the id."
-            )
-        raise ConfigurationError(
-            f"{target!r} is no run and no batch in {self._store.url!r}, and no folder with a "
-            f"{FILE}. `tpo runs list` lists runs; --database names another database."
-        )
+                f"{target!r} is no run and no batch in {self._store.url!r}, and no folder with a "
+                f"{FILE}. `tpo runs list` lists runs; --database names another database."
+            ) from e
 
     async def _methods(self, comparison: Comparison) -> list[Series]:
         """The runs of each method that was run, as far as they are in this database."""
@@ -210,11 +193,6 @@ def _row_only(item: BatchItem) -> Run:
 def _names(target: str) -> tuple[str, str]:
     """What a batch that is meant by it may be called."""
     return target, str(Path(target).resolve())
-
-
-def _short(name: str) -> str:
-    """A batch is named after its output file, unless told otherwise."""
-    return Path(name).name if Path(name).is_absolute() else name
 
 
 def _counted(what: str, count: int) -> str:
