@@ -92,6 +92,27 @@ def test_a_known_answer_that_cannot_be_read_is_an_error_not_a_wrong_answer(tmp_p
     assert found.without_score == {"a": "the known answer '' cannot be read"}
 
 
+@pytest.mark.parametrize("slow", ["parse", "verify"])
+def test_what_takes_too_long_has_no_score(tmp_path: Path, monkeypatch, slow: str):
+    import math_verify
+    from math_verify.errors import TimeoutException
+
+    done = getattr(math_verify, slow)
+
+    def too_long(text: object, other: object, raise_on_error: bool = False, **limit: object):
+        if "19" not in f"{text}{other}":
+            return done(text, other, raise_on_error=raise_on_error, **limit)
+        if raise_on_error:
+            raise TimeoutException
+        return False
+
+    monkeypatch.setattr(math_verify, slow, too_long)
+    found = score("math-500", read_outcomes(output(tmp_path / "out.jsonl", "math-500", MATH)))
+    assert list(found.without_score) == ["test/algebra/9002.json"]
+    assert "within 30 s" in found.without_score["test/algebra/9002.json"]
+    assert found.scored == 3
+
+
 def test_pass_at_1_in_another_thread(tmp_path: Path):
     """math-verify's time limit works in the main thread only."""
     outcomes = read_outcomes(output(tmp_path / "out.jsonl", "math-500", MATH))

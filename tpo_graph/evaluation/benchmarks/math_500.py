@@ -26,7 +26,8 @@ NAME = "math-500"
 _PROMPT = """{problem}
 
 Work through this one step at a time. End with the final answer alone in \\boxed{{}}."""
-_SECONDS = 5
+_SECONDS = 30
+"""Of wall time, generously: the first expression takes a while, on a busy machine a long one."""
 
 
 def make_row(record: Record, position: int) -> dict[str, Any]:
@@ -106,27 +107,38 @@ class Grader:
         """Whether the response's final answer is right; None when it has none.
 
         Raises:
-            ValueError: the known answer cannot be read, or they cannot be compared in time.
+            ValueError: the known answer cannot be read, or something took too long.
         """
-        library = self._library
-        # The library's time limit is a signal, which only the main thread can have.
-        main = threading.current_thread() is threading.main_thread()
-        seconds = _SECONDS if main else None
-        known = library.parse(f"${gold}$", self._gold, parsing_timeout=seconds)
+        verify = self._library.verify
+        known = self._parse(f"${gold}$", self._gold)
         if not known:
             raise ValueError(f"the known answer {gold!r} cannot be read")
-        found = library.parse(response, self._response, parsing_timeout=seconds)
+        found = self._parse(response, self._response)
         if not found:
             return None
-        if library.verify(known, found, timeout_seconds=seconds):
+        if verify(known, found, timeout_seconds=_seconds()):
             return True
         try:  # that was False for a wrong answer, and for one that took too long
-            library.verify(known, found, timeout_seconds=seconds, raise_on_error=True)
+            verify(known, found, timeout_seconds=_seconds(), raise_on_error=True)
         except self._timeout as e:
-            raise ValueError(f"not compared with {gold!r} within {seconds} s") from e
+            raise ValueError(f"not compared with {gold!r} within {_SECONDS} s") from e
         except Exception:
             return False  # of another kind than the known answer
         return False
+
+    def _parse(self, text: str, config: list[Any]) -> list[Any]:
+        parse, seconds = self._library.parse, _seconds()
+        try:
+            return parse(text, config, parsing_timeout=seconds, raise_on_error=True)
+        except self._timeout as e:
+            raise ValueError(f"not read within {_SECONDS} s: {text[-80:]!r}") from e
+        except Exception:
+            return []  # nothing that can be read
+
+
+def _seconds() -> int | None:
+    # The library's time limit is a signal, which only the main thread can have.
+    return _SECONDS if threading.current_thread() is threading.main_thread() else None
 
 
 MATH_500 = Benchmark(
