@@ -107,7 +107,7 @@ def test_a_judge_that_says_nothing_is_shown(server: OpenAIServer):
     ("arguments", "shown"),
     [
         (
-            ["curves", "--seeds", "2", *SMALL, "--baseline", "openai:other"],
+            ["curves", *SMALL, "--baseline", "openai:other"],
             "openai:other unrefined",
         ),
         (["stability", "--seeds", "2", *SMALL], "Stability over 2 runs"),

@@ -136,16 +136,16 @@ async def test_failed_rows_are_counted_and_in_no_pair(database: str):
 
 
 async def test_best_of_n_gets_the_budget_of_the_first_loop(database: str):
-    flops = await compared(database, budget="flops")
+    flops = await compared(database, budget="flops", seeds=(0,))
     assert [r.method.name for r in flops.methods] == ["tpo", "best-of-13"]
     assert flops.budget == "flops"
     costs = [result.cost.pflops for result in flops.methods if result.cost]
     assert costs[0] == pytest.approx(costs[1])
-    tokens = await compared(database, budget="tokens")
+    tokens = await compared(database, budget="tokens", seeds=(0,))
     spent = [result.tokens.value for result in tokens.methods if result.tokens]
-    assert spent[1] == pytest.approx(spent[0], rel=0.1)
+    assert spent[1] == pytest.approx(spent[0], rel=0.2)
     assert tokens.methods[1].method.width != 13
-    fixed = await compared(database, ("best-of-4", "tpo", "best-of-2"))
+    fixed = await compared(database, ("best-of-4", "tpo", "best-of-2"), seeds=(0,))
     assert [r.method.label for r in fixed.methods] == ["best-of-4", "TPO D1-N3", "best-of-2"]
     assert fixed.budget is None
     # All share their first two samples, and gains are over the best of those.
@@ -171,21 +171,21 @@ class Brief:
 
 async def test_a_held_out_reward_model_scores_the_answers(database: str):
     audit = Brief()
-    found = await compared(database, audit=audit)
+    found = await compared(database, audit=audit, seeds=(0,))
     assert found.audit_reward_model == "brief-1"
     tpo, pair = found.result("tpo"), of(found, "tpo", "best-of-6")
     scores = [a.audit for a in tpo.answers if a.audit is not None]
     assert scores == [-a.reward for a in tpo.answers if a.audit is not None]
-    assert len(scores) == 4
+    assert len(scores) == 2
     assert tpo.audit is not None
     assert tpo.audit.value == pytest.approx(fmean(scores))
     by_reward, by_audit = pair.win_rates
     assert (by_reward.by, by_audit.by, by_audit.scorer) == ("reward", "audit", "brief-1")
-    assert by_audit.wins + by_audit.ties + by_audit.losses == 4
+    assert by_audit.wins + by_audit.ties + by_audit.losses == 2
     assert pair.audit is not None
     assert any("cannot score the answers to 1 prompts" in note for note in found.notes)
     asked = audit.scored
-    await compared(database, audit=audit)
+    await compared(database, audit=audit, seeds=(0,))
     assert audit.scored == asked
 
     same = Brief()
@@ -202,6 +202,7 @@ async def test_the_judge_compares_the_first_method_with_the_others(database: str
         database,
         ("tpo", "revision", "best-of-n"),
         judge=judge,
+        seeds=(0,),
         on_verdict=lambda outcome, total: seen.append(total),
     )
     assert found.judge == judge.name
@@ -209,14 +210,14 @@ async def test_the_judge_compares_the_first_method_with_the_others(database: str
     assert by["tpo", "revision"] == by["tpo", "best-of-6"] == ["reward", "judge"]
     assert by["revision", "best-of-6"] == ["reward"]
     rate = of(found, "tpo", "best-of-6").win_rates[-1]
-    assert (rate.wins, rate.losses, rate.ties) == (0, 0, 6)
+    assert (rate.wins, rate.losses, rate.ties) == (0, 0, 3)
     assert rate.inconsistent > 0
-    assert seen == [12] * 12
+    assert seen == [6] * 6
 
 
 async def test_rows_that_would_make_methods_unequal_or_cannot_be_asked(database: str):
     rows = [{"prompt": "Why?", "width": 40, "criteria": "brevity"}, {"prompt": ""}, "How?"]
-    found = await compared(database, rows=rows)
+    found = await compared(database, rows=rows, seeds=(0,))
     assert (found.prompts, found.bad_rows) == (2, 1)
     assert {result.method.width for result in found.methods} == {3, 6}
     assert all(result.cost and result.cost.samples == 6 for result in found.methods)
