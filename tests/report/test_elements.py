@@ -4,9 +4,10 @@ import json
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.report.hostile import NASTY
 from tpo_graph.report.elements import h, markup, one_line, plain, visible
 
 
@@ -29,7 +30,11 @@ class Texts(HTMLParser):
         self.text += data
 
 
-@given(st.text(), st.text(min_size=1))
+LETTERS = st.one_of(st.sampled_from("<>&\"'/!abx;#= "), st.characters())
+
+
+@given(st.text(LETTERS), st.text(LETTERS, min_size=1))
+@example(NASTY, NASTY)
 def test_any_text_is_read_back_as_text(text: str, value: str):
     element = h("p", text, title=value)
     parsed = Texts("".join(markup(element)))

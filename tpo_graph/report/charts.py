@@ -69,7 +69,7 @@ def reward_curves(series: Sequence[Series], name: str) -> Element:
         title="Reward per iteration",
         description="Mean of the best so far: " + "; ".join(_rise(*each) for each in found) + ".",
         caption="Means over runs; one that stopped early keeps its best. "
-        + (band if alone else "Dashed: mean of the samples."),
+        + (band if alone else f"Dashed: mean of the samples.{_some(found)}"),
         content=table.without("series") if alone else table,
     )
 
@@ -112,7 +112,8 @@ def distributions(series: Sequence[Series], name: str) -> Element:
         name=name,
         title="Distribution of rewards",
         description="Median reward of the samples. " + "; ".join(medians) + ".",
-        caption="Box: the middle half of the samples, with the median. Whiskers: 5% to 95%.",
+        caption="Box: the middle half of the samples, with the median. Whiskers: 5% to 95%."
+        + _some(found),
         content=table.without("series") if len(found) == 1 else table,
     )
 
@@ -170,6 +171,10 @@ def reward_by_length(series: Sequence[Series], name: str) -> Element:
         caption=meaning,
         content=Table(["response", "characters", "runs", "mean reward"], rows, texts=2),
     )
+
+
+def _some(series: Sequence[object]) -> str:
+    return f" The first {SHOWN} are drawn." if len(series) > SHOWN else ""
 
 
 def legend(axes: "Axes") -> None:

@@ -101,7 +101,6 @@ class Report:
     series: list[Series]
     comparisons: list[Comparison]
     created_at: str
-    notes: list[str] = field(default_factory=list[str])
 
 
 def short(name: str) -> str:

@@ -80,11 +80,6 @@ def figure(
     )
 
 
-def empty(title: str, why: str) -> Element:
-    """What stands in a chart's place when there is nothing to draw."""
-    return h("figure", h("h3", title), h("p", why, class_="empty"), class_="card")
-
-
 def cards(facts: Sequence[tuple[str, str, str | None]]) -> Element:
     """Key numbers: (what, value, a remark)."""
     return h(
