@@ -54,6 +54,10 @@ async def test_best_of_30_is_the_beginning_of_best_of_60(database: str):
         "best-of-30",
         "best-of-60",
     ]
+    calls = len(model.calls)
+    async with bench(database, model=model, seeds=(0,)) as opened:
+        await compare(opened, ["best-of-60", "tpo"])  # of the same name: all of it is there
+    assert len(model.calls) == calls
     small = found.result("best-of-30")
     assert small.method.read_off == "best-of-60"
     assert sum(call["n"] == 60 for _, call in model.calls) == 3

@@ -135,18 +135,25 @@ def _pairs(console: Console, comparison: Comparison) -> None:
     for pair in comparison.pairs:
         for rate in pair.win_rates:
             if rate.failed:
-                _say(console, f"Note: {rate.failed} verdicts failed; the first: {rate.error}")
+                _say(
+                    console,
+                    f"Note: {_labels(comparison, pair)}: {rate.failed} verdicts failed and are in "
+                    f"no rate; the first: {rate.error}",
+                )
 
 
 def _pair(comparison: Comparison, pair: Pair) -> list[str]:
-    names = [comparison.result(name).method.label for name in (pair.first, pair.second)]
     return [
-        " - ".join(names),
+        _labels(comparison, pair),
         str(pair.prompts),
         _number(pair.reward, sign="+"),
         _number(pair.length, 0, sign="+"),
         *([_number(pair.audit, sign="+")] * (comparison.audit_reward_model is not None)),
     ]
+
+
+def _labels(comparison: Comparison, pair: Pair) -> str:
+    return " - ".join(comparison.result(name).method.label for name in (pair.first, pair.second))
 
 
 def _percent(rate: WinRate) -> str:

@@ -25,6 +25,9 @@ from tpo_graph.evaluation.summaries import (
 )
 from tpo_graph.rewards import RewardModel
 
+_FEW = 20
+"""Fewer prompts than this do not show how much prompts differ."""
+
 OnVerdict = Callable[[Outcome, int], None]
 """Called with each verdict of the judge, and how many there will be."""
 
@@ -120,6 +123,11 @@ async def compared(
         for one, other in combinations(arms, 2)
     ]
     notes = [*bench.notes, *failures(arms), *same_beginnings(reference, arms[1:])]
+    if len(bench.rows) < _FEW:
+        notes.append(
+            f"Intervals of {len(bench.rows)} prompts are too narrow: take at least {_FEW}, better "
+            "hundreds."
+        )
     if audited is not None and audited.failed:
         notes.append(
             f"{audited.name} cannot score the answers to {audited.failed} prompts; the first: "
