@@ -1,5 +1,6 @@
 """A Ray cluster of several nodes on this machine, and servers whose log says what was paid for."""
 
+import asyncio
 import os
 import signal
 import time
@@ -10,8 +11,9 @@ from typing import Any
 from unittest.mock import patch
 
 from langgraph.runtime import RunControl
+from sqlalchemy import inspect, select
 
-from tests.kills.harness import finished, rows
+from tests.kills.harness import connected, finished, rows
 from tests.openai_server import Behaviour, OpenAIServer
 from tests.reward_server import RewardServer
 from tpo_graph import TPOContext
@@ -20,6 +22,7 @@ from tpo_graph.batch.ray_cluster import Cluster
 from tpo_graph.batch.ray_engine import RayEngine
 from tpo_graph.conversation import Turn
 from tpo_graph.launcher import launcher
+from tpo_graph.store.tables import RunRow
 
 POLICY = "openai:policy"
 CARRIED = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
@@ -52,7 +55,7 @@ def ray_cluster(*nodes: dict[str, Any]) -> Iterator[Any]:
         "include_dashboard": False,
         "object_store_memory": MEMORY,
         # A node that is gone is missed soon: Ray's own 15 s are made for real networks.
-        "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 3},
+        "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 4},
     }
     with patch.dict(os.environ, RAY_USAGE_STATS_ENABLED="0"):
         cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -102,9 +105,31 @@ def numbers(ended: list[Done]) -> list[tuple[Any, ...]]:
     return [(one.position, one.error, one.reward, one.first_best, one.stop_reason) for one in ended]
 
 
-def slow(_: Any) -> Behaviour:
-    """Replies that take long enough for a kill to hit them."""
-    return Behaviour(delay=0.3)
+class Pace:
+    """Rule of a server whose replies take long enough for a kill to hit them."""
+
+    def __init__(self) -> None:
+        self.seconds = 2.0
+        """Until all actors are there that the test waits for."""
+
+    def __call__(self, _: Any) -> Behaviour:
+        return Behaviour(delay=self.seconds)
+
+    async def once_at_work(self, url: str, server: OpenAIServer, workers: int) -> list[int]:
+        """Go faster once so many workers have runs in hand; their process ids, some calls later."""
+        await asyncio.to_thread(wait_until, lambda: len(holders(url)) >= workers)
+        begun, self.seconds = len(server.calls), 0.3
+        await asyncio.to_thread(wait_until, lambda: len(server.calls) >= begun + 8)
+        return holders(url)
+
+
+def holders(url: str) -> list[int]:
+    """The processes that have runs in hand."""
+    with connected(url) as connection:
+        if not inspect(connection).has_table("tpo_runs"):
+            return []
+        leases = connection.scalars(select(RunRow.lease_owner).distinct())
+        return [int(owner.split("|")[1]) for owner in leases if owner is not None]
 
 
 def paid_twice(server: OpenAIServer) -> int:
@@ -129,6 +154,23 @@ def processes(kind: str) -> list[int]:
 
 def kill(process: int) -> None:
     os.kill(process, signal.SIGKILL)
+
+
+def kill_node(cluster: Any, node: Any) -> None:
+    """End all processes of a node at once, as a power cut does."""
+    [raylet] = node.all_processes["raylet"]
+    for process in [*_children(raylet.process.pid), raylet.process.pid]:
+        kill(process)
+    cluster.remove_node(node, allow_graceful=False)
+
+
+def _children(parent: int) -> list[int]:
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(parent):
+                found.append(int(folder.name))
+    return found
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:

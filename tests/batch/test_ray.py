@@ -8,6 +8,7 @@ import pytest
 from langgraph.runtime import RunControl
 
 from tests.batch.ray_rig import (
+    Pace,
     by_local_engine,
     by_ray,
     engine,
@@ -18,7 +19,6 @@ from tests.batch.ray_rig import (
     paid_twice,
     processes,
     ray_cluster,
-    slow,
     stored,
     wait_until,
 )
@@ -40,12 +40,10 @@ async def test_a_killed_worker_s_jobs_go_on_and_end_as_those_of_the_local_engine
     expected = await by_local_engine(given, local_url, reward)
     policy.calls.clear()
 
-    policy.rule = slow
+    policy.rule = pace = Pace()
     running = asyncio.create_task(by_ray(given, engine(url, reward)))
-    await asyncio.to_thread(wait_until, lambda: len(processes("PolicyWorker")) == 2)
-    begun = len(policy.calls)
-    await asyncio.to_thread(wait_until, lambda: len(policy.calls) >= begun + 8)
-    kill(processes("PolicyWorker")[0])
+    workers = await pace.once_at_work(url, policy, 2)
+    kill(workers[0])
     ended = await running
 
     assert lost(policy) > 0
@@ -61,9 +59,9 @@ async def test_a_stop_ends_all_runs_at_their_next_step_and_another_call_goes_on(
 ):
     given, url = jobs(8, depth=2), f"sqlite:///{tmp_path / 'ray.db'}"
     control = RunControl()
-    policy.rule = slow
+    policy.rule = pace = Pace()
     running = asyncio.create_task(by_ray(given, engine(url, reward), control))
-    await asyncio.to_thread(wait_until, lambda: len(policy.calls) >= 16)
+    await pace.once_at_work(url, policy, 2)
     control.request_drain("enough")
     stopped = await running
     assert {one.error for one in stopped} == {None}
@@ -79,7 +77,7 @@ async def test_a_stop_ends_all_runs_at_their_next_step_and_another_call_goes_on(
 @pytest.mark.slow
 async def test_closing_the_engine_lets_go_of_every_lease(cluster, policy, reward, tmp_path):
     given, url = jobs(4), f"sqlite:///{tmp_path / 'ray.db'}"
-    policy.rule = slow
+    policy.rule = Pace()
     ended = engine(url, reward).run(given, control=RunControl())
     await anext(ended)
     await ended.aclose()
@@ -97,11 +95,10 @@ async def test_a_local_reward_model_in_the_pool_and_one_of_its_actors_dies(
     local_url, url = f"sqlite:///{tmp_path / 'local.db'}", f"sqlite:///{tmp_path / 'ray.db'}"
     expected = await by_local_engine(given, local_url, reward)
     policy.calls.clear()
-    policy.rule = slow
+    policy.rule = pace = Pace()
     pooled = engine(url, reward, workers=1, reward_actors=2, reward_gpus=0.0)
     running = asyncio.create_task(by_ray(given, pooled))
-    await asyncio.to_thread(wait_until, lambda: len(processes("RewardActor")) == 2)
-    await asyncio.to_thread(wait_until, lambda: len(policy.calls) >= 8)
+    await pace.once_at_work(url, policy, 1)
     kill(processes("RewardActor")[0])
     ended = await running
     # Which responses share a batch moves scores in their last digits.
