@@ -41,7 +41,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         replace(cell, width=width, reward=Estimate(float(width), None, None))
         for width in (1, 5, 50, 100)
     ]
-    dump(replace(some, grid=cells, notes=[NASTY]), folder)
+    dump(replace(some, grid=cells, notes=[NASTY], name="n" * 150), folder)
     write_report([str(folder)], folder / "compared.html", database=f"sqlite:///{folder / 'no'}.db")
     return {name: folder / f"{name}.html" for name in ("plain", "packed", "compared")}
 
@@ -175,14 +175,16 @@ CONTRAST = """() => {
         const inside = element.closest("svg");
         let behind = background(inside ? inside.parentElement : element);
         if (inside) {
-            // The cells of a heat map lie under their numbers.
-            const boxes = [...inside.querySelectorAll("path[fill-opacity]")].map((p) => {
-                const c = getComputedStyle(p);
-                return over([...bytes(c.fill).slice(0, 3), Number(c.fillOpacity)], behind);
-            });
-            const front = light(bytes(style.fill).slice(0, 3));
-            const distance = (rgb) => Math.abs(light(rgb) - front);
-            behind = [behind, ...boxes].sort((a, b) => distance(a) - distance(b))[0];
+            const place = element.getBoundingClientRect();
+            const [x, y] = [place.x + place.width / 2, place.y + place.height / 2];
+            // The cell of a heat map lies under its number.
+            for (const path of inside.querySelectorAll("path[opacity]")) {
+                const box = path.getBoundingClientRect();
+                if (x < box.left || x > box.right || y < box.top || y > box.bottom) continue;
+                const cell = getComputedStyle(path);
+                const alpha = cell.fillOpacity * cell.opacity;
+                behind = over([...bytes(cell.fill).slice(0, 3), alpha], behind);
+            }
         }
         const front = bytes(inside ? style.fill : style.color);
         const [a, b] = [light(front.slice(0, 3)), light(behind)].sort((x, y) => y - x);
