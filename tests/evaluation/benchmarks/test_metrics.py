@@ -75,7 +75,7 @@ def test_rows_without_an_answer_are_counted_and_weigh_in_the_lower_mean(tmp_path
         ("6 - 5i", "\\boxed{6+5i}", False),
         ("42", "First 41. The answer is 42.", True),
         ("42", "We saw $42$ before, but \\boxed{41}", False),
-        ("42", "\\boxed{42}, as a check: $6 \\cdot 8$ is more.", True),
+        ("42", "\\boxed{42}. Had it been 8, the final answer is $48$.", True),
         ("42", "", None),
         ("42", "nothing of the kind", None),
     ],
@@ -151,7 +151,7 @@ class Counts:
     async def score(self, conversation, responses):
         if "charge" in conversation[-1]["content"]:
             raise RewardError("no charges")
-        return [float(len(conversation)) for _ in responses]
+        return [float(len(conversation) * len(response)) for response in responses]
 
 
 def test_mean_reward_by_another_reward_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -161,7 +161,7 @@ def test_mean_reward_by_another_reward_model(tmp_path: Path, monkeypatch: pytest
     outcomes = read_outcomes(answered(tmp_path / "out.jsonl", "hh-rlhf"))
     found = score("hh-rlhf", outcomes, Scoring(reward_model="local:another"))
     assert found.mean is not None
-    assert found.mean.value == (3 + 1 + 1 + 1) / 4
+    assert found.mean.value == (3 + 1 + 1 + 1) / 4 * len("An answer.")
     assert found.without_score == {"hh-rlhf-2": "no charges"}
     assert found.notes == {"rewards by": "counts-turns"}
 

@@ -108,6 +108,16 @@ def test_xstest_in_its_other_forms(tmp_path: Path, record, row_id: str, label: s
     assert (row["id"], row["label"]) == (f"xstest-{row_id}", label)
 
 
+def test_math_500_from_parquet_whose_columns_a_batch_could_not_read(tmp_path: Path):
+    import pyarrow
+    from pyarrow import parquet
+
+    records = [json.loads(line) for line in FILES["math-500"].read_text().splitlines()]
+    parquet.write_table(pyarrow.Table.from_pylist(records), tmp_path / "m.parquet")
+    loaded = load_prompts("math-500", file=tmp_path / "m.parquet")
+    assert loaded == load_prompts("math-500", file=FILES["math-500"])
+
+
 def test_hh_rlhf_is_drawn_and_the_others_only_with_a_seed(tmp_path: Path):
     records = [
         {"chosen": f"\n\nHuman: Question {n}?\n\nAssistant: Yes.", "rejected": ""}
