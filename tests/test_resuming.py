@@ -118,6 +118,35 @@ async def test_a_drained_run_says_interrupted_and_goes_on(store: Store) -> None:
     assert result.candidates == expected.candidates
 
 
+async def test_a_run_that_is_stopped_between_score_and_select_keeps_its_scores(
+    database_url: str,
+) -> None:
+    """Those two share a checkpoint, which a stop between them must not lose."""
+    control, scored = RunControl(), list[str]()
+
+    def reward(query: str, response: str) -> float:
+        scored.append(response)
+        control.request_drain("stop")
+        return float(len(response))
+
+    options = {**OPTIONS, "reward_model": reward}
+    async with open_store(database_url, reuse_scores=False) as store:
+        with pytest.raises(GraphDrained):
+            await aoptimize(
+                "Why?", model=model(), database=store, run_id="r", control=control, **options
+            )
+        found = await store.checkpointer.aget_tuple({"configurable": {"thread_id": "r"}})
+        assert found is not None
+        assert len(found.checkpoint["channel_values"]["rewards"]) == 2
+        before = set(scored)
+        scored.clear()
+        result = await aresume("r", database=store, model=model(), reward_model=reward)
+        assert scored
+        assert not before & set(scored)
+    expected = await aoptimize("Why?", model=model(), **OPTIONS)
+    assert (result.candidates, result.steps) == (expected.candidates, expected.steps)
+
+
 @pytest.mark.parametrize("start", [0, 1, 3])
 async def test_extended_is_like_run_at_that_depth(store: Store, start: int) -> None:
     options = {**OPTIONS, "depth": start}

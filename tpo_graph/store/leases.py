@@ -22,7 +22,7 @@ from tpo_graph.errors import RunBusyError, RunNotFoundError, StoreError, error_l
 from tpo_graph.store.cache import run_row
 from tpo_graph.store.outbox import Outbox
 from tpo_graph.store.tables import RunRow, now
-from tpo_graph.store.upserts import upsert
+from tpo_graph.store.upserts import upsertion
 from tpo_graph.store.writer import Writer
 
 HEARTBEAT_SECONDS = 5.0
@@ -106,7 +106,10 @@ class Leases:
 
     def _begin(self, connection: Connection, run: Run, launch: dict[str, Any] | None) -> None:
         mine = {"lease_owner": self.owner, "lease_seen_at": now(), "launch": launch or {}}
-        upsert(connection, RunRow, [{**run_row(run), **mine}], ())
+        row = {**run_row(run), **mine}
+        sql, (values,) = upsertion(RunRow, [row], (), connection.dialect.name)
+        if connection.exec_driver_sql(sql, values).rowcount == 1:
+            return
         owner = select(RunRow.lease_owner).where(RunRow.run_id == run["run_id"])
         if connection.scalar(owner) != self.owner:
             raise StoreError(
