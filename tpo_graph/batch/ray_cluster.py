@@ -28,7 +28,7 @@ class Cluster:
     """
 
     address: str | None = None
-    """As `ray.init` takes it: "auto", "HOST:PORT", "ray://..."; None joins the cluster that
+    """As `ray.init` takes it, "auto" or "HOST:PORT"; None joins the cluster that
     RAY_ADDRESS names or that runs on this machine, and else starts one for the time of the call."""
     workers: int | None = None
     """Policy workers; None: one for each node that has the CPUs for it."""
