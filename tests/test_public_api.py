@@ -18,12 +18,16 @@ def test_exported_names():
         "aoptimize",
         "aoptimize_many",
         "aresume",
+        "arun_batch",
         "create_tpo_graph",
         "extend",
+        "make_rows",
         "open_store",
         "optimize",
         "optimize_many",
+        "read_rows",
         "resume",
+        "run_batch",
         "tpo_node",
     ]
     for name in tpo_graph.__all__:
@@ -33,7 +37,7 @@ def test_exported_names():
 def test_importing_the_graph_does_not_import_torch_or_transformers():
     code = (
         "import sys; from tpo_graph import create_tpo_graph, optimize; "
-        "print([m for m in ('torch', 'transformers', 'ray', 'fastapi') if m in sys.modules])"
+        "print([m for m in ('torch', 'transformers', 'ray', 'matplotlib', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

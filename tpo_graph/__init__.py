@@ -6,12 +6,14 @@ if TYPE_CHECKING:
     from tpo_graph.agents.chat_model import ChatTPO
     from tpo_graph.agents.middleware import TPOMiddleware
     from tpo_graph.agents.node import tpo_node
+    from tpo_graph.batch.job import arun_batch, run_batch
     from tpo_graph.batch.many import aoptimize_many, optimize_many
     from tpo_graph.candidates import Candidate
     from tpo_graph.context import TPOContext
     from tpo_graph.graph import create_tpo_graph
     from tpo_graph.result import TPOResult
     from tpo_graph.resuming import aextend, aresume, extend, resume
+    from tpo_graph.rows import make_rows, read_rows
     from tpo_graph.run import aoptimize, optimize
     from tpo_graph.store import Store, open_store
 
@@ -26,12 +28,16 @@ _HOMES = {
     "aoptimize": "run",
     "aoptimize_many": "batch.many",
     "aresume": "resuming",
+    "arun_batch": "batch.job",
     "create_tpo_graph": "graph",
     "extend": "resuming",
+    "make_rows": "rows",
     "open_store": "store",
     "optimize": "run",
     "optimize_many": "batch.many",
+    "read_rows": "rows",
     "resume": "resuming",
+    "run_batch": "batch.job",
     "tpo_node": "agents.node",
 }
 
@@ -46,12 +52,16 @@ __all__ = [
     "aoptimize",
     "aoptimize_many",
     "aresume",
+    "arun_batch",
     "create_tpo_graph",
     "extend",
+    "make_rows",
     "open_store",
     "optimize",
     "optimize_many",
+    "read_rows",
     "resume",
+    "run_batch",
     "tpo_node",
 ]
 
