@@ -118,7 +118,7 @@ def rewriting(engine: Engine, replies: Replies, times: list[float]) -> Job:
         for samples in (5, 1, 1, 5, 1, 1, 5):
             flight.step(max(2, samples))
             lengths = replies.lengths(samples)
-            await engine.generate("", lengths)
+            await engine.generate("", [replies.text(length) for length in lengths])
             flight.replied(max(lengths))
         times.append(loop.time() - began)
         return 0
@@ -175,7 +175,7 @@ def test_a_slow_reward_model_holds_runs_back():
                 most = max(most, in_flight.jobs) if warm.is_set() else 0
                 flight.step(5)
                 lengths = replies.lengths(5)
-                await engine.generate("", lengths)
+                await engine.generate("", [replies.text(length) for length in lengths])
                 flight.replied(max(lengths))
                 flight.step(5)
                 async with scorer:
