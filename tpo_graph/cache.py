@@ -95,6 +95,14 @@ class Cache(Protocol):
         ...
 
 
+class RunReader(Protocol):
+    """Gives a whole run in one journey, as a run's result needs it."""
+
+    async def whole(self, run_id: str) -> tuple[list[Candidate], list[Step]]:
+        """All candidates and all steps of a run, in order."""
+        ...
+
+
 class _MemoryRun:
     def __init__(self) -> None:
         self.candidates: dict[tuple[int, int], Candidate] = {}
@@ -161,6 +169,10 @@ class MemoryCache:
         """See `Cache.steps`."""
         run = self._run(run_id)
         return [run.steps[key] for key in sorted(run.steps)]
+
+    async def whole(self, run_id: str) -> tuple[list[Candidate], list[Step]]:
+        """See `RunReader.whole`."""
+        return await self.candidates(run_id), await self.steps(run_id)
 
     def forget(self, run_id: str) -> None:
         """Drop a run that is not going to be read again; its rewards stay in the score cache."""

@@ -6,7 +6,7 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StreamMode
 
-from tpo_graph.cache import Cache
+from tpo_graph.cache import RunReader
 from tpo_graph.context import TPOContext
 from tpo_graph.events import Event
 from tpo_graph.graph import TPOGraph
@@ -56,19 +56,20 @@ async def run_graph(
     return state
 
 
-async def read_result(state: TPOState, cache: Cache) -> TPOResult:
+async def read_result(state: TPOState, cache: RunReader) -> TPOResult:
     """The result of a finished run, from its last state and its cache."""
     chosen, reason = state["chosen"], state["stop_reason"]
     assert chosen is not None
     assert reason is not None
+    candidates, steps = await cache.whole(state["run_id"])
     return TPOResult(
         response=chosen["response"],
         reward=chosen["reward"],
         iteration=chosen["iteration"],
         stop_reason=reason,
         run_id=state["run_id"],
-        candidates=await cache.candidates(state["run_id"]),
-        steps=await cache.steps(state["run_id"]),
+        candidates=candidates,
+        steps=steps,
         history=state["history"],
         usage=state["usage"],
     )

@@ -135,6 +135,15 @@ class SqlCache:
         """See `Cache.steps`."""
         return await self._read(lambda connection: read_steps(connection, run_id))
 
+    async def whole(self, run_id: str) -> tuple[list[Candidate], list[Step]]:
+        """See `RunReader.whole`."""
+
+        def work(connection: Connection) -> tuple[list[Candidate], list[Step]]:
+            candidates = read_candidates(connection, run_id)
+            return candidates, read_steps(connection, run_id, candidates)
+
+        return await self._read(work)
+
     async def _read(self, work: Callable[[Connection], T]) -> T:
         def in_thread() -> T:
             with explained(self._engine.url), self._engine.connect() as connection:
@@ -226,9 +235,17 @@ def read_candidates(connection: Connection, run_id: str) -> list[Candidate]:
     ]
 
 
-def read_steps(connection: Connection, run_id: str) -> list[Step]:
-    """All steps of a run, by iteration, with the texts of their candidates."""
-    by_place = {(c["iteration"], c["position"]): c for c in read_candidates(connection, run_id)}
+def read_steps(
+    connection: Connection, run_id: str, candidates: list[Candidate] | None = None
+) -> list[Step]:
+    """All steps of a run, by iteration, with the texts of their candidates.
+
+    Args:
+        candidates: the run's, where they are read already.
+    """
+    if candidates is None:
+        candidates = read_candidates(connection, run_id)
+    by_place = {(c["iteration"], c["position"]): c for c in candidates}
     query = (
         select(
             StepRow.iteration,
