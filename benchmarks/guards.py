@@ -11,7 +11,8 @@ Three settings, in each of which all arms start from the same first samples:
 A length curve and the calibrations come from first samples for other queries, never from gold.
 *proxy* is what an arm maximises, on its own scale; *gold* the world's taste of the same reply.
 
-    python -m benchmarks.guards [--queries 24] [--normal-queries 60] [--only blind length normal]
+    python -m benchmarks.guards                    # part of `make bench`: few queries, no `length`
+    python -m benchmarks.guards --only blind length normal --queries 48 --depth 8
 """
 
 import argparse
@@ -180,7 +181,7 @@ async def _fallbacks(runs: Any, auditor: RewardModel) -> tuple[list[str], list[b
     return answers, flags
 
 
-def blind(queries: int, folder: Path) -> Setup:
+def blind(options: argparse.Namespace, folder: Path) -> Setup:
     """Over-optimised by a reward model that does not mind slips."""
     from benchmarks.offline_world import committed
     from benchmarks.weak_rewards import blind_pairs, fitted
@@ -194,14 +195,14 @@ def blind(queries: int, folder: Path) -> Setup:
         partners={"with reward-warm": [careful], "with two as blind": kin},
         alone={"reward-warm": careful},
         auditors={"one as blind": kin[0], "reward-warm": careful},
-        depth=8,
+        depth=options.depth,
         width=10,
-        queries=queries,
+        queries=options.queries,
         sampling=HOT,
     )
 
 
-def length(queries: int, folder: Path) -> Setup:
+def length(options: argparse.Namespace, folder: Path) -> Setup:
     """Over-optimised by a reward model that likes length."""
     from benchmarks.offline_world import committed
     from benchmarks.weak_rewards import fitted, length_loving_pairs
@@ -222,14 +223,14 @@ def length(queries: int, folder: Path) -> Setup:
             "one of 60 careful pairs": few,
             "reward-brief": committed("reward-brief"),
         },
-        depth=8,
+        depth=options.depth,
         width=10,
-        queries=queries,
+        queries=options.queries,
         sampling=HOT,
     )
 
 
-def normal(queries: int, folder: Path) -> Setup:
+def normal(options: argparse.Namespace, folder: Path) -> Setup:
     """Nothing is over-optimised."""
     from benchmarks.offline_world import committed
     from benchmarks.weak_rewards import blind_pairs, fitted
@@ -244,7 +245,7 @@ def normal(queries: int, folder: Path) -> Setup:
         auditors={"reward-weak": weak, "one as blind": kin},
         depth=2,
         width=5,
-        queries=queries,
+        queries=options.normal_queries,
     )
 
 
@@ -255,17 +256,17 @@ async def run(options: argparse.Namespace) -> None:
     """All settings that were asked for."""
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:
-            queries = options.normal_queries if name == "normal" else options.queries
-            print(await measure(SETUPS[name](queries, Path(folder)), options.seed), flush=True)
+            print(await measure(SETUPS[name](options, Path(folder)), options.seed), flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--queries", type=int, default=24, help="of the over-optimised settings")
-    parser.add_argument("--normal-queries", type=int, default=60)
-    parser.add_argument("--only", nargs="+", choices=SETUPS, default=list(SETUPS))
+    parser.add_argument("--queries", type=int, default=12, help="of the over-optimised settings")
+    parser.add_argument("--depth", type=int, default=6, help="of the over-optimised settings")
+    parser.add_argument("--normal-queries", type=int, default=40)
+    parser.add_argument("--only", nargs="+", choices=SETUPS, default=["blind", "normal"])
     parser.add_argument("--seed", type=int, default=1, help="of queries and sampling")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
