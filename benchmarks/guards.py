@@ -11,8 +11,7 @@ Three settings, in each of which all arms start from the same first samples:
 A length curve and the calibrations come from first samples for other queries, never from gold.
 *proxy* is what an arm maximises, on its own scale; *gold* the world's taste of the same reply.
 
-    python -m benchmarks.guards                    # part of `make bench`: few queries, no `length`
-    python -m benchmarks.guards --only blind length normal --queries 48 --depth 8
+    python -m benchmarks.guards [--queries 12] [--normal-queries 40] [--only blind length normal]
 """
 
 import argparse
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tpo_graph.audit import audited
-from tpo_graph.conversation import Turn
+from tpo_graph.conversation import Turn, turns
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import (
     Calibration,
@@ -175,9 +174,11 @@ async def _fallbacks(runs: Any, auditor: RewardModel) -> tuple[list[str], list[b
             history=state["history"],
             usage=state["usage"],
         )
-        result = await audited(result, state["messages"][:1], auditor, fall_back=True)
+        result = await audited(result, turns(state["messages"][:1]), auditor, fall_back=True)
+        if result.audit is None:
+            raise SystemExit(f"the audit failed: {result.audit_error}")
         answers.append(result.response)
-        flags.append(result.audit is not None and result.audit.fell_back)
+        flags.append(result.audit.fell_back)
     return answers, flags
 
 
@@ -266,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--queries", type=int, default=12, help="of the over-optimised settings")
     parser.add_argument("--depth", type=int, default=6, help="of the over-optimised settings")
     parser.add_argument("--normal-queries", type=int, default=40)
-    parser.add_argument("--only", nargs="+", choices=SETUPS, default=["blind", "normal"])
+    parser.add_argument("--only", nargs="+", choices=SETUPS, default=list(SETUPS))
     parser.add_argument("--seed", type=int, default=1, help="of queries and sampling")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
