@@ -135,6 +135,13 @@ async def test_failed_rows_are_counted_and_in_no_pair(database: str):
         await compared(database, model=SeededModel(broken="?"), name="other")
 
 
+async def test_runs_without_a_usable_rewrite_are_told(database: str):
+    mute = SeededModel(silent="your examination")
+    notes = (await compared(database, model=mute)).notes
+    (note,) = [note for note in notes if "usable" in note]
+    assert note.startswith("TPO D1-N3: 6 of 6 runs ended early")
+
+
 async def test_best_of_n_gets_the_budget_of_the_first_loop(database: str):
     flops = await compared(database, budget="flops", seeds=(0,))
     assert [r.method.name for r in flops.methods] == ["tpo", "best-of-13"]

@@ -20,6 +20,8 @@ class SeededModel(ScriptedChatModel):
 
     broken: str | None = None
     """The query that it fails on."""
+    silent: str | None = None
+    """What a prompt says that it answers with nothing."""
 
     def _generate(
         self,
@@ -33,6 +35,8 @@ class SeededModel(ScriptedChatModel):
         prompt = "\n".join(message.text for message in messages)
         if self.broken is not None and self.broken in prompt:
             raise RuntimeError("no answer to this one")
+        if self.silent is not None and self.silent in messages[-1].text:
+            return ChatResult(generations=[ChatGeneration(message=AIMessage("")) for _ in range(n)])
         random = Random(None if seed is None else f"{seed} {prompt}")
         texts = [draft_then_improve(messages, 10 ** random.randrange(6)) for _ in range(n)]
         usage = {"prompt_tokens": len(prompt), "completion_tokens": sum(map(len, texts))}

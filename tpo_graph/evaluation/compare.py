@@ -22,6 +22,7 @@ from tpo_graph.evaluation.summaries import (
     pair,
     same_beginnings,
     shared_width,
+    stuck,
 )
 from tpo_graph.rewards import RewardModel
 
@@ -122,7 +123,7 @@ async def compared(
         )
         for one, other in combinations(arms, 2)
     ]
-    notes = [*bench.notes, *failures(arms), *same_beginnings(reference, arms[1:])]
+    notes = [*bench.notes, *failures(arms), *stuck(arms), *same_beginnings(reference, arms[1:])]
     if len(bench.rows) < _FEW:
         notes.append(
             f"Intervals of {len(bench.rows)} prompts are too narrow: take at least {_FEW}, better "

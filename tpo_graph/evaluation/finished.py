@@ -103,6 +103,8 @@ class Batch:
     failed: int
     error: str | None
     """Of the first row that failed."""
+    stuck: int = 0
+    """Finished runs that ended because no rewrite could be used."""
 
 
 async def read_finished(
@@ -120,7 +122,7 @@ async def read_finished(
         views: how much of each run to read.
     """
     found: list[list[Finished]] = [[] for _ in views]
-    failed, error = 0, None
+    failed, stuck, error = 0, 0, None
     waiting: list[BatchItem] = []
 
     async def flush() -> None:
@@ -133,12 +135,13 @@ async def read_finished(
     async for item in read_batch(store, name):
         if item.status == "finished":
             waiting.append(item)
+            stuck += item.stop_reason == "no_usable_update"
         else:
             failed, error = failed + 1, error or item.error or f"the run is {item.status}"
         if len(waiting) == _AT_ONCE:
             await flush()
     await flush()
-    return [Batch(name, seed, kept, failed, error) for kept in found]
+    return [Batch(name, seed, kept, failed, error, stuck) for kept in found]
 
 
 def _views(

@@ -216,6 +216,17 @@ def failures(arms: Sequence[Arm]) -> list[str]:
     return notes
 
 
+def stuck(arms: Sequence[Arm]) -> list[str]:
+    """A sentence for every method some of whose runs ended for want of a usable rewrite."""
+    counts = [(arm, sum(batch.stuck for batch in arm.batches)) for arm in arms]
+    return [
+        f"{arm.method.label}: {count} of {len(arm.runs)} runs ended early because the model wrote "
+        "no usable loss, gradient or rewrite: the prompts do not suit it (`tpo check` looks closer)."
+        for arm, count in counts
+        if count
+    ]
+
+
 def same_beginnings(reference: Arm, others: Sequence[Arm]) -> list[str]:
     """For each other arm, in how many runs it began with the same samples as the reference."""
     notes: list[str] = []
