@@ -221,7 +221,7 @@ def stuck(arms: Sequence[Arm]) -> list[str]:
     counts = [(arm, sum(batch.stuck for batch in arm.batches)) for arm in arms]
     return [
         f"{arm.method.label}: {count} of {len(arm.runs)} runs ended early because the model wrote "
-        "no usable loss, gradient or rewrite: the prompts do not suit it (`tpo check` looks closer)."
+        "no usable loss, gradient or rewrite: its prompts do not suit it (see `tpo check`)."
         for arm, count in counts
         if count
     ]
