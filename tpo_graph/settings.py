@@ -29,7 +29,8 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
     reward_model: str | None = Field(
         default=None,
         description='The reward model: "local:PATH_OR_HUB_ID", "vllm:URL#MODEL", '
-        '"sglang:URL#MODEL", "judge:PROVIDER:MODEL" or "ensemble:FILE.toml".',
+        '"sglang:URL#MODEL", "judge:PROVIDER:MODEL", "ensemble:FILE.toml" or '
+        '"length-penalty:FILE.toml".',
     )
     audit: str | None = Field(
         default=None,
@@ -116,8 +117,8 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
             forms = (
                 '"local:PATH_OR_HUB_ID", for example '
                 '"local:Skywork/Skywork-Reward-V2-Qwen3-0.6B"; "vllm:http://HOST:PORT#MODEL" or '
-                '"sglang:..." for a server; "judge:PROVIDER:MODEL" for a chat model as judge; or '
-                '"ensemble:FILE.toml" (docs/rewards.md)'
+                '"sglang:..." for a server; "judge:PROVIDER:MODEL" for a chat model as judge; '
+                '"ensemble:FILE.toml" or "length-penalty:FILE.toml" (docs/rewards.md)'
             )
             raise ConfigurationError(_ways_to_name("reward_model", forms))
         return self.reward_model
