@@ -5,16 +5,15 @@ gives; the batch, the comparison and the report show the result. Nothing here de
 `stopping.cost`, which a run's budget is held against, is the same arithmetic at the run's prices.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tpo_graph.context import RunOptions, invalid_settings
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.configured import read_toml
+from tpo_graph.context import RunOptions
 from tpo_graph.usage import Ledger, Usage, add_usage, no_usage
 
 Role = Literal["policy", "critic", "reward_model"]
@@ -89,18 +88,7 @@ def read_costs(path: Path) -> CostTable:
     Raises:
         ConfigurationError: it cannot be read, or says something else.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(
-            f"the price table {str(path)!r} cannot be read: {error}"
-        ) from error
-    try:
-        return CostTable.model_validate(values)
-    except ValidationError as error:
-        raise ConfigurationError(
-            f"in {str(path)!r}: {invalid_settings(error, CostTable)}"
-        ) from error
+    return read_toml(path, CostTable, "price table")
 
 
 def price(

@@ -16,13 +16,11 @@ from tpo_graph.result import Audit, TPOResult
 console = Console(stderr=True, highlight=False)
 
 
-class Progress:
-    """Progress of one run on a terminal: a line per scored iteration, and what is being done."""
+class LiveStatus:
+    """A line that says what is being done, while in its `with` block and on a terminal."""
 
-    def __init__(self, depth: int) -> None:
-        self._depth = depth
-        self._best = float("-inf")
-        self._status = Status("sampling", console=console)
+    def __init__(self, first: str) -> None:
+        self._status = Status(first, console=console)
 
     def __enter__(self) -> Self:
         if console.is_terminal:
@@ -36,6 +34,15 @@ class Progress:
         traceback: TracebackType | None,
     ) -> None:
         self._status.stop()
+
+
+class Progress(LiveStatus):
+    """Progress of one run on a terminal: a line per scored iteration, and what is being done."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__("sampling")
+        self._depth = depth
+        self._best = float("-inf")
 
     def show(self, event: Event) -> None:
         """Take note of one event; where no terminal is there, say nothing."""

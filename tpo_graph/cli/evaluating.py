@@ -2,14 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.status import Status
 from rich.text import Text
 
-from tpo_graph.cli.display import console
+from tpo_graph.cli.display import LiveStatus, console
 from tpo_graph.cli.options import setting_options
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.settings import Settings
@@ -205,26 +203,13 @@ def load_audit(spec: str | None, settings: Settings) -> "RewardModel | None":
     return as_reward_model(name)
 
 
-class Progress:
+class Progress(LiveStatus):
     """What is being done, on standard error: live on a terminal, else a line per batch."""
 
     def __init__(self) -> None:
-        self._status = Status("reading prompts", console=console)
+        super().__init__("reading prompts")
         self._ended = ""
         self._verdicts = 0
-
-    def __enter__(self) -> Self:
-        if console.is_terminal:
-            self._status.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._status.stop()
 
     def batch(self, name: str, progress: "BatchProgress") -> None:
         """One batch is so far."""

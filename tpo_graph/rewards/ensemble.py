@@ -18,10 +18,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tpo_graph.configured import read_toml
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardError
 from tpo_graph.rewards.base import RewardModel, checked_scores
-from tpo_graph.rewards.configured import read_toml
 from tpo_graph.rewards.together import together
 
 Combine = Literal["mean", "min", "mean-std"]

@@ -1,4 +1,4 @@
-"""Reward models that are described in a TOML file: reading it, with one clear error."""
+"""TOML files that describe a reward model or a price table: read, with one clear error."""
 
 import tomllib
 from pathlib import Path
@@ -12,8 +12,11 @@ from tpo_graph.errors import ConfigurationError
 M = TypeVar("M", bound=BaseModel)
 
 
-def read_toml(path: Path, form: type[M]) -> M:
+def read_toml(path: Path, form: type[M], what: str = "reward model's file") -> M:
     """The file's content as a `form`.
+
+    Args:
+        what: what to call the file in the error.
 
     Raises:
         ConfigurationError: it cannot be read, or does not fit; names the file and every problem.
@@ -21,9 +24,7 @@ def read_toml(path: Path, form: type[M]) -> M:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(
-            f"the reward model's file {str(path)!r} cannot be read: {error}"
-        ) from error
+        raise ConfigurationError(f"the {what} {str(path)!r} cannot be read: {error}") from error
     try:
         return form.model_validate(values)
     except ValidationError as error:
