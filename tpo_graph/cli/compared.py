@@ -26,7 +26,10 @@ def print_comparison(comparison: Comparison) -> None:
         f"{comparison.prompts} prompts, {seeds}; policy {comparison.model}, reward model "
         f"{comparison.reward_model}",
     )
-    _say(console, "Means over prompts with bootstrap 95% intervals.")
+    _say(
+        console,
+        "Means over prompts with 95% intervals: Student's t; Wilson for rates.",
+    )
     if comparison.budget is not None:
         _say(console, f"Best-of-n is made equal in {comparison.budget}.")
     if comparison.grid:

@@ -13,7 +13,7 @@ from typing import Literal
 from tpo_graph.conversation import Turn, conversation_key, response_key
 from tpo_graph.errors import ConfigurationError, RewardError
 from tpo_graph.evaluation.results import Scorer, WinRate
-from tpo_graph.evaluation.statistics import by_prompt, estimate_or_none
+from tpo_graph.evaluation.statistics import by_prompt, estimate_share_or_none
 from tpo_graph.rewards.pairwise import PairwiseJudge
 from tpo_graph.rewards.together import together
 
@@ -68,7 +68,9 @@ def win_rate(by: Scorer, scorer: str, outcomes: Sequence[Outcome]) -> WinRate:
         wins=count("win"),
         ties=count("tie") + count("inconsistent"),
         losses=count("loss"),
-        rate=estimate_or_none(list(by_prompt(decided, lambda outcome: outcome.worth).values())),
+        rate=estimate_share_or_none(
+            list(by_prompt(decided, lambda outcome: outcome.worth).values())
+        ),
         inconsistent=count("inconsistent"),
         failed=count("failed"),
         error=next((outcome.error for outcome in outcomes if outcome.error), None),

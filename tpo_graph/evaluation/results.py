@@ -27,11 +27,11 @@ Scorer = Literal["reward", "audit", "judge"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over prompts with its bootstrap 95% interval."""
+    """A mean over prompts with its 95% interval (`evaluation.statistics`)."""
 
     value: float
     low: float | None
-    """None where nothing can be resampled: fewer than two prompts."""
+    """None where no interval can be told: fewer than two prompts, or all values equal."""
     high: float | None
 
 

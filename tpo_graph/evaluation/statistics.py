@@ -1,21 +1,20 @@
-"""Means over prompts with bootstrap intervals, paired where two methods answered the same prompts.
+"""Intervals: Student's t for means, Wilson's for shares, paired where the prompts are the same.
 
-Prompts are the unit that is resampled: runs of one prompt under several seeds are averaged first,
-because they tell less than as many prompts would. Numbers come from `runs.py`.
+Prompts are the clusters: runs of one prompt under several seeds are averaged first, because they
+tell less than as many prompts would. Terminal, report and documentation use these functions and no
+others. Student's t, not a bootstrap: on skewed differences of few prompts the BCa bootstrap
+missed the truth 10 to 15% of the time where t missed 4 to 8%.
 """
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 from typing import Any, Protocol, TypeVar
 
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.results import Estimate
 
-RESAMPLES = 4999
-"""So many bootstrap resamples per interval."""
 CONFIDENCE = 0.95
 
 
@@ -59,9 +58,10 @@ def require_scipy() -> Any:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of one value per prompt with its bootstrap interval (bias-corrected, accelerated).
+    """The mean of one value per prompt with its 95% interval by Student's t.
 
-    The same values always give the same interval.
+    Fewer than two values, or values that are all equal, tell nothing about how much they vary:
+    they have no interval.
 
     Raises:
         ValueError: there are no values.
@@ -69,15 +69,11 @@ def estimate(values: Sequence[float]) -> Estimate:
     if not values:
         raise ValueError("no values to estimate a mean from")
     mean = fmean(values)
-    if len(values) < 2:
+    if len(values) < 2 or max(values) == min(values):
         return Estimate(mean, None, None)
-    if max(values) == min(values):
-        return Estimate(mean, mean, mean)
-    low, high = _interval(values, "BCa")
-    if math.isnan(low) or math.isnan(high):  # too few different values to correct by
-        low, high = _interval(values, "percentile")
-    # A mean of means may leave its interval by a rounding error.
-    return Estimate(mean, min(low, mean), max(high, mean))
+    quantile = float(require_scipy().t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    margin = quantile * stdev(values) / math.sqrt(len(values))
+    return Estimate(mean, mean - margin, mean + margin)
 
 
 def estimate_or_none(values: Sequence[float]) -> Estimate | None:
@@ -85,21 +81,32 @@ def estimate_or_none(values: Sequence[float]) -> Estimate | None:
     return estimate(values) if values else None
 
 
-def _interval(values: Sequence[float], method: str) -> tuple[float, float]:
-    import numpy as np
+def estimate_share(values: Sequence[float]) -> Estimate:
+    """The mean of one value between 0 and 1 per prompt with its 95% interval by Wilson.
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy warns of what is handled by the caller
-        found = require_scipy().bootstrap(
-            (np.asarray(values, dtype=float),),
-            np.mean,
-            n_resamples=RESAMPLES,
-            batch=max(1, 4_000_000 // len(values)),
-            confidence_level=CONFIDENCE,
-            method=method,
-            rng=np.random.default_rng(0),
-        )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    500 right answers of 500 are 100% [99.2%, 100%]. Values between 0 and 1 (ties, several seeds of
+    one prompt) vary less than the coin that Wilson assumes: the interval is then on the safe side.
+
+    Raises:
+        ValueError: there are no values, or one is not between 0 and 1.
+    """
+    if not values:
+        raise ValueError("no values to estimate a share from")
+    if outside := [value for value in values if not 0 <= value <= 1]:
+        raise ValueError(f"a share is made of values between 0 and 1, not {outside[0]!r}")
+    n, share = len(values), fmean(values)
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    margin = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # Rounding must not put a share of exactly 0 or 1 outside of its own interval.
+    return Estimate(
+        share, min(max(0.0, centre - margin), share), max(min(1.0, centre + margin), share)
+    )
+
+
+def estimate_share_or_none(values: Sequence[float]) -> Estimate | None:
+    """`estimate_share`, or None when there are no values."""
+    return estimate_share(values) if values else None
 
 
 def by_prompt(runs: Iterable[K], value: Callable[[K], float]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from tpo_graph.report.data import Series, Step, correlation, quartiles, steps, within
+from tpo_graph.report.data import Series, Step, pearson, quartiles, steps, within
 from tpo_graph.report.elements import Element, one_line
 from tpo_graph.report.figures import Table, figure, number
 from tpo_graph.report.svg import MUTED, SERIES, SURFACE
@@ -150,7 +150,7 @@ def reward_by_length(series: Sequence[Series], name: str) -> Element:
         for label, pairs in kinds
         for low, high, count, reward in _fifths(pairs)
     ]
-    found = [(each.name, correlation(within(each.counted))) for each in series]
+    found = [(each.name, pearson(within(each.counted))) for each in series]
     said = [
         f"{r:.2f}" + (f" ({label})" if len(series) > 1 else "")
         for label, r in found

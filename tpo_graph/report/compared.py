@@ -20,7 +20,7 @@ _SCORERS: dict[Scorer, str] = {
     "audit": "by the audit's reward",
     "judge": "by the judge",
 }
-_CAPTION = "Means over prompts with 95% bootstrap intervals."
+_CAPTION = "Means over prompts with 95% intervals: Student's t; Wilson for rates."
 
 
 def headline(comparison: Comparison) -> str:

@@ -6,9 +6,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from math import sqrt
 from pathlib import Path
-from statistics import fmean, quantiles, stdev
+from statistics import StatisticsError, correlation, fmean, quantiles, stdev
 
 from tpo_graph.costs import Bill
 from tpo_graph.evaluation.results import Comparison
@@ -108,23 +107,6 @@ def short(name: str) -> str:
     return Path(name).name if Path(name).is_absolute() else name
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A mean with the half width of its 95% interval (1.96 standard errors)."""
-
-    value: float
-    margin: float | None
-    """None below 10 values, where it would say too little."""
-
-
-def mean(values: Sequence[float]) -> Mean | None:
-    """None when there are no values."""
-    if not values:
-        return None
-    margin = 1.96 * stdev(values) / sqrt(len(values)) if len(values) > 9 else None
-    return Mean(fmean(values), margin)
-
-
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     """Lower quartile, median, upper quartile of at least one value."""
     if len(values) == 1:
@@ -170,14 +152,15 @@ def steps(runs: Sequence[Run]) -> list[Step]:
     return found
 
 
-def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Pearson's r; None when either side does not vary."""
+def pearson(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Pearson's r; None below three pairs, and when either side does not vary."""
     if len(pairs) < 3:
         return None
-    xs, ys = (list(side) for side in zip(*pairs, strict=True))
-    x, y = fmean(xs), fmean(ys)
-    across = sqrt(sum((a - x) ** 2 for a in xs) * sum((b - y) ** 2 for b in ys))
-    return sum((a - x) * (b - y) for a, b in pairs) / across if across else None
+    xs, ys = zip(*pairs, strict=True)
+    try:
+        return correlation(xs, ys)
+    except StatisticsError:
+        return None
 
 
 def within(runs: Sequence[Run]) -> list[tuple[float, float]]:

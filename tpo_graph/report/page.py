@@ -11,9 +11,11 @@ from hashlib import sha256
 from importlib.resources import files
 from statistics import fmean
 
+from tpo_graph.evaluation.statistics import estimate_or_none
 from tpo_graph.report.charts import distributions, reward_by_length, reward_curves
 from tpo_graph.report.compared import compared, headline
-from tpo_graph.report.data import Report, Series, mean
+from tpo_graph.report.comparison_charts import between
+from tpo_graph.report.data import Report, Series
 from tpo_graph.report.elements import Element, Node, h, markup, one_line
 from tpo_graph.report.figures import Table, cards, number, table
 from tpo_graph.report.queries import queries
@@ -73,8 +75,11 @@ def _sections(report: Report) -> Iterator[Element]:
     for place, comparison in enumerate(report.comparisons):
         title = headline(comparison)
         yield _section(title[:1].upper() + title[1:], *compared(comparison, f"comparison-{place}"))
-    if series:
-        yield _section("Overview", _overview(series), *_errors(series))
+    errors = _errors(series)
+    if series and not report.comparisons:  # which have their own tables, over prompts
+        yield _section("Overview", _overview(series), *errors)
+    elif errors:
+        yield _section("Errors", *errors)
     if not series and not report.comparisons:
         why = "No runs are stored here yet. `tpo run` and `tpo batch` make some."
         yield _section("Nothing to show", h("p", why, class_="empty"))
@@ -117,12 +122,12 @@ def _row(series: Series) -> list[str]:
     head = [series.name, f"{len(series.runs):,}", f"{len(runs):,}"]
     if not runs:
         return head + ["-"] * 6
-    gain = mean([run.gain or 0.0 for run in runs])
+    gain = estimate_or_none([run.gain or 0.0 for run in runs])
     return [
         *head,
         number(fmean(run.first or 0.0 for run in runs)),
         number(fmean(run.final or 0.0 for run in runs)),
-        f"{number(gain and gain.value, signed=True)} {_margin(gain and gain.margin)}",
+        between(gain, _signed),
         _share(series),
         f"{fmean(run.length for run in runs):,.0f}",
         f"{fmean(run.tokens for run in runs):,.0f}",
@@ -137,7 +142,7 @@ def _cards(series: Series) -> Element:
     if not runs:
         return cards(facts)
     first, final = fmean(run.first or 0.0 for run in runs), fmean(run.final or 0.0 for run in runs)
-    gain = mean([run.gain or 0.0 for run in runs])
+    gain = estimate_or_none([run.gain or 0.0 for run in runs])
     money = series.bill.cost
     cost = None if money is None else f"{money / len(runs):.5f} {series.bill.currency}".strip()
     return cards(
@@ -146,8 +151,8 @@ def _cards(series: Series) -> Element:
             ("Mean reward", number(final), f"best first sample {number(first)}"),
             (
                 "Mean gain",
-                number(gain and gain.value, signed=True),
-                _margin(gain and gain.margin) or "over the best first sample",
+                between(gain, _signed),
+                "over the best first sample; 95% interval",
             ),
             ("Improved", _share(series), "of the finished runs"),
             (
@@ -165,8 +170,8 @@ def _share(series: Series) -> str:
     return f"{sum((run.gain or 0.0) > 0 for run in runs) / len(runs):.0%}"
 
 
-def _margin(margin: float | None) -> str:
-    return "" if margin is None else f"± {number(margin)} (95%)"
+def _signed(value: float | None) -> str:
+    return number(value, signed=True)
 
 
 def _errors(series: Sequence[Series]) -> list[Node]:

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from tpo_graph.evaluation.benchmarks.outcomes import Answer, Outcomes
 from tpo_graph.evaluation.results import Estimate
-from tpo_graph.evaluation.statistics import estimate
+from tpo_graph.evaluation.statistics import estimate, estimate_share
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Score:
-    """A benchmark's result. Intervals are bootstrap 95% intervals over the rows."""
+    """A benchmark's result. 95% intervals over the rows: Wilson for shares, else t."""
 
     metric: str
     share: bool
@@ -63,6 +63,7 @@ def summarize(
         without_score: row id -> why there is none.
         parts: columns by whose values the rows are also shown apart.
     """
+    interval = estimate_share if share else estimate
     scored = [answer for answer in outcomes.answers if answer.id in values]
     numbers = [values[answer.id] for answer in scored]
     tokens = [answer.tokens for answer in outcomes.answers if answer.tokens is not None]
@@ -70,7 +71,7 @@ def summarize(
     return Score(
         metric=metric,
         share=share,
-        mean=estimate(numbers) if numbers else None,
+        mean=interval(numbers) if numbers else None,
         rows=outcomes.rows,
         scored=len(scored),
         without_score=dict(without_score),
@@ -79,15 +80,20 @@ def summarize(
         mean_if_wrong=sum(numbers) / outcomes.rows if share and outcomes.rows else None,
         length=fmean(lengths) if lengths else None,
         tokens=fmean(tokens) if tokens else None,
-        parts={name: _parts(scored, values, lambda a, n=name: a.columns[n]) for name in parts},
+        parts={
+            name: _parts(scored, values, lambda a, n=name: a.columns[n], interval) for name in parts
+        },
         notes=dict(notes or {}),
     )
 
 
 def _parts(
-    answers: Iterable[Answer], values: Mapping[str, float], key: Callable[[Answer], object]
+    answers: Iterable[Answer],
+    values: Mapping[str, float],
+    key: Callable[[Answer], object],
+    interval: Callable[[Sequence[float]], Estimate],
 ) -> dict[str, Part]:
     groups: dict[str, list[float]] = {}
     for answer in answers:
         groups.setdefault(str(key(answer)), []).append(values[answer.id])
-    return {name: Part(len(group), estimate(group)) for name, group in sorted(groups.items())}
+    return {name: Part(len(group), interval(group)) for name, group in sorted(groups.items())}
