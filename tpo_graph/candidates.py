@@ -21,6 +21,11 @@ class Candidate(TypedDict):
     """The text, as the user would read it."""
 
 
+def place(candidate: Candidate) -> str:
+    """Where a person finds it: "iteration 1, sample 3". People count samples from 1."""
+    return f"iteration {candidate['iteration']}, sample {candidate['position'] + 1}"
+
+
 def best(candidates: Iterable[Candidate]) -> Candidate:
     """The candidate of the highest reward; ties go to the earliest (argmax of the cache).
 

@@ -183,3 +183,30 @@ def test_resume_and_extend_audit_the_answer(monkeypatch: pytest.MonkeyPatch):
     assert audited["audit"]["reward_model"] == "local:shorter"
     assert audited["audit"]["first"] == -len(SAMPLES[1])
     assert "audit by local:shorter" in runs("resume", "first", "--audit", "local:x").stderr
+
+
+@pytest.mark.usefixtures("stored")
+def test_samples_are_counted_from_one_as_in_the_report():
+    shown = runs("show", "first", "--full").stdout
+    assert "(iteration 0, sample 2)" in shown  # SAMPLES[1] is the longest
+    assert "sample 0" not in shown
+
+
+@pytest.mark.parametrize("command", [["runs", "list"], ["runs", "export"], ["db", "current"]])
+def test_a_configured_database_is_the_one_that_is_read(command: list[str], tmp_path: Path):
+    (tmp_path / "tpo.toml").write_text('database = "sqlite:///./elsewhere.db"\n')
+    model, where = ScriptedChatModel(replies=SAMPLES), f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    optimize("Why?", model=model, reward_model=prefer_longer, database=where, depth=0, run_id="x")
+    found = CliRunner().invoke(tpo, [*command, "--config", "tpo.toml"])
+    assert found.exit_code == 0, found.output
+    assert found.stdout.strip() not in ("", "blank")
+    none = CliRunner().invoke(tpo, [*command, "--database", "none"])
+    assert isinstance(none.exception, ConfigurationError)
+
+
+@pytest.mark.parametrize("command", [["runs", "list"], ["runs", "export"], ["report"]])
+def test_reading_makes_no_database(command: list[str], tmp_path: Path):
+    found = CliRunner().invoke(tpo, [*command, "--database", "sqlite:///typo.db"])
+    assert isinstance(found.exception, ConfigurationError)
+    assert "sqlite:///typo.db" in str(found.exception)
+    assert not list(tmp_path.iterdir())

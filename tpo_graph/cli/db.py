@@ -2,24 +2,16 @@
 
 import click
 
+from tpo_graph.cli.options import database_option
+
 
 @click.group()
 def db() -> None:
     """Migrate a database, or say which version it is at."""
 
 
-_database = click.option(
-    "--database",
-    metavar="URL",
-    envvar="TPO_DATABASE_URL",
-    default="sqlite:///tpo.db",
-    show_default=True,
-    help="The database.",
-)
-
-
 @db.command()
-@_database
+@database_option
 def upgrade(database: str) -> None:
     """Migrate to the newest revision, creating the tables in a blank database."""
     from tpo_graph.store.migrate import database_revision, upgrade_database
@@ -29,7 +21,7 @@ def upgrade(database: str) -> None:
 
 
 @db.command()
-@_database
+@database_option
 def current(database: str) -> None:
     """Print the revision of the database ("blank" without our tables); changes nothing."""
     from tpo_graph.store.migrate import database_revision

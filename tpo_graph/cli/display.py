@@ -9,7 +9,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from tpo_graph.candidates import Candidate
+from tpo_graph.candidates import Candidate, place
 from tpo_graph.events import Event
 from tpo_graph.result import Audit, TPOResult
 
@@ -123,8 +123,8 @@ def print_trajectory(result: TPOResult) -> None:
 
 
 def _print_candidate(title: str, candidate: Candidate) -> None:
-    where = f"iteration {candidate['iteration']}, sample {candidate['position']}"
-    _print_text(f"{title}  reward {candidate['reward']:.3f}  ({where})", candidate["response"])
+    about = f"{title}  reward {candidate['reward']:.3f}  ({place(candidate)})"
+    _print_text(about, candidate["response"])
 
 
 def _print_text(title: str, text: str) -> None:

@@ -1,10 +1,15 @@
-"""Command-line options made from `Settings`, so that names, help and bounds are written once."""
+"""Command-line options made from `Settings`, so that names, help and bounds are written once.
+
+Which database a command works on is decided here for all of them.
+"""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
+from tpo_graph.errors import ConfigurationError
 from tpo_graph.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,13 +34,63 @@ def setting_options(command: F) -> F:
             metavar=_metavar(name),
             help=f"{field.description}{shown}",
         )(command)
-    return click.option(
-        "--config",
-        metavar="FILE",
-        type=click.Path(dir_okay=False),
-        envvar="TPO_CONFIG",
-        help='TOML file with the same names, for example model = "openai:gpt-5-mini".',
-    )(command)
+    return _config(command)
+
+
+_config = click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    envvar="TPO_CONFIG",
+    help='TOML file with the same names, for example model = "openai:gpt-5-mini".',
+)
+
+
+def database_option(command: F) -> F:
+    """Add `--database` and `--config` to a command that works on stored runs.
+
+    The command gets the URL as `database`: of the option, else `TPO_DATABASE_URL`, else the file's,
+    else the default: the database that `tpo run` with the same words writes to.
+
+    Raises:
+        ConfigurationError: the configuration says "none".
+    """
+
+    @wraps(command)
+    def with_url(*args: Any, database: str | None, config: str | None, **options: Any) -> Any:
+        url = Settings.load({"database_url": database}, config).database_url
+        if url is None:
+            raise ConfigurationError(
+                "this command needs a database, but the configuration says 'none'. "
+                "Name one with --database URL."
+            )
+        return command(*args, database=url, **options)
+
+    default = Settings.model_fields["database_url"].default
+    shown = click.option(
+        "--database",
+        metavar="URL",
+        help=f"Where the runs are kept.  [default: that of --config, else {default}]",
+    )
+    return shown(_config(with_url))  # pyright: ignore[reportReturnType]
+
+
+def existing(database: str) -> str:
+    """The URL of a database that holds our tables: reading must not make an empty one.
+
+    Raises:
+        ConfigurationError: there is none.
+        StoreError: it cannot be read.
+    """
+    from tpo_graph.store.migrate import database_revision
+    from tpo_graph.store.urls import parse_url, shown
+
+    if database_revision(database) is None:
+        raise ConfigurationError(
+            f"there are no runs at {shown(parse_url(database))!r}: no tpo_graph database is there "
+            "yet. Give the database that they were stored in with --database URL or --config FILE."
+        )
+    return database
 
 
 def _metavar(name: str) -> str:

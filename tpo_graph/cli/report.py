@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from tpo_graph.cli.options import database_option, existing
+
 
 @click.command()
 @click.argument("targets", metavar="[TARGET]...", nargs=-1)
@@ -20,7 +22,7 @@ import click
     type=click.IntRange(1),
     default=1000,
     show_default=True,
-    help="At most so many trajectories; with no TARGET, so many runs, the newest.",
+    help="Maximum number of trajectories; with no TARGET, of runs, the newest.",
 )
 @click.option(
     "--costs",
@@ -28,14 +30,7 @@ import click
     type=click.Path(dir_okay=False, path_type=Path),
     help="Price table (TOML), for costs and FLOPs.",
 )
-@click.option(
-    "--database",
-    metavar="URL",
-    envvar="TPO_DATABASE_URL",
-    default="sqlite:///tpo.db",
-    show_default=True,
-    help="Where the runs are kept.",
-)
+@database_option
 def report(
     targets: tuple[str, ...], output: Path, limit: int, costs: Path | None, database: str
 ) -> None:
@@ -48,6 +43,8 @@ def report(
     from tpo_graph.report import write_report
 
     table = None if costs is None else read_costs(costs)
+    if not any(Path(target).is_dir() for target in targets):  # a comparison's folder is enough
+        existing(database)
     made = write_report(targets, output, database=database, limit=limit, costs=table)
     runs = sum(len(series.runs) for series in made.series)
     size = output.stat().st_size / 1e6

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tpo_graph.cli.options import database_option, existing
 from tpo_graph.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,19 +33,8 @@ _HANDLES = {
 def runs() -> None:
     """Look at stored runs, resume, extend, rescore, export or delete them.
 
-    RUN is a run's id, or so much of its beginning that no other begins so.
+    RUN is a run id or any unambiguous prefix of one.
     """
-
-
-def _database(command: F) -> F:
-    return click.option(
-        "--database",
-        metavar="URL",
-        envvar="TPO_DATABASE_URL",
-        default="sqlite:///tpo.db",
-        show_default=True,
-        help="Where the runs are kept.",
-    )(command)
 
 
 def _handles(command: F) -> F:
@@ -57,7 +47,7 @@ def _handles(command: F) -> F:
         help="Answer with the best first sample when the reward rose and the audit fell.",
     )(command)
     return click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")(
-        _database(command)
+        database_option(command)
     )
 
 
@@ -74,8 +64,10 @@ def _with_store(database: str, work: "Callable[[Store], Awaitable[T]]") -> T:
     from tpo_graph.background import run_in_background
     from tpo_graph.store import open_store
 
+    url = existing(database)
+
     async def go() -> T:
-        async with open_store(database) as store:
+        async with open_store(url) as store:
             return await work(store)
 
     return run_in_background(go())
@@ -90,7 +82,7 @@ def _with_store(database: str, work: "Callable[[Store], Awaitable[T]]") -> T:
 )
 @click.option("--model", metavar="NAME", help="Only runs of this policy.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-@_database
+@database_option
 def list_(limit: int, status: str | None, model: str | None, as_json: bool, database: str) -> None:
     """List runs, the newest first."""
     from tpo_graph.cli.stored import print_runs
@@ -111,7 +103,7 @@ def list_(limit: int, status: str | None, model: str | None, as_json: bool, data
 @click.option("--iteration", type=click.IntRange(0), help="Only this iteration.")
 @click.option("--full", is_flag=True, help="Whole texts, and every sample.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
-@_database
+@database_option
 def show(run_id: str, iteration: int | None, full: bool, as_json: bool, database: str) -> None:
     """Show how the answer of RUN came about."""
     from tpo_graph.cli.stored import print_stored_run
@@ -129,7 +121,7 @@ def show(run_id: str, iteration: int | None, full: bool, as_json: bool, database
 @click.argument("run_id", metavar="RUN")
 @_handles
 def resume(run_id: str, as_json: bool, database: str, **handles: Any) -> None:
-    """Go on with RUN after a crash or a stop, from its last finished step.
+    """Resume RUN from its last finished step after a crash or an interruption.
 
     A finished run is only printed.
     """
@@ -143,7 +135,7 @@ def resume(run_id: str, as_json: bool, database: str, **handles: Any) -> None:
 @click.option("--depth", type=click.IntRange(1), required=True, help="The new D.")
 @_handles
 def extend(run_id: str, depth: int, as_json: bool, database: str, **handles: Any) -> None:
-    """Take RUN to a greater depth; nothing is sampled again.
+    """Continue RUN to a greater depth, reusing everything it has sampled.
 
     With the same seed, the result is that of one run at this depth.
     """
@@ -189,7 +181,7 @@ def _go_on(
 @click.argument("run_id", metavar="RUN")
 @click.option("--reward-model", metavar="SPEC", required=True, help="The other reward model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run with all rewards as JSON.")
-@_database
+@database_option
 def rescore(run_id: str, reward_model: str, as_json: bool, database: str) -> None:
     """Score all candidates of RUN by another reward model, beside the first one's rewards."""
     from tpo_graph.cli.stored import print_rewards
@@ -220,7 +212,7 @@ def rescore(run_id: str, reward_model: str, as_json: bool, database: str) -> Non
     help="Write to this file instead of standard output.",
 )
 @click.option("--status", metavar="STATUS", help="Only runs of this status, such as finished.")
-@_database
+@database_option
 def export(
     run_ids: tuple[str, ...], form: str, output: Path | None, status: str | None, database: str
 ) -> None:
@@ -244,8 +236,10 @@ def export(
     "--older-than", metavar="AGE", required=True, help="Such as 12h, 30d or 4w, since the start."
 )
 @click.option("--keep-best", is_flag=True, help="Keep each run's best response and its numbers.")
-@click.option("--dry-run", is_flag=True, help="Only say how many.")
-@_database
+@click.option(
+    "--dry-run", is_flag=True, help="Show how many runs would be deleted, and delete nothing."
+)
+@database_option
 def prune(older_than: str, keep_best: bool, dry_run: bool, database: str) -> None:
     """Delete old runs with their checkpoints, and old rewards of the score cache."""
     age = _age(older_than)

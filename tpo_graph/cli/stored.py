@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tpo_graph.cache import Step
+from tpo_graph.candidates import place
 from tpo_graph.store.runs import RunSummary
 from tpo_graph.store.trajectory import ScoredCandidate, Trajectory
 
@@ -64,7 +65,7 @@ def _iteration(
 ) -> None:
     console.rule(f"iteration {number}", align="left")
     for candidate in samples:
-        reward = f"sample {candidate['position']}  reward {candidate['reward']:.3f}"
+        reward = f"sample {candidate['position'] + 1}  reward {candidate['reward']:.3f}"
         if full:
             _text(console, reward, candidate["response"], full)
         else:
@@ -72,8 +73,7 @@ def _iteration(
             console.print(Text(f"{reward}  {line}", no_wrap=True, overflow="ellipsis"))
     for role in ("chosen", "rejected"):
         if step is not None and (candidate := step.get(role)) is not None:
-            place = f"iteration {candidate['iteration']}, sample {candidate['position']}"
-            title = f"{role}  reward {candidate['reward']:.3f}  ({place})"
+            title = f"{role}  reward {candidate['reward']:.3f}  ({place(candidate)})"
             _text(console, title, candidate["response"], full)
     for part in ("loss", "gradient"):
         if step is not None and (text := step.get(part)):
@@ -118,7 +118,7 @@ def print_rewards(trajectory: Trajectory) -> None:
         rewards = [candidate["reward"], *(candidate["other_rewards"].get(n) for n in others)]
         table.add_row(
             str(candidate["iteration"]),
-            str(candidate["position"]),
+            str(candidate["position"] + 1),
             *("-" if reward is None else f"{reward:.3f}" for reward in rewards),
         )
     _console().print(table)

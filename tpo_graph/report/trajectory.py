@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from tpo_graph.cache import Step
-from tpo_graph.candidates import Candidate, best
+from tpo_graph.candidates import Candidate, best, place
 from tpo_graph.report.diff import compare
 from tpo_graph.report.elements import Element, Node, h
 from tpo_graph.report.figures import Table, number, table
@@ -128,12 +128,11 @@ def _iteration(step: Step, shown: dict[str, Candidate]) -> list[Node]:
     cells: list[Node] = []
     for role in ("chosen", "rejected"):
         if (candidate := step.get(role)) is not None:
-            where = f"iteration {candidate['iteration']}, sample {candidate['position'] + 1}"
             head = h(
                 "h4",
                 f"{role.capitalize()} ",
                 h("span", number(candidate["reward"]), class_="reward"),
-                h("small", where),
+                h("small", place(candidate)),
             )
             body = text(candidate["response"], role)
             if shown.get(role) == candidate:

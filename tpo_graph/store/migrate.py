@@ -6,6 +6,7 @@ Called whenever a store is opened: it looks, and writes only when something is m
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
@@ -125,11 +126,15 @@ def upgrade_database(url: str) -> None:
 
 
 def database_revision(url: str) -> str | None:
-    """The revision of the database at `url`; None for one without our tables.
+    """The revision of the database at `url`; None for one without our tables, or without a file.
 
     Raises:
         StoreError: it cannot be opened.
     """
+    parsed = parse_url(url)
+    file = parsed.database if parsed.get_backend_name() == "sqlite" else None
+    if file and not file.startswith("file:") and not Path(file).exists():
+        return None  # connecting would make an empty one
     with _engine(url) as engine, engine.connect() as connection:
         return current_revision(connection)
 
