@@ -88,6 +88,17 @@ def test_a_data_set_is_read_from_a_folder_by_split(tmp_path: Path, monkeypatch) 
     assert [row.columns["n"] for row in rows] == [1, 2]
 
 
+def test_a_table_of_pandas_makes_floats_of_whole_numbers_and_nan_of_nothing() -> None:
+    nan = float("nan")
+    first, second = make_rows(
+        [{"id": 3.0, "prompt": "a", "system": nan, "depth": 2.0}, {"id": nan, "prompt": "b"}]
+    )
+    assert isinstance(first, Row)
+    assert (first.id, first.settings) == ("3", {"depth": 2})
+    assert isinstance(second, Row)
+    assert len(second.id) == 16
+
+
 def test_ids_are_given_or_made_from_the_prompt_and_unique() -> None:
     values = ["a", "a", {"id": 7, "prompt": "x"}, {"id": "7", "prompt": "y"}, {"prompt": "a"}]
     ids = [row.id for row in make_rows(values)]

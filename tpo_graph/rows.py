@@ -95,7 +95,11 @@ def _row(record: Record) -> Row | BadRow:
     if not isinstance(value, Mapping):
         problem = f"{record.place} holds {_short(value)}, not a text or an object with a prompt"
         return BadRow(_digest(repr(value)), problem)
-    fields = {str(k): v for k, v in cast("Mapping[Any, Any]", value).items()}
+    given = cast("Mapping[Any, Any]", value)
+    # NaN is how pandas writes that a cell is empty.
+    fields = {
+        str(k): None if isinstance(v, float) and math.isnan(v) else v for k, v in given.items()
+    }
     columns = {name: _plain(v) for name, v in fields.items() if name != "id"}
     row_id = None
     try:
@@ -111,6 +115,8 @@ def _given_id(fields: Mapping[str, Any]) -> str | None:
     given = fields.get("id")
     if given is None or given == "":
         return None
+    if isinstance(given, float) and given.is_integer():  # pandas, where a column has a hole
+        given = int(given)
     if isinstance(given, bool) or not isinstance(given, str | int):
         raise ConfigurationError(f"id={_short(given)} must be a text or a whole number")
     return _sound("id", str(given))

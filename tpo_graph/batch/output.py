@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict
@@ -36,6 +37,9 @@ RESULTS: tuple[str, ...] = (
 )
 """What every row of an output has, beside its own columns; with an auditor, "audit" too."""
 _PAGE = 200
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a cell begins that spreadsheets calculate; they take the full-width signs for the same."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 Records = Callable[[], AsyncGenerator[dict[str, Any]]]
 
@@ -125,12 +129,16 @@ async def output_rows(store: Store, name: str) -> AsyncGenerator[dict[str, Any]]
     """
     batch = await get_batch(store, name)
     auditor = batch["launch"]["names"]["audit"]
+    renamed = await _renamed(store, name, audited=auditor is not None)
     page: list[BatchItem] = []
 
     async def records() -> list[dict[str, Any]]:
         run_ids = [item.run_id for item in page if item.run_id is not None]
         answers = await read(store, lambda connection: read_answers(connection, run_ids, auditor))
-        found = [_record(batch, item, answers.get(item.run_id or "", RunAnswer())) for item in page]
+        found = [
+            _record(batch, item, answers.get(item.run_id or "", RunAnswer()), renamed)
+            for item in page
+        ]
         page.clear()
         return found
 
@@ -144,7 +152,9 @@ async def output_rows(store: Store, name: str) -> AsyncGenerator[dict[str, Any]]
         yield record
 
 
-def _record(batch: StoredBatch, item: BatchItem, answer: RunAnswer) -> dict[str, Any]:
+def _record(
+    batch: StoredBatch, item: BatchItem, answer: RunAnswer, renamed: Mapping[str, str]
+) -> dict[str, Any]:
     ended = item.stop_reason is not None
     best, first = answer.best, answer.first
     audit = None
@@ -168,9 +178,25 @@ def _record(batch: StoredBatch, item: BatchItem, answer: RunAnswer) -> dict[str,
     }
     if auditor is not None:
         record["audit"] = None if audit is None else asdict(audit)
-    # A column of the input that is called like one of these keeps its values under another name.
-    kept = {f"input_{k}" if k in record else k: v for k, v in item.columns.items()}
-    return {**record, **kept}
+    return {**record, **{renamed.get(k, k): v for k, v in item.columns.items()}}
+
+
+async def _renamed(store: Store, name: str, *, audited: bool) -> dict[str, str]:
+    """Free names for columns of the input that are called like results, alike in all rows."""
+    columns: dict[str, None] = {}
+    async with aclosing(read_batch(store, name)) as items:
+        async for item in items:
+            columns.update(dict.fromkeys(item.columns))
+    taken = {*columns, *RESULTS, "audit"}
+    renamed: dict[str, str] = {}
+    for column in columns:
+        if column in RESULTS or (audited and column == "audit"):
+            free = f"input_{column}"
+            while free in taken:
+                free = f"input_{free}"
+            taken.add(free)
+            renamed[column] = free
+    return renamed
 
 
 @contextmanager
@@ -212,7 +238,7 @@ async def _write_csv(file: IO[bytes], records: Records) -> None:
             names.update(dict.fromkeys(record))
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.DictWriter(text, list(names))
-    writer.writeheader()
+    writer.writerow({name: _cell(name) for name in names})
     async with aclosing(records()) as found:
         async for record in found:
             writer.writerow({name: _cell(value) for name, value in record.items()})
@@ -220,9 +246,17 @@ async def _write_csv(file: IO[bytes], records: Records) -> None:
 
 
 def _cell(value: Any) -> Any:
+    """A value as a CSV cell that no spreadsheet takes for a formula.
+
+    As OWASP advises ("CSV Injection"), a text that begins like one gets an apostrophe before it;
+    a text that is a number is no formula.
+    """
     if isinstance(value, dict | list):
         return _json(value).decode()
-    return well_formed(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    text = well_formed(value)
+    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
 
 
 def _json(value: Any) -> bytes:
