@@ -13,7 +13,7 @@ from pydantic import Field
 
 from tests.openai_server import Behaviour, OpenAIServer, digest_words
 from tpo_graph.context import Sampling
-from tpo_graph.models import generate
+from tpo_graph.models import Unusable, generate
 
 Make = Callable[..., ChatOpenAI]
 PROMPT = [SystemMessage("be brief"), HumanMessage("hello there")]
@@ -120,15 +120,35 @@ async def test_with_a_tag_only_tagged_text_is_used(server: OpenAIServer, chat: M
     found = await generate(chat(), PROMPT, 3, sampling(), tag="out")
     assert found.texts == ["one", "{two} <SEP>", "three"]
     assert found.usage["unusable"] == 1
+    assert found.unusable == [Unusable("untagged", "no tag")]
+    assert (found.finish_reasons, found.salvaged) == (["stop"] * 3, 1)
 
 
-async def test_replies_cut_by_the_token_limit_are_used_and_counted(
+async def test_replies_cut_by_the_token_limit_are_used_and_counted_unless_a_tag_was_to_close_them(
     server: OpenAIServer, chat: Make
 ) -> None:
-    server.script.append(Behaviour(contents=["<out>half a sent"], finish_reason="length"))
-    found = await generate(chat(), PROMPT, 2, sampling(), tag="out")
-    assert found.texts == ["half a sent"] * 2
+    server.rule = lambda _: Behaviour(contents=["<out>half a sent"], finish_reason="length")
+    found = await generate(chat(), PROMPT, 2, sampling())
+    assert found.texts == ["<out>half a sent"] * 2
+    assert found.finish_reasons == ["length"] * 2
     assert found.usage["truncated"] == 2
+    found = await generate(chat(), PROMPT, 1, sampling(), tag="out")
+    assert (found.texts, found.usage["truncated"], found.usage["unusable"]) == ([], 0, 2)
+    assert found.unusable == [Unusable("<out>half a sent", "cut")] * 2
+    server.rule = lambda _: Behaviour(contents=["<out>whole</out> and"], finish_reason="length")
+    found = await generate(chat(), PROMPT, 1, sampling(), tag="out")
+    assert (found.texts, found.finish_reasons) == (["whole"], ["stop"])
+
+
+async def test_a_model_that_left_the_opening_mark_out_once_is_known_to(
+    server: OpenAIServer, chat: Make
+) -> None:
+    server.script.append(Behaviour(contents=["thoughts</think>answer", "more thou"]))
+    server.rule = lambda _: Behaviour(contents=["more thou"], finish_reason="length")
+    server.script[0].finish_reason = "length"
+    found = await generate(chat(), PROMPT, 2, sampling())
+    assert found.texts == ["answer"]
+    assert [each.why for each in found.unusable] == ["cut", "cut"]
 
 
 async def test_a_refusal_is_a_reply(server: OpenAIServer, chat: Make) -> None:

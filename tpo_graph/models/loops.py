@@ -25,6 +25,8 @@ class Handle:
     takes_n: bool
     """Whether one request may ask for several samples; cleared when the server refuses."""
     original: weakref.ref[BaseChatModel]
+    bare_reasoning: bool = False
+    """Whether its replies were seen to begin with reasoning that has no opening mark."""
 
 
 @dataclass

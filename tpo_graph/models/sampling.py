@@ -8,7 +8,7 @@ unusable is asked for once more, then done without.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from tpo_graph.errors import TPOError
 from tpo_graph.models.failures import policy_error, refused_option
 from tpo_graph.models.load import model_name
 from tpo_graph.models.loops import Handle, handle
-from tpo_graph.models.replies import usable_text
+from tpo_graph.models.replies import Unusable, has_bare_reasoning, read_reply
 from tpo_graph.usage import Usage, add_usage, no_usage
 
 _NOSTREAM = "nostream"
@@ -37,7 +37,12 @@ _FIELDS = {
     "seed": ("seed",),
     "n": ("n",),
 }
-_CUT = ("length", "max_tokens", "MAX_TOKENS")
+_FINISHES = {
+    **dict.fromkeys(("stop", "end_turn", "stop_sequence", "eos_token", "complete"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
+    "model_context_window_exceeded": "length",
+}
+"""Providers' words for the two finish reasons that matter here."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,13 @@ class Generated:
     texts: list[str]
     """Usable texts in the order they came; fewer than asked for when replies stayed unusable."""
     usage: Usage
+    finish_reasons: list[str | None] = field(default_factory=list[str | None])
+    """Why each text ends: "stop", "length" when the token limit cut it, a provider's other word, or
+    None when the provider says nothing. A text that its output tag closes was not cut."""
+    unusable: list[Unusable] = field(default_factory=list[Unusable])
+    """The replies that held no text, in the order they came."""
+    salvaged: int = 0
+    """How many texts were used although their output tag is missing or was not closed."""
 
 
 async def generate(
@@ -69,8 +81,8 @@ async def generate(
         messages: the prompt.
         n: how many samples, at least 1.
         sampling: parameters; None leaves one to the model.
-        tag: when given, a reply's text is what stands between `<tag>` and `</tag>`, and a reply
-            without the tag is unusable.
+        tag: when given, a reply's text is what stands between `<tag>` and `</tag>`. Without the
+            tag a reply is unusable, unless it is clearly the text alone (`replies.read_reply`).
         stage: the node that asks: the run's name in traces, and in errors.
         metadata: more metadata for traces.
 
@@ -84,6 +96,9 @@ async def generate(
     held = await handle(model)
     call = _Call(held, list(messages), sampling, stage, dict(metadata or {}))
     texts: list[str] = []
+    finish_reasons: list[str | None] = []
+    unusable: list[Unusable] = []
+    salvaged = 0
     usage = no_usage()
     asked = 0
     failure: Exception | None = None
@@ -93,13 +108,20 @@ async def generate(
         asked += missing
         usage = add_usage(usage, answers.usage)
         failure = answers.failure
-        for generation in answers.generations[:missing]:
-            text = usable_text(generation.message, tag)
-            if text is None:
+        received = answers.generations[:missing]
+        held.bare_reasoning |= any(has_bare_reasoning(each.message) for each in received)
+        for generation in received:
+            finish = _finish_reason(generation)
+            reply = read_reply(generation.message, tag, finish, bare_reasoning=held.bare_reasoning)
+            if isinstance(reply, Unusable):
                 usage["unusable"] += 1
-            else:
-                texts.append(text)
-                usage["truncated"] += _finish_reason(generation) in _CUT
+                unusable.append(reply)
+                continue
+            finish = "stop" if reply.closed and finish == "length" else finish
+            usage["truncated"] += finish == "length"
+            salvaged += reply.salvaged
+            texts.append(reply.text)
+            finish_reasons.append(finish)
         if len(texts) == n or (failure is not None and not texts and not _garbled(failure)):
             break
     if failure is not None and not texts:
@@ -107,7 +129,7 @@ async def generate(
             raise failure
         raise policy_error(failure, model, model_name(model), stage) from failure
     usage["seconds"] = round(time.perf_counter() - started, 6)
-    return Generated(texts, usage)
+    return Generated(texts, usage, finish_reasons, unusable, salvaged)
 
 
 @dataclass
@@ -240,8 +262,11 @@ def _count(value: object) -> int:
 
 
 def _finish_reason(generation: ChatGeneration) -> str | None:
+    """In OpenAI's words where there are some; other words of the provider's as they are."""
     info = {**generation.message.response_metadata, **(generation.generation_info or {})}
-    return info.get("finish_reason") or info.get("stop_reason")
+    names = ("finish_reason", "stop_reason", "done_reason", "stopReason")
+    said = next((found for name in names if isinstance(found := info.get(name), str)), None)
+    return None if said is None else _FINISHES.get(said.lower(), said)
 
 
 def _garbled(failure: Exception) -> bool:
