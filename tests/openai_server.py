@@ -47,6 +47,8 @@ class Behaviour:
     headers: dict[str, str] = field(default_factory=dict)
     error: dict[str, Any] | str | None = None
     """Body of any other status: {"message", "param", "code"}, or raw text."""
+    body: Any = None
+    """Any other body, as JSON, whatever the status."""
     hang: bool = False
     """Never reply."""
     reset: bool = False
@@ -144,6 +146,9 @@ class OpenAIServer(ServerThread):
             await asyncio.Event().wait()
         if behaviour.reset:
             await _reset(request)
+        if behaviour.body is not None:
+            body = json.dumps(behaviour.body).encode()
+            return await _send(request, body, behaviour.status, behaviour.headers)
         if behaviour.status != 200:
             error = behaviour.error or {"message": f"scripted {behaviour.status}"}
             body = error if isinstance(error, str) else json.dumps({"error": error})

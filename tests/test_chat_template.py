@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tiny_models import BOS_CHATML, CHATML, NO_SYSTEM, SPECIAL, tokenizer
+from tests.tiny_models import ALTERNATING, BOS_CHATML, CHATML, NO_SYSTEM, SPECIAL, tokenizer
 from tpo_graph.chat_template import ChatTemplate
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardInputError
@@ -98,10 +98,23 @@ def test_half_an_emoji_is_encoded_as_a_replacement_character():
 
 
 def test_a_refused_conversation_names_the_roles_and_the_reason():
-    template = ChatTemplate(tokenizer(NO_SYSTEM), "tiny", RewardInputError)
-    turns = [Turn(role="system", content="Be brief."), *conversation("hello")]
-    with pytest.raises(RewardInputError, match=r"'tiny'.*'system', 'user'.*not supported"):
+    template = ChatTemplate(tokenizer(ALTERNATING), "tiny", RewardInputError)
+    turns = [*conversation("hello"), *conversation("hello")]
+    with pytest.raises(RewardInputError, match=r"'tiny'.*'user', 'user'.*must alternate"):
         template.encode(turns, reply=False)
+
+
+@pytest.mark.parametrize("text", [NO_SYSTEM, ALTERNATING])
+def test_a_template_without_system_role_reads_its_text_before_the_users(text: str):
+    template = ChatTemplate(tokenizer(text), "tiny", RewardInputError)
+    turns = [Turn(role="system", content="Be brief."), *conversation("hello")]
+    folded = [Turn(role="user", content="Be brief.\n\nhello")]
+    for _ in range(2):
+        assert template.encode(turns, reply=True) == TEMPLATE.encode(folded, reply=True)
+    with pytest.raises(RewardInputError, match="'system', 'assistant'"):
+        ChatTemplate(tokenizer(ALTERNATING), "tiny", RewardInputError).encode(
+            [turns[0], Turn(role="assistant", content="a")], reply=False
+        )
 
 
 def test_without_a_chat_template_nothing_is_guessed():

@@ -40,6 +40,7 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         self._source = source
         self._error = error
+        self._takes_system = True
         # Some families (DeepSeek) do not flag their turn markers as special: see what gets written.
         written = ""
         with suppress(error):
@@ -80,11 +81,19 @@ class ChatTemplate:
     def _render(self, turns: Sequence[Turn], reply: bool) -> str:
         from jinja2 import TemplateError
 
+        if not self._takes_system:
+            turns = _without_system(turns)
         try:
             return self._tokenizer.apply_chat_template(
                 list(turns), tokenize=False, add_generation_prompt=reply
             )
         except (TemplateError, ValueError, TypeError) as cause:
+            if self._takes_system and any(turn["role"] == "system" for turn in turns):
+                # Gemma and older Mistral know no system role: found out here, once per template.
+                with suppress(self._error):
+                    self._takes_system = False
+                    return self._render(turns, reply)
+                self._takes_system = True
             roles = [turn["role"] for turn in turns]
             raise self._error(
                 f"the chat template of {self._source!r} refuses a conversation of {roles!r}: "
@@ -141,6 +150,22 @@ class ChatTemplate:
                 f"{text[:80]!r}. Remove them from the conversation."
             )
         return ids
+
+
+def _without_system(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns without the system role: its text stands before the next user's text."""
+    found: list[Turn] = []
+    waiting: list[str] = []
+    for turn in turns:
+        if turn["role"] == "system":
+            waiting.append(turn["content"])
+        elif turn["role"] == "user":
+            content = "\n\n".join([*waiting, turn["content"]])
+            found.append(Turn(role="user", content=content))
+            waiting = []
+        else:
+            found.append(turn)
+    return [*found, Turn(role="user", content="\n\n".join(waiting))] if waiting else found
 
 
 def _without_tokens(tokenizer: Any, names: set[str]) -> Any:

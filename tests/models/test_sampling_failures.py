@@ -85,7 +85,9 @@ async def test_a_permanent_error_is_raised_at_once(
     assert f"status {status}" in text
     assert says in text
     assert len(text) < 700
-    assert len(server.calls) == 1
+    # What no known reason explains may have been about n, in anybody's words: asked once without.
+    unexplained = says in ("bad thing", "***")
+    assert [call.params.get("n") for call in server.calls] == [3, None][: 1 + unexplained]
 
 
 @pytest.mark.parametrize(

@@ -214,11 +214,11 @@ async def test_too_long_says_by_how_much():
         await LocalRewardModel(classifier(), max_length=20).score(ASKED, [exact])
 
 
-async def test_a_template_that_refuses_a_system_prompt_says_so():
+async def test_a_template_without_system_role_reads_its_text_before_the_users():
     model = LocalRewardModel(classifier(template=NO_SYSTEM))
-    with pytest.raises(RewardInputError, match="System role not supported"):
-        await model.score([Turn(role="system", content="Be brief."), *ASKED], ["a"])
-    assert len(await model.score(ASKED, ["a"])) == 1
+    system, asked = Turn(role="system", content="Be brief."), Turn(role="user", content="Why?")
+    folded = Turn(role="user", content="Be brief.\n\nWhy?")
+    assert await model.score([system, asked], ["a"]) == await model.score([folded], ["a"])
 
 
 def test_what_is_no_reward_model_is_refused():

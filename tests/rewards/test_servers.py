@@ -6,7 +6,7 @@ import pytest
 
 from tests.openai_server import Behaviour
 from tests.reward_server import RewardServer
-from tests.tiny_models import BOS_CHATML, CHATML, NO_SYSTEM, classifier
+from tests.tiny_models import ALTERNATING, BOS_CHATML, CHATML, classifier
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardError, RewardInputError
 from tpo_graph.rewards import LocalRewardModel
@@ -154,10 +154,11 @@ async def test_too_long_is_an_input_error_and_stops_the_other_requests():
 
 
 async def test_the_template_refuses_here_before_anything_is_sent():
-    folder = classifier(template=NO_SYSTEM)
+    folder = classifier(template=ALTERNATING)
+    twice = [Turn(role="user", content="Why?")] * 2
     with RewardServer("sglang", folder) as server:
-        with pytest.raises(RewardInputError, match="System role not supported"):
-            await SGLangRewardModel(server.url, "rm", tokenizer=folder).score(ASKED, ["a"])
+        with pytest.raises(RewardInputError, match="roles must alternate"):
+            await SGLangRewardModel(server.url, "rm", tokenizer=folder).score(twice, ["a"])
         assert server.calls == []
 
 

@@ -11,8 +11,15 @@ from functools import lru_cache
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable, RunnableWithFallbacks
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import (
+    RunnableConfigurableAlternatives,
+    RunnableConfigurableFields,
+)
 
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.models.connection import clean_key
 from tpo_graph.models.failures import one_line
 
 LOCAL = "local:"
@@ -25,18 +32,22 @@ _RETRIES = 4
 _lock = threading.Lock()
 
 
-def load_chat_model(spec: str | BaseChatModel) -> BaseChatModel:
+def load_chat_model(spec: str | BaseChatModel | Runnable[Any, Any]) -> BaseChatModel:
     """The chat model that `spec` names; a model is returned as it is.
 
     A name is loaded once per process, and again when the environment (keys, base URLs) changes.
+    What `bind`, `with_config`, `with_retry` or `init_chat_model(configurable_fields=...)` made is
+    taken apart: the model, with what was bound as its fields.
 
     Raises:
         ConfigurationError: the name, its package, its key or its files are not usable.
     """
     if isinstance(spec, BaseChatModel):
         return spec
+    if isinstance(spec, Runnable):
+        return _unwrapped(spec)
     if not isinstance(spec, str) or not spec.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"not a model: {spec!r}. {_FIX}")
+        raise ConfigurationError(f"not a model: {one_line(repr(spec))}. {_FIX}")
     if spec.startswith(LOCAL):
         with _lock:
             return _local(spec)
@@ -45,6 +56,56 @@ def load_chat_model(spec: str | BaseChatModel) -> BaseChatModel:
         raise ConfigurationError(f"no model is named in {spec!r}. {_FIX}")
     with _lock:
         return _remote(spec, frozenset(os.environ.items()))
+
+
+def _unwrapped(given: Runnable[Any, Any]) -> BaseChatModel:
+    """The chat model inside a runnable that adds nothing but options to it."""
+    kind = type(given).__name__
+    if isinstance(given, RunnableBindingBase):
+        return _with_bound(load_chat_model(given.bound), dict(given.kwargs))
+    if isinstance(given, RunnableConfigurableFields | RunnableConfigurableAlternatives):
+        dynamic = cast("RunnableConfigurableFields[Any, Any]", given)
+        return load_chat_model(dynamic.prepare()[0])
+    # A configurable model of `init_chat_model` hands out its default model's attributes.
+    copy = getattr(given, "model_copy", None)
+    if kind == "_ConfigurableModel" and copy is not None:
+        return load_chat_model(copy())
+    if isinstance(given, RunnableWithFallbacks):
+        raise ConfigurationError(
+            "a model with fallbacks cannot be used: samples of one run must come from one model. "
+            "Give the first model itself; its failures are retried."
+        )
+    if kind == "_ConfigurableModel":
+        raise ConfigurationError(
+            "a configurable model without a default cannot be used: name one in "
+            "init_chat_model(MODEL, configurable_fields=...), or give the model itself."
+        )
+    raise ConfigurationError(
+        f"a {kind} is not a chat model. Give the model itself, without prompts or parsers."
+    )
+
+
+def _with_bound(model: BaseChatModel, bound: dict[str, Any]) -> BaseChatModel:
+    """The model with the arguments of `bind` as its fields."""
+    if not bound:
+        return model
+    if tools := bound.keys() & {"tools", "tool_choice", "functions", "function_call"}:
+        raise ConfigurationError(
+            f"a model with {sorted(tools)!r} bound cannot be used: TPO rewrites text, not calls of "
+            "tools. Give the model without bind_tools; in an agent TPOMiddleware does that."
+        )
+    fields = type(model).model_fields
+    aliases = {field.alias: name for name, field in fields.items() if field.alias}
+    changes = {aliases.get(name, name): value for name, value in bound.items()}
+    others = {name: changes.pop(name) for name in list(changes) if name not in fields}
+    if others and "model_kwargs" not in fields:
+        raise ConfigurationError(
+            f"{sorted(others)!r} was bound to the model with bind(...), and {type(model).__name__} "
+            "has no such field. Give the model without it, or with it as its own option."
+        )
+    if others:
+        changes["model_kwargs"] = {**getattr(model, "model_kwargs", {}), **others}
+    return model.model_copy(update=changes)
 
 
 def model_name(model: BaseChatModel) -> str:
@@ -83,6 +144,7 @@ def _remote(spec: str, environment: frozenset[tuple[str, str]]) -> BaseChatModel
     options: dict[str, Any] = {}
     if not colon or provider in ("openai", "azure_openai"):
         options = {"max_retries": _RETRIES, "timeout": _TIMEOUT}
+    options |= _cleaned_environment(provider if colon else "openai")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about providers inferred from a bare name
@@ -99,6 +161,20 @@ def _remote(spec: str, environment: frozenset[tuple[str, str]]) -> BaseChatModel
             "of one request. Choose a model of the chat completions API."
         )
     return model
+
+
+def _cleaned_environment(provider: str) -> dict[str, Any]:
+    """The provider's key and address, where its variables hold more than these."""
+    options: dict[str, Any] = {}
+    prefix = provider.upper()
+    if key := os.environ.get(f"{prefix}_API_KEY"):
+        cleaned = clean_key(key, f"{prefix}_API_KEY")
+        options |= {} if cleaned == key else {"api_key": cleaned}
+    for variable in (f"{prefix}_API_BASE", f"{prefix}_BASE_URL"):
+        if url := os.environ.get(variable):
+            cleaned = clean_key(url, variable)
+            options |= {} if cleaned == url else {"base_url": cleaned}
+    return options
 
 
 def _unusable(spec: str, error: Exception) -> str:
