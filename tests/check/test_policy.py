@@ -4,23 +4,44 @@ import pytest
 
 from tests.openai_server import Behaviour, OpenAIServer
 from tpo_graph.check import Finding, check_setup
-from tpo_graph.check.critiques import CRITIQUES
+from tpo_graph.check.probes import load_probes
 from tpo_graph.context import RunOptions
+from tpo_graph.prompts import load_prompts
 from tpo_graph.testing import ScriptedChatModel
 
-FOLLOWED = {
-    "Australia": "**Canberra** is the capital, a compromise between Sydney and Melbourne.",
-    "boil an egg": "1. Boil water.\n2. Lower the egg into it.\n3. Wait.",
-    "about the sea": "Moby-Dick, about a whale. Which books did you like?",
+PROBES = load_probes().probes
+RIGHT = {
+    "three sentences": "Autumn is cool. Leaves turn gold. Days are short.",
+    "ends with a question": "Read Moby-Dick by Herman Melville. Which books did you like?",
+    "four lines": "- apple\n- pear\n- plum\n- fig",
+    "uses the word": 'Smile and say "welcome".',
+    "lower case": "the capital of australia is canberra.",
+    "city": '{"name": "Ana", "city": "Lima"}',
 }
 
 
+def probe_of(messages):
+    asked = "\n".join(message.text for message in messages)
+    return next((probe for probe in PROBES if probe.query in asked), None)
+
+
+def stage_of(messages):
+    """Which call it is, told by the words of the shipped prompt set."""
+    tpo = load_prompts("tpo")
+    for stage in ("update", "gradient", "loss"):
+        said = getattr(tpo, stage).user[-1][0].strip().splitlines()[-1]
+        if said and said in messages[-1].text:
+            return stage
+    return "sample"
+
+
 def obedient(messages, index) -> str:
-    prompt = messages[-1].text
-    if "</improved_answer>" not in prompt:
+    probe, stage = probe_of(messages), stage_of(messages)
+    if probe is None:
         return f"A good neighbor is quiet and kind, and knows {index} of your names."
-    [answer] = [answer for key, answer in FOLLOWED.items() if key in messages[1].text]
-    return f"<improved_answer>{answer}</improved_answer>"
+    if stage == "update":
+        return f"<improved_answer>{RIGHT[probe.defect]}</improved_answer>"
+    return {"loss": probe.loss, "gradient": probe.gradient}.get(stage, probe.chosen)
 
 
 async def check(model, critic=None, **options) -> dict[str, Finding]:
@@ -36,41 +57,83 @@ async def test_a_model_that_plays_along_passes_everything():
         "honours n": "ok",
         "samples differ": "ok",
         "returns usage": "ok",
-        "writes critiques": "ok",
+        "critic names defects": "ok",
         "keeps the tags": "ok",
-        "follows a critique": "ok",
+        "follows instructions": "ok",
+        "improves answers": "ok",
+        "what this cannot judge": "skip",
     }
-    assert "6 of 6" in found["follows a critique"].detail
+    assert "6 of 6" in found["critic names defects"].detail
+    assert "12 of 12" in found["follows instructions"].detail
+    assert "12 are better" in found["improves answers"].detail
 
 
-def test_the_answers_given_to_the_critiques_do_not_follow_them_already():
-    for task in CRITIQUES:
-        assert not task.followed(task.chosen)
-        [answer] = [answer for key, answer in FOLLOWED.items() if key in task.query]
-        assert task.followed(answer)
+def test_the_probes_are_what_they_say():
+    assert {probe.defect for probe in PROBES} == set(RIGHT)
+    for probe in PROBES:
+        assert probe.met(RIGHT[probe.defect]) == len(probe.requirements)
+        assert probe.finds_defect(probe.loss)
+        assert probe.finds_defect(probe.gradient)
+        assert not probe.finds_defect("A good answer, well written. Make it livelier.")
 
 
-@pytest.mark.parametrize(("follows", "status"), [(3, "ok"), (2, "ok"), (1, "warn"), (0, "fail")])
-async def test_a_model_that_ignores_critiques(follows, status):
-    def stubborn(messages, index):
-        heeded = [
-            task for task in CRITIQUES[:follows] if any(task.query in m.text for m in messages)
-        ]
-        same = "<improved_answer>The same as before.</improved_answer>"
-        return (
-            obedient(messages, index) if heeded or "</improved" not in messages[-1].text else same
+def with_stage(stage, reply):
+    """A model that plays along but for one stage."""
+
+    def script(messages, index):
+        probe = probe_of(messages)
+        if probe is not None and stage_of(messages) == stage:
+            return reply(probe)
+        return obedient(messages, index)
+
+    return ScriptedChatModel(replies=script)
+
+
+def tagged(text):
+    return f"<improved_answer>{text}</improved_answer>"
+
+
+async def test_a_critic_that_praises_is_told_from_one_that_finds():
+    found = await check(with_stage("loss", lambda probe: "Lovely, and well put."))
+    assert found["critic names defects"].status == "fail"
+    assert "stronger model as critic" in found["critic names defects"].detail
+    some = await check(
+        with_stage("gradient", lambda p: p.gradient if p in PROBES[:3] else "Be livelier.")
+    )
+    assert some["critic names defects"].status == "warn"
+    assert "3 of 6" in some["critic names defects"].detail
+
+
+async def test_a_policy_that_copies_or_spoils_is_not_suited():
+    found = await check(with_stage("update", lambda probe: tagged(probe.chosen)))
+    assert found["follows instructions"].status == "fail"
+    assert "12 copies" in found["improves answers"].detail
+    assert found["improves answers"].status == "fail"  # fresh samples are as good
+    assert "--depth 0" in found["improves answers"].detail
+    found = await check(with_stage("update", lambda probe: tagged("?!")))
+    assert found["improves answers"].status == "fail"
+
+
+async def test_rewrites_that_only_match_sampling_again_are_warned_about():
+    right = with_stage("sample", lambda probe: RIGHT[probe.defect])
+    assert (await check(right))["improves answers"].status == "ok"
+    half = with_stage("update", lambda p: tagged(p.chosen if p in PROBES[:5] else RIGHT[p.defect]))
+    assert (await check(half))["improves answers"].status == "ok"
+    better_fresh = ScriptedChatModel(
+        replies=lambda messages, index: (
+            RIGHT[probe.defect]
+            if (probe := probe_of(messages)) and stage_of(messages) == "sample"
+            else half.replies(messages, index)
         )
-
-    found = await check(ScriptedChatModel(replies=stubborn))
-    assert found["follows a critique"].status == status
-    assert f"{2 * follows} of 6" in found["follows a critique"].detail
+    )
+    assert (await check(better_fresh))["improves answers"].status == "warn"
 
 
 @pytest.mark.parametrize(("every", "status"), [(3, "warn"), (1, "fail")])
 async def test_a_model_that_drops_the_tags(every, status):
     def untidy(messages, index):
         reply = obedient(messages, index)
-        return reply if index % every else reply.replace("improved_answer", "answer")
+        return reply if index % every else reply.replace("improved_answer", "aside")
 
     assert (await check(ScriptedChatModel(replies=untidy)))["keeps the tags"].status == status
 
@@ -92,9 +155,10 @@ async def test_empty_answers_end_the_check():
 async def test_the_critic_is_asked_for_the_critiques():
     silent = ScriptedChatModel(replies=["  "])
     found = await check(ScriptedChatModel(replies=obedient), critic=silent)
-    assert found["writes critiques"].status == "fail"
-    assert "critic_max_tokens" in found["writes critiques"].detail
-    assert found["follows a critique"].status == "ok"
+    assert found["critic names defects"].status == "fail"
+    assert "critic_max_tokens" in found["critic names defects"].detail
+    assert found["follows instructions"].status == "ok"
+    assert found["improves answers"].status == "fail"
 
 
 @pytest.fixture

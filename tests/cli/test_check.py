@@ -40,8 +40,8 @@ def test_a_good_policy_is_a_table_and_exit_code_0(server):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["part", "check", "result", "seen"]
-    assert any("follows a critique" in line and "ok" in line for line in lines)
-    assert lines[-1] == "10 ok"
+    assert any("follows instructions" in line and "ok" in line for line in lines)
+    assert lines[-1] == "11 ok, 1 skip"
     assert result.stderr == ""
 
 

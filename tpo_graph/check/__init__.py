@@ -5,11 +5,13 @@ Each part is asked a few small things; what is seen becomes a `Finding`. `tpo ch
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 from langchain_core.language_models import BaseChatModel
 
 from tpo_graph.check.finding import Finding
 from tpo_graph.check.policy import check_policy
+from tpo_graph.check.probes import load_probes
 from tpo_graph.check.prompts import check_prompts
 from tpo_graph.check.reward import Given, check_reward_model
 from tpo_graph.context import RunOptions
@@ -30,11 +32,13 @@ async def check_setup(
     audit: Given | None = None,
     against: Given | None = None,
     context_window: int | None = None,
+    probes: str | Path | None = None,
 ) -> AsyncIterator[Finding]:
     """Examine what is given and yield findings as they are made; nothing is raised for a bad part.
 
-    The policy is asked for `width` short answers, six rewrites and two critiques; the reward model
-    for about seventy scores of short texts.
+    The policy is asked for `width` short answers and, per planted defect (six come with the
+    package), a critique in two calls, four rewrites and two fresh answers: about 4,000 tokens. The
+    reward model is asked for about seventy scores of short texts.
 
     Args:
         model, reward_model, critic, prompts: as in `create_tpo_graph`; what is None is left out.
@@ -42,7 +46,12 @@ async def check_setup(
         audit: the reward model that audits; it must tell good from bad as well.
         against: a reward model that must give the same scores, such as the local one of a remote.
         context_window: of the policy, in tokens; None: as far as it can be found out.
+        probes: a file with probes of your own (docs/check.md); the package's when None.
+
+    Raises:
+        ConfigurationError: the file of probes is wrong.
     """
+    asked = load_probes(probes)
     options = options or RunOptions()
     try:
         loaded = load_prompts(prompts)
@@ -58,11 +67,11 @@ async def check_setup(
     for finding in found:
         yield finding
     if model is not None:
-        async for finding in check_policy(policy or model, critic, loaded, options):
+        async for finding in check_policy(policy or model, critic, loaded, options, asked):
             yield finding
     if reward_model is not None:
-        async for finding in check_reward_model(reward_model, against):
+        async for finding in check_reward_model(reward_model, asked, against):
             yield finding
     if audit is not None:
-        async for finding in check_reward_model(audit):
+        async for finding in check_reward_model(audit, asked):
             yield replace(finding, part="audit")

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     metavar="TOKENS",
     help="The policy's context window, where it cannot be found out.",
 )
+@click.option(
+    "--probes",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Planted defects and pairs of your own, in a TOML file (docs/check.md).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @setting_options
 @click.pass_context
@@ -34,16 +40,18 @@ def check(
     ctx: click.Context,
     against: str | None,
     context_window: int | None,
+    probes: str | None,
     as_json: bool,
     config: str | None,
     **options: Any,
 ) -> None:
     """Examine policy, reward model and prompts before money is spent on them.
 
-    The policy: does it follow a critique, keep the tags, honour n, return usage? The reward model:
-    does it prefer obviously better answers, with raw scores that are the same in any batch? The
-    prompts: do they fit the context window? What is not configured is left out. Exit code 1 means
-    that something failed.
+    The policy: are planted defects named by loss and gradient and fixed by the update, more often
+    than rewrites spoil an answer, and better than by sampling again? The reward model: does it
+    prefer obviously better answers, with raw scores that are the same in any batch? The prompts:
+    do they fit the context window? What is not configured is left out. Exit code 1 means that
+    something failed.
     """
     settings = Settings.load(options, config)
     if settings.model is None and settings.reward_model is None:
@@ -69,6 +77,7 @@ def check(
                 audit=settings.audit,
                 against=against,
                 context_window=context_window,
+                probes=probes,
             )
         )
     if as_json:
