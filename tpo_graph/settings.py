@@ -7,7 +7,7 @@ The library itself never looks at the environment: an explicit argument is the l
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -138,11 +138,33 @@ where SPEC is {forms}.
 To see TPO work without any model of your own, run: make demo"""
 
 
-def _read(path: Path) -> dict[str, Any]:
+def configured_probes(config: str | Path | None) -> Path | None:
+    """The file of probes that a configuration names for `tpo check`: `probes` in its `[check]`.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or the table has anything else.
+    """
+    if config is None:
+        return None
+    table: Any = _toml(Path(config)).get("check", {})
+    if not isinstance(table, dict) or set(cast("dict[str, Any]", table)) - {"probes"}:
+        raise ConfigurationError(
+            f'[check] in {str(config)!r} is {table!r}; it knows one name, probes = "FILE"'
+        )
+    probes = cast("dict[str, Any]", table).get("probes")
+    return None if probes is None else Path(anchored(str(probes), Path(config).parent))
+
+
+def _toml(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
         raise ConfigurationError(f"the configuration file {str(path)!r} cannot be read: {e}") from e
+
+
+def _read(path: Path) -> dict[str, Any]:
+    values = _toml(path)
+    values.pop("check", None)  # of that command alone
     if "database" in values:  # as the option is called; only the environment says database_url
         values.setdefault("database_url", values.pop("database"))
     if unknown := sorted(set(values) - set(Settings.model_fields)):

@@ -70,3 +70,23 @@ def test_nothing_to_check_and_nothing_to_compare(server):
     assert result.exit_code == 2
     assert "--reward-model" in result.stderr
     assert server.calls == []
+
+
+def test_the_demo_is_checked_by_its_own_probes(root):
+    # By the package's own, which are foreign to it, it fails.
+    config = root / "examples" / "offline" / "tpo.toml"
+    result = check("--config", str(config), "--seed", "7", "--json")
+    assert result.exit_code == 0, result.output
+    found = {(f["part"], f["name"]): f for f in json.loads(result.stdout)}
+    assert found["policy", "improves answers"]["status"] == "ok"
+    assert found["reward model", "prefers the obviously better answer"]["status"] == "ok"
+
+
+def test_probes_of_the_wrong_form_are_one_clear_error(tmp_path):
+    (tmp_path / "mine.toml").write_text('question = "?"\nprobes = []\npairs = [{question = 1}]')
+    result = check("--reward-model", "openai:x", "--probes", "mine.toml")
+    assert isinstance(result.exception, ConfigurationError)
+    assert "mine.toml" in str(result.exception)
+    (tmp_path / "tpo.toml").write_text('reward_model = "openai:x"\n[check]\nprobe = "mine.toml"')
+    result = check("--config", "tpo.toml")
+    assert "it knows one name" in str(result.exception)

@@ -9,7 +9,7 @@ import click
 
 from tpo_graph.cli.options import setting_options
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.settings import Settings
+from tpo_graph.settings import Settings, configured_probes
 
 if TYPE_CHECKING:
     from tpo_graph.check import Finding
@@ -77,7 +77,7 @@ def check(
                 audit=settings.audit,
                 against=against,
                 context_window=context_window,
-                probes=probes,
+                probes=probes or configured_probes(config),
             )
         )
     if as_json:
