@@ -26,15 +26,22 @@ class InFlight:
     Args:
         width: samples that a job asks for at a time; what a job not yet heard of counts as.
         max_jobs: how many jobs at once; None lets `knee.Knee` decide by what their steps tell.
+        paused: whether no job may start for the time being; `change` says when that may differ.
     """
 
-    def __init__(self, width: int = 1, max_jobs: int | None = None) -> None:
+    def __init__(
+        self,
+        width: int = 1,
+        max_jobs: int | None = None,
+        paused: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.jobs = 0
         self.work = 0.0
         """Samples in flight, or about to be."""
         self.knee = Knee()
         self._width = width
         self._max_jobs = max_jobs
+        self._paused = paused
         self._loop = asyncio.get_running_loop()
         self._integral, self._seen = 0.0, self._loop.time()
         self._changed = asyncio.Event()
@@ -45,6 +52,8 @@ class InFlight:
         Args:
             remaining: how many there are still to start, if that is known.
         """
+        if self._paused():
+            return False
         if self._max_jobs is not None:
             return self.jobs < self._max_jobs
         last = remaining is not None and remaining <= _LAST * self.jobs

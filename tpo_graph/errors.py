@@ -6,6 +6,7 @@
     ├── PolicyError             the policy or the critic failed or never gave a usable reply
     ├── RewardError             the reward model failed, or gave no finite number
     │   └── RewardInputError    this text cannot be scored (too long, no chat template, ...)
+    ├── ServerAwayError         a model server was away for longer than it was waited for
     └── StoreError              the database failed; what was committed before is intact
         ├── RunNotFoundError    no run of that id is stored
         ├── RunBusyError        another process holds the run
@@ -38,6 +39,10 @@ class RewardError(TPOError):
 
 class RewardInputError(RewardError, ValueError):
     """A text that this reward model cannot score: too long, or impossible to template."""
+
+
+class ServerAwayError(TPOError):
+    """A model server was away for longer than it was waited for; what ran can be resumed."""
 
 
 class StoreError(TPOError):

@@ -3,7 +3,7 @@
 `run.py` and `batch/` open one and start runs on it.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,15 +70,19 @@ class Launcher:
         on_event: OnEvent | None = None,
         on_task: OnTask | None = None,
         control: RunControl | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> TPOResult:
-        """`run`, unless a run of that id is stored: then go on with that one, as it began.
+        """`run`, unless a run of that id is stored: then resume that one, as it began.
+
+        Args:
+            limits: settings that a stored run gets from now on.
 
         Raises:
             RunBusyError: another live process works on it.
             ConfigurationError: the reward model is not the one that the run began with.
         """
         from tpo_graph.durable import go_on, need_same_rewards
-        from tpo_graph.store.runs import find_run, get_run
+        from tpo_graph.store.runs import change_settings, find_run, get_run
 
         store = self.store
         if store is None or await find_run(store, run_id) is None:
@@ -86,6 +90,8 @@ class Launcher:
                 messages, context, run_id, on_event=on_event, on_task=on_task, control=control
             )
         async with store.leases.hold(run_id):
+            if limits:
+                await change_settings(store, run_id, limits)
             run = await get_run(store, run_id)
             need_same_rewards(run, self.judge)
             result = await go_on(store, run, lambda: self.graph, on_event, control, on_task)

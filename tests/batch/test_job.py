@@ -40,7 +40,7 @@ class Failing:
 
     def __call__(self, messages: Any, index: int) -> str:
         if any(word in message.text for word in self.words for message in messages):
-            raise ConnectionError("the provider is gone")
+            raise RuntimeError("the provider is gone")
         return draft_then_improve(messages, index)
 
 

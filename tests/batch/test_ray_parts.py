@@ -74,6 +74,7 @@ async def test_an_error_of_the_reward_model_comes_out_of_the_actor_as_it_is():
 async def test_a_job_waits_for_the_lease_of_a_worker_that_is_silent(sqlite_url):
     from tpo_graph.batch import ray_worker
     from tpo_graph.concurrency import InFlight
+    from tpo_graph.outages import ServerWait
 
     [job] = jobs(1)
     model = ScriptedChatModel()
@@ -83,10 +84,10 @@ async def test_a_job_waits_for_the_lease_of_a_worker_that_is_silent(sqlite_url):
     ):
         orders = ray_worker.Orders(
             sqlite_url, POLICY, None, "local:rm", "rm", [], "tpo", True, None, False, 2, None,
-            ".", {},
+            0.0, ".", {},
         )  # fmt: skip
         worker = ray_worker.PolicyWorker(orders)
-        worker._open = runs, InFlight(2)
+        worker._open = runs, InFlight(2), ServerWait(0)
         first = await worker.run(await worker.reserve(None), job)
         silent = {
             "lease_owner": "elsewhere|1|1|x",

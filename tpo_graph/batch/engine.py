@@ -5,7 +5,7 @@ up where it stopped, and tells how it ended. Results stay in the database.
 """
 
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sized
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 
 from tpo_graph.batch.steps import StepReporter
-from tpo_graph.concurrency import Flight, InFlight, run_all
+from tpo_graph.concurrency import Flight, InFlight, is_overload, run_all
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import (
@@ -26,6 +26,7 @@ from tpo_graph.errors import (
     error_line,
 )
 from tpo_graph.launcher import Launcher
+from tpo_graph.outages import WAIT_SECONDS, ServerWait, gave_up, may_pass, waiting
 from tpo_graph.result import TPOResult
 from tpo_graph.rows import as_messages
 from tpo_graph.usage import Ledger, Usage
@@ -44,16 +45,22 @@ class Job:
     conversation: list[Turn]
     settings: dict[str, Any]
     """The row's complete `TPOContext`, as plain values."""
+    limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Those of `settings` that a run which is stored already gets, too."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a job ended. With neither an error nor a stop reason it has not: `control` stopped it, or
-    another process works on its run."""
+    """How a job ended. With neither an error nor a stop reason it has not: `control` stopped it, a
+    model server was away for too long, or another process works on its run."""
 
     position: int
     error: str | None = None
     """One line; what became of the run is in the database either way."""
+    may_pass: bool = False
+    """Whether the error may not come again: it is not the input's."""
+    away: str | None = None
+    """Why a model server is not waited for any more: the batch is to stop."""
     reward: float | None = None
     first_best: float | None = None
     """Reward of the best first sample."""
@@ -92,22 +99,41 @@ class LocalEngine:
         launcher: an open one, with a store.
         width: samples that most jobs ask for at a time.
         max_in_flight: how many runs at once; None finds out, as `optimize_many` does.
+        wait_for_server: seconds that a model server may be away.
+        on_wait: called with what `ServerWait.said` says, whenever that may have changed.
 
     Raises:
         ConfigurationError: `max_in_flight` is not a positive number.
     """
 
-    def __init__(self, launcher: Launcher, width: int, max_in_flight: int | None = None) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        width: int,
+        max_in_flight: int | None = None,
+        *,
+        wait_for_server: float = WAIT_SECONDS,
+        on_wait: Callable[[str | None], None] | None = None,
+    ) -> None:
         if max_in_flight is not None and max_in_flight < 1:
             raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
         self._launcher = launcher
         self._width = width
         self._max_in_flight = max_in_flight
+        self._wait_for_server = wait_for_server
+        self._on_wait = on_wait
 
     async def run(self, jobs: Iterable[Job], *, control: RunControl) -> AsyncGenerator[Done]:
         """See `Engine.run`."""
-        tasks = _Tasks(self._launcher, jobs, control)
-        outcomes = run_all(tasks, InFlight(self._width, self._max_in_flight))
+        in_flight, wait = awaited(
+            self._width,
+            self._max_in_flight,
+            self._wait_for_server,
+            control=control,
+            on_wait=self._on_wait,
+        )
+        tasks = _Tasks(self._launcher, jobs, control, wait)
+        outcomes = run_all(tasks, in_flight)
         async with aclosing(outcomes):
             async for number, outcome in outcomes:
                 yield done(tasks.positions.pop(number), outcome)
@@ -116,8 +142,11 @@ class LocalEngine:
 class _Tasks:
     """Jobs as `run_all` takes them; keeps in mind which is which."""
 
-    def __init__(self, launcher: Launcher, jobs: Iterable[Job], control: RunControl) -> None:
+    def __init__(
+        self, launcher: Launcher, jobs: Iterable[Job], control: RunControl, wait: ServerWait
+    ) -> None:
         self._launcher = launcher
+        self._wait = wait
         self._jobs = jobs
         self._control = control
         self.positions: dict[int, int] = {}
@@ -135,13 +164,46 @@ class _Tasks:
 
     async def _run(self, job: Job, flight: Flight) -> TPOResult:
         context = TPOContext.checked(job.settings)
-        return await self._launcher.run_or_resume(
-            as_messages(job.conversation),
-            context,
-            job.run_id,
-            on_task=StepReporter(flight, context.width),
-            control=self._control,
-        )
+        with waiting(self._wait):
+            return await self._launcher.run_or_resume(
+                as_messages(job.conversation),
+                context,
+                job.run_id,
+                on_task=StepReporter(flight, context.width),
+                control=self._control,
+                limits=job.limits,
+            )
+
+
+def awaited(
+    width: int,
+    max_in_flight: int | None,
+    wait_for_server: float,
+    *,
+    control: RunControl | None = None,
+    on_wait: Callable[[str | None], None] | None = None,
+) -> tuple[InFlight, ServerWait]:
+    """What is in flight, and the patience it is flown with: no job starts while a server is away.
+
+    Args:
+        width, max_in_flight, wait_for_server, on_wait: as in `LocalEngine`.
+        control: waiting ends when it asks for a stop.
+
+    Raises:
+        ConfigurationError: `wait_for_server` is negative.
+    """
+
+    def changed(error: Exception | None) -> None:
+        if is_overload(error):
+            in_flight.knee.overloaded()
+        in_flight.change(0)
+        if on_wait is not None:
+            on_wait(wait.said())
+
+    stopping = control or RunControl()
+    wait = ServerWait(wait_for_server, stopping=lambda: stopping.drain_requested, on_change=changed)
+    in_flight = InFlight(width, max_in_flight, paused=lambda: wait.away)
+    return in_flight, wait
 
 
 def done(position: int, outcome: TPOResult | Exception) -> Done:
@@ -163,4 +225,6 @@ def done(position: int, outcome: TPOResult | Exception) -> Done:
         return Done(position)
     if isinstance(outcome, StoreError) and not isinstance(outcome, RunNotFoundError):
         raise outcome
-    return Done(position, error=error_line(outcome))
+    if (away := gave_up(outcome)) is not None:
+        return Done(position, away=error_line(away))
+    return Done(position, error=error_line(outcome), may_pass=may_pass(outcome))

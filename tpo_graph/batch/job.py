@@ -6,6 +6,7 @@ which row. `output.py` reads the results back.
 
 from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,20 @@ from tpo_graph.batch.progress import BatchProgress, Counting, OnProgress
 from tpo_graph.batch.unchanged import need_unchanged
 from tpo_graph.durable import opened
 from tpo_graph.launcher import launcher
+from tpo_graph.outages import WAIT_SECONDS
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.rows import BadRow, Row
 from tpo_graph.run import make_context
-from tpo_graph.store.batch_rows import ToDos, begin_batch, hold_batch, note_error, put_rows
+from tpo_graph.store.batch_rows import (
+    ToDo,
+    ToDos,
+    begin_batch,
+    failed_rows,
+    hold_batch,
+    note_error,
+    put_rows,
+)
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -43,6 +53,7 @@ def run_batch(
     reuse_scores: bool = True,
     engine: Engine | None = None,
     max_in_flight: int | None = None,
+    wait_for_server: float = WAIT_SECONDS,
     retry_failed: bool = False,
     fresh: bool = False,
     audit: str | RewardModel | RewardFunction | None = None,
@@ -65,6 +76,7 @@ def run_batch(
             reuse_scores=reuse_scores,
             engine=engine,
             max_in_flight=max_in_flight,
+            wait_for_server=wait_for_server,
             retry_failed=retry_failed,
             fresh=fresh,
             audit=audit,
@@ -89,6 +101,7 @@ async def arun_batch(
     reuse_scores: bool = True,
     engine: Engine | None = None,
     max_in_flight: int | None = None,
+    wait_for_server: float = WAIT_SECONDS,
     retry_failed: bool = False,
     fresh: bool = False,
     audit: str | RewardModel | RewardFunction | None = None,
@@ -101,8 +114,9 @@ async def arun_batch(
     """Run every row of a batch that has not ended yet.
 
     The batch is known by its name and kept in the database, row by row and step by step: the same
-    call again, after a crash or a stop, goes on where it was, and pays for no finished step twice.
-    A row that fails has its error in the database and stops no other.
+    call again, after a crash or a stop, resumes it, and pays for no finished step twice. A row that
+    fails is retried once at the end if its error may pass; it has its error in the database and
+    stops no other. While a model server is away no rows begin, and those in flight wait.
 
     Args:
         rows: the input, as `read_rows` or `make_rows` give it. Rows that are new since the last
@@ -114,8 +128,12 @@ async def arun_batch(
         engine: what runs the rows; it must have been given the same models and database. None:
             this process.
         max_in_flight: how many runs at once, without an `engine`; None finds out.
-        retry_failed: take up rows that failed, too, each from its last finished step.
-        fresh: forget what the batch has done before and begin anew; its runs stay stored.
+        wait_for_server: seconds that a model server may be away (it refuses connections, or
+            answers 429, 502, 503 or 529 however often it is asked); then the batch returns with
+            `unfinished` rows and `away`. 0: the rows fail. An `engine` has its own.
+        retry_failed: retry rows that failed, too, each from its last finished step. They may be
+            given other `unchanged.LIMITS` than the batch began with.
+        fresh: forget what the batch has done before and start over; its runs stay stored.
         source: where the rows come from; only to be looked up later.
         on_progress: see `OnProgress`.
         control: its `request_drain()` stops all runs before their next steps; the batch then
@@ -156,7 +174,13 @@ async def arun_batch(
             assert store is not None
             names = dict(runs.names)
             auditor = runs.auditor
-            engine = LocalEngine(runs, context.width, max_in_flight)
+            engine = LocalEngine(
+                runs,
+                context.width,
+                max_in_flight,
+                wait_for_server=wait_for_server,
+                on_wait=lambda said: progress.wait(said),
+            )
         else:
             store = await stack.enter_async_context(opened(database, reuse_scores=reuse_scores))
             prompt_set = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
@@ -166,21 +190,25 @@ async def arun_batch(
         plain = context.model_dump(mode="json")
         held = hold_batch(store, name, plain, launch)
         before = await stack.enter_async_context(held)
+        limits: dict[str, Any] = {}
         if before is not None and not fresh:
-            need_unchanged(before, plain, launch)
+            limits = need_unchanged(before, plain, launch, retry_failed=retry_failed)
+            plain |= {limit: before["settings"].get(limit) for limit in limits}
         await begin_batch(store, name, plain, launch, source, forget=fresh)
         await _take_in(store, name, rows)
         named = {"policy": str(model), "reward_model": str(reward_model)}
         models = {"critic": str(critic or model), **named, **names}
         progress = Counting(store, name, models, on_progress)
         await progress.begin(retry_failed=retry_failed)
-        jobs = _Jobs(ToDos(store, name, retry_failed=retry_failed), plain)
-        ended = engine.run(jobs, control=control or RunControl())
-        async with aclosing(ended):
-            async for end in ended:
-                if end.error is not None or (retry_failed and end.stop_reason is not None):
-                    await note_error(store, name, end.position, end.error)
-                progress.add(end)
+        work = _Work(store, name, engine, progress, control or RunControl(), plain, limits)
+        async with progress.beating():
+            again = await work.run(
+                ToDos(store, name, retry_failed=retry_failed), clear=retry_failed
+            )
+            if again:
+                failed = await failed_rows(store, name, again)
+                progress.retry(len(failed))
+                await work.run(failed, clear=True)
         return await progress.end()
 
 
@@ -194,17 +222,53 @@ async def _take_in(store: "Store", name: str, rows: Iterable[Row | BadRow]) -> N
         start += len(chunk)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """One call's work on a batch."""
+
+    store: "Store"
+    name: str
+    engine: Engine
+    progress: Counting
+    control: RunControl
+    settings: dict[str, Any]
+    limits: dict[str, Any]
+    """What failed rows get instead."""
+
+    async def run(self, to_dos: ToDos | list[ToDo], *, clear: bool) -> set[int]:
+        """Run rows; the positions of those that failed for a reason that may pass.
+
+        Args:
+            clear: whether a row that is answered now may have an error from before.
+        """
+        again: set[int] = set()
+        ended = self.engine.run(_Jobs(self, to_dos), control=self.control)
+        async with aclosing(ended):
+            async for end in ended:
+                if end.error is not None or (clear and end.stop_reason is not None):
+                    await note_error(self.store, self.name, end.position, end.error)
+                if end.away is not None and not self.control.drain_requested:
+                    self.progress.away = end.away
+                    self.control.request_drain("a model server is away")
+                if end.error is not None and end.may_pass:
+                    again.add(end.position)
+                self.progress.add(end)
+        return set() if self.control.drain_requested else again
+
+
 class _Jobs:
     """Rows that are to be run as an engine takes them, read as they are taken."""
 
-    def __init__(self, to_dos: ToDos, settings: dict[str, Any]) -> None:
+    def __init__(self, work: _Work, to_dos: ToDos | list[ToDo]) -> None:
+        self._work = work
         self._to_dos = to_dos
-        self._settings = settings
 
     def __len__(self) -> int:
         return len(self._to_dos)
 
     def __iter__(self) -> Iterator[Job]:
         for to_do in self._to_dos:
-            settings = {**self._settings, **to_do.settings}
-            yield Job(to_do.position, to_do.run_id, to_do.conversation, settings)
+            limits = self._work.limits if to_do.failed else {}
+            settings = {**self._work.settings, **to_do.settings, **limits}
+            self._work.progress.start()
+            yield Job(to_do.position, to_do.run_id, to_do.conversation, settings, limits)

@@ -14,12 +14,14 @@ from langchain_core.language_models import BaseChatModel
 from langgraph.runtime import RunControl
 
 from tpo_graph.background import run_in_background
+from tpo_graph.batch.engine import awaited
 from tpo_graph.batch.steps import StepReporter
-from tpo_graph.concurrency import Flight, InFlight, run_all
+from tpo_graph.concurrency import Flight, run_all
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.execution import OnEvent
 from tpo_graph.launcher import Launcher, launcher
+from tpo_graph.outages import WAIT_SECONDS, ServerWait, waiting
 from tpo_graph.prompts import PromptSet
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel
@@ -39,6 +41,7 @@ def optimize_many(
     database: str | None = None,
     reuse_scores: bool = True,
     max_in_flight: int | None = None,
+    wait_for_server: float = WAIT_SECONDS,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
     audit: str | RewardModel | RewardFunction | None = None,
@@ -57,6 +60,7 @@ def optimize_many(
             database=database,
             reuse_scores=reuse_scores,
             max_in_flight=max_in_flight,
+            wait_for_server=wait_for_server,
             on_event=on_event,
             control=control,
             audit=audit,
@@ -79,6 +83,7 @@ async def aoptimize_many(
     database: "str | Store | None" = None,
     reuse_scores: bool = True,
     max_in_flight: int | None = None,
+    wait_for_server: float = WAIT_SECONDS,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
     audit: str | RewardModel | RewardFunction | None = None,
@@ -95,6 +100,9 @@ async def aoptimize_many(
         model, reward_model, critic, prompts, database, reuse_scores: as in `aoptimize`.
         max_in_flight: how many runs at once. None finds out: as many as keep the model server full
             without letting requests wait there.
+        wait_for_server: seconds that a model server may be away (it restarts, a quota is used up):
+            the calls that failed wait for it and are made again, and no more queries begin. Then
+            the error in their places is `ServerAwayError`. 0: it is not waited for.
         on_event: called with the progress events of all runs; each names its `run_id`.
         control: its `request_drain()` stops all runs before their next steps; the error in their
             places is `GraphDrained`.
@@ -118,12 +126,13 @@ async def aoptimize_many(
         audit=audit,
         audit_fallback=audit_fallback,
     ) as runs:
+        in_flight, wait = awaited(context.width, max_in_flight, wait_for_server, control=control)
 
         def job(query: Query) -> Callable[[Flight], Awaitable[TPOResult]]:
-            return partial(_run, runs, query, context, on_event, control)
+            return partial(_run, runs, query, context, on_event, control, wait)
 
         jobs = [job(q) for q in queries] if isinstance(queries, Sized) else map(job, queries)
-        outcomes = run_all(jobs, InFlight(context.width, max_in_flight))
+        outcomes = run_all(jobs, in_flight)
         early: dict[int, TPOResult | Exception] = {}
         position = 0
         async with aclosing(outcomes):
@@ -140,13 +149,15 @@ async def _run(
     context: TPOContext,
     on_event: OnEvent | None,
     control: RunControl | None,
+    wait: ServerWait,
     flight: Flight,
 ) -> TPOResult:
-    return await runs.run(
-        as_messages(query),
-        context,
-        str(uuid4()),
-        on_event=on_event,
-        on_task=StepReporter(flight, context.width),
-        control=control,
-    )
+    with waiting(wait):
+        return await runs.run(
+            as_messages(query),
+            context,
+            str(uuid4()),
+            on_event=on_event,
+            on_task=StepReporter(flight, context.width),
+            control=control,
+        )

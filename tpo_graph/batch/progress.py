@@ -1,7 +1,9 @@
 """How far a batch is: counted while it runs, exact at its end."""
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,12 @@ class BatchProgress:
     """Names of "policy", "critic" and "reward_model", for prices."""
     gain: float | None = None
     """Mean of the final reward minus that of the best first sample, over the rows that are done."""
+    in_flight: int = 0
+    """Rows that are being run."""
+    waiting: str | None = None
+    """For which model server the batch waits, until when, and why."""
+    away: str | None = None
+    """Why the batch stopped before its end: a model server was away for too long."""
 
     @property
     def unfinished(self) -> int:
@@ -40,7 +48,9 @@ class BatchProgress:
 
 
 OnProgress = Callable[[BatchProgress], None]
-"""Called at the start, whenever a row has ended, and at the end."""
+"""Called at the start, whenever a row has ended, when waiting for a server begins and ends, every
+few seconds, and at the end."""
+_BEAT_SECONDS = 5.0
 
 
 class Counting:
@@ -58,7 +68,10 @@ class Counting:
         self._models = models
         self._on_progress = on_progress
         self._began = time.monotonic()
-        self._total = self._done = self._failed = self._new = 0
+        self._total = self._done = self._failed = self._new = self._in_flight = 0
+        self._waiting: str | None = None
+        self.away: str | None = None
+        """Of `BatchProgress`."""
         self._gain = 0.0
         self._usage: Ledger = {}
 
@@ -68,8 +81,38 @@ class Counting:
         self._began = time.monotonic()
         self._tell()
 
+    @asynccontextmanager
+    async def beating(self) -> AsyncGenerator[None]:
+        """Tell how far the batch is every few seconds inside, even when no row ends."""
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(_BEAT_SECONDS)
+                self._tell()
+
+        task = asyncio.create_task(beat(), name="tpo-batch-progress")
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    def start(self) -> None:
+        """Count a row that an engine has taken."""
+        self._in_flight += 1
+
+    def wait(self, said: str | None) -> None:
+        """Tell that the batch waits for a model server; None: not any more."""
+        self._waiting = said
+        self._tell()
+
+    def retry(self, count: int) -> None:
+        """Count rows that failed in this call as unfinished: they are run once more."""
+        self._failed -= count
+        self._new -= count
+
     def add(self, end: Done) -> None:
-        """Count a row that has ended."""
+        """Count a row that has ended, or was stopped."""
+        self._in_flight -= 1
         if end.error is None and end.stop_reason is None:
             return
         self._new += 1
@@ -85,6 +128,7 @@ class Counting:
     async def end(self) -> BatchProgress:
         """Count all rows anew, exactly."""
         gain = self._gain
+        self._in_flight, self._waiting = 0, None
         await self._read(None)
         self._gain = gain
         return self._tell()
@@ -108,6 +152,9 @@ class Counting:
             usage=dict(self._usage),
             models=self._models,
             gain=self._gain / self._done if self._done else None,
+            in_flight=self._in_flight,
+            waiting=self._waiting,
+            away=self.away,
         )
         if self._on_progress is not None:
             self._on_progress(progress)

@@ -19,6 +19,7 @@ from tpo_graph.batch.engine import Done, Job
 from tpo_graph.batch.ray_cluster import Cluster, connected
 from tpo_graph.batch.ray_worker import Orders
 from tpo_graph.errors import ConfigurationError, TPOError
+from tpo_graph.outages import WAIT_SECONDS
 from tpo_graph.store.urls import parse_url
 
 _DEATHS = 4
@@ -47,6 +48,7 @@ class RayEngine:
             `aoptimize`; names only. The auditor is loaded in every worker.
         width: samples that most jobs ask for at a time.
         max_in_flight: how many runs at once, on all workers together; None lets each find out.
+        wait_for_server: seconds that a model server may be away; each worker waits for itself.
         cluster: where, and how many actors of what size.
 
     Raises:
@@ -66,6 +68,7 @@ class RayEngine:
         audit_fallback: bool = False,
         width: int = 5,
         max_in_flight: int | None = None,
+        wait_for_server: float = WAIT_SECONDS,
         cluster: Cluster | None = None,
     ) -> None:
         given = {"model": model, "reward_model": reward_model, "critic": critic, "audit": audit}
@@ -83,6 +86,7 @@ class RayEngine:
         self._audit_fallback = audit_fallback
         self._width = width
         self._max_in_flight = max_in_flight
+        self._wait_for_server = wait_for_server
         self._cluster = cluster or Cluster()
 
     async def run(self, jobs: Iterable[Job], *, control: RunControl) -> AsyncGenerator[Done]:
@@ -123,6 +127,7 @@ class RayEngine:
             audit_fallback=self._audit_fallback,
             width=self._width,
             max_in_flight=None if limit is None else -(-limit // workers),
+            wait_for_server=self._wait_for_server,
             folder=os.getcwd(),
             environment=self._cluster.carried(),
         )

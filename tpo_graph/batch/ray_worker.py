@@ -14,13 +14,14 @@ from typing import Any
 
 from langgraph.runtime import RunControl
 
-from tpo_graph.batch.engine import Done, Job, done
+from tpo_graph.batch.engine import Done, Job, awaited, done
 from tpo_graph.batch.ray_rewards import RewardPool, settle
 from tpo_graph.batch.steps import StepReporter
 from tpo_graph.concurrency import Flight, InFlight, is_overload
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import RunBusyError, TPOError
 from tpo_graph.launcher import Launcher, launcher
+from tpo_graph.outages import ServerWait, waiting
 from tpo_graph.result import TPOResult
 from tpo_graph.rows import as_messages
 from tpo_graph.store.leases import STALE_SECONDS
@@ -50,6 +51,7 @@ class Orders:
     width: int
     max_in_flight: int | None
     """Of one worker."""
+    wait_for_server: float
     folder: str
     """Where relative names begin."""
     environment: Mapping[str, str] = field(repr=False)
@@ -62,7 +64,7 @@ class PolicyWorker:
         settle(orders.environment, orders.folder)
         self._orders = orders
         self._opening = asyncio.Lock()
-        self._open: tuple[Launcher, InFlight] | None = None
+        self._open: tuple[Launcher, InFlight, ServerWait] | None = None
         self._stack = AsyncExitStack()
         self._control = RunControl()
         self._flights: dict[int, Flight] = {}
@@ -79,7 +81,7 @@ class PolicyWorker:
             The ticket, or the error with which this worker cannot be opened.
         """
         try:
-            _, in_flight = await self._opened()
+            _, in_flight, _ = await self._opened()
         except TPOError as error:
             return error
         await in_flight.room(remaining)
@@ -92,9 +94,9 @@ class PolicyWorker:
         flight = self._flights.pop(ticket, None)
         outcome: TPOResult | Exception | None = None
         try:
-            runs, in_flight = await self._opened()
+            runs, in_flight, wait = await self._opened()
             flight = flight or in_flight.begin()  # this is a later life of the one that gave it
-            task = asyncio.create_task(self._run(runs, job, flight))
+            task = asyncio.create_task(self._run(runs, wait, job, flight))
             self._runs.add(task)
             task.add_done_callback(self._runs.discard)
             try:
@@ -128,26 +130,28 @@ class PolicyWorker:
         """This actor's process id."""
         return os.getpid()
 
-    async def _run(self, runs: Launcher, job: Job, flight: Flight) -> TPOResult:
+    async def _run(self, runs: Launcher, wait: ServerWait, job: Job, flight: Flight) -> TPOResult:
         context = TPOContext.checked(job.settings)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LEASE_SECONDS
         while True:
             try:
-                return await runs.run_or_resume(
-                    as_messages(job.conversation),
-                    context,
-                    job.run_id,
-                    on_task=StepReporter(flight, context.width),
-                    control=self._control,
-                )
+                with waiting(wait):
+                    return await runs.run_or_resume(
+                        as_messages(job.conversation),
+                        context,
+                        job.run_id,
+                        on_task=StepReporter(flight, context.width),
+                        control=self._control,
+                        limits=job.limits,
+                    )
             except RunBusyError:
                 # A worker that was taken for dead has it still, or did until a moment ago.
                 if loop.time() > deadline:
                     raise
             await asyncio.sleep(1.0)
 
-    async def _opened(self) -> tuple[Launcher, InFlight]:
+    async def _opened(self) -> tuple[Launcher, InFlight, ServerWait]:
         async with self._opening:
             if self._open is None:
                 orders = self._orders
@@ -166,7 +170,13 @@ class PolicyWorker:
                 )
                 # Runs are stored with the model itself, not with the pool: they outlive it.
                 runs = replace(runs, specs={**runs.specs, "reward_model": orders.reward_model})
-                self._open = runs, InFlight(orders.width, orders.max_in_flight)
+                in_flight, wait = awaited(
+                    orders.width,
+                    orders.max_in_flight,
+                    orders.wait_for_server,
+                    control=self._control,
+                )
+                self._open = runs, in_flight, wait
             return self._open
 
 

@@ -1,4 +1,4 @@
-"""`tpo batch`: a file of prompts in, a file of answers out; stopped or killed, it goes on."""
+"""`tpo batch`: a file of prompts in, a file of answers out; run again, it resumes."""
 
 from itertools import islice
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from tpo_graph.cli.engines import engine_options, ray_engine, take_cluster
-from tpo_graph.cli.options import setting_options
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.cli.options import setting_options, wait_option
+from tpo_graph.errors import ConfigurationError, ServerAwayError
 from tpo_graph.settings import Settings
 
 
@@ -22,10 +22,21 @@ from tpo_graph.settings import Settings
     help="File to write: .jsonl, .json, .csv or .parquet.",
 )
 @click.option("--name", help="Name of the batch in the database.  [default: the output's path]")
-@click.option("--retry-failed", is_flag=True, help="Take up rows that failed, too.")
-@click.option("--fresh", is_flag=True, help="Begin anew, whatever was done under this name before.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many rows.")
-@click.option("--max-in-flight", type=click.IntRange(min=1), help="Runs at once.  [default: found]")
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Also retry rows that failed; other limits may be given for them, such as --max-tokens.",
+)
+@click.option(
+    "--fresh", is_flag=True, help="Start over, ignoring earlier progress under this name."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Use only the first N rows.")
+@click.option(
+    "--max-in-flight",
+    type=click.IntRange(min=1),
+    help="Maximum concurrent runs.  [default: tuned automatically]",
+)
+@wait_option
 @click.option(
     "--costs",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -49,6 +60,7 @@ def batch(
     fresh: bool,
     limit: int | None,
     max_in_flight: int | None,
+    wait_for_server: float,
     costs: Path | None,
     log_every: float,
     config: str | None,
@@ -60,9 +72,9 @@ def batch(
     (OWNER/NAME:SPLIT). A row has "prompt" or "messages", and may have "id", "system", "depth",
     "width" and "criteria" of its own; other columns are kept.
 
-    Every finished step is in the database. Stopped or killed, the same command goes on; with more
-    rows in IN it takes them up; with other settings it refuses. A row that fails is recorded in
-    "error" and stops no other; the exit code is 1 then.
+    Every finished step is in the database. Run the same command again to resume. New rows in IN are
+    added; changed settings are refused. A failed row is recorded in its "error" column and does not
+    stop the others; the exit code is then 1. While a model server is away the batch waits.
     """
     cluster = take_cluster(options)
     settings = Settings.load(options, config)
@@ -96,8 +108,9 @@ def batch(
                 critic=settings.critic,
                 prompts=settings.prompts,
                 reuse_scores=settings.score_cache,
-                engine=cluster and ray_engine(cluster, settings, max_in_flight),
+                engine=cluster and ray_engine(cluster, settings, max_in_flight, wait_for_server),
                 max_in_flight=max_in_flight,
+                wait_for_server=wait_for_server,
                 retry_failed=retry_failed,
                 fresh=fresh,
                 audit=settings.audit,
@@ -110,8 +123,13 @@ def batch(
         display.end(progress)
         write_output(output, name=name, database=database)
         click.echo(f"{progress.done} of {progress.total} rows answered: {output}", err=True)
-        if progress.unfinished and control.drain_requested:
+        if progress.unfinished and control.drain_requested and progress.away is None:
             raise GraphDrained
+    if progress.away is not None:
+        raise ServerAwayError(
+            f"{progress.unfinished} rows are still to be run. {progress.away} Run the same command "
+            "again to resume. (--wait-for-server: how long to wait; 0 fails the rows instead.)"
+        )
     if progress.unfinished:
         click.echo(
             f"{progress.unfinished} rows are being worked on by other processes. Run the same "
@@ -120,8 +138,8 @@ def batch(
         )
     if progress.failed:
         click.echo(
-            f'{progress.failed} rows failed; "error" in the output says why. Mend them in the '
-            "input, or try them again with: --retry-failed",
+            f'{progress.failed} rows failed; "error" in the output says why. Fix them in the '
+            "input, or retry with --retry-failed",
             err=True,
         )
     if progress.unfinished or progress.failed:

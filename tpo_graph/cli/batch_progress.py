@@ -33,7 +33,8 @@ class BatchDisplay:
         self._options = options
         self._log_seconds = log_seconds
         self._logged = float("-inf")
-        self._shown = -1
+        self._shown: tuple[int, str | None] | None = None
+        """Rows ended, and what was waited for, in the last line."""
         self._bar = Progress(
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -62,9 +63,14 @@ class BatchDisplay:
         said = self._said(progress)
         self._bar.update(self._task, total=progress.total, completed=ended, description=said)
         now = time.monotonic()
-        due = now - self._logged >= self._log_seconds or not progress.unfinished
-        if due and not console.is_terminal and ended != self._shown:
-            self._logged, self._shown = now, ended
+        state = ended, progress.waiting
+        changed = state != self._shown
+        waits = self._shown is not None and progress.waiting != self._shown[1]
+        due = waits or now - self._logged >= self._log_seconds
+        if not progress.unfinished:
+            due = changed
+        if due and not console.is_terminal:
+            self._logged, self._shown = now, state
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             click.echo(f"{stamp} {progress.done}/{progress.total} done, {said}", err=True)
 
@@ -85,6 +91,8 @@ class BatchDisplay:
     def _said(self, progress: BatchProgress) -> str:
         rate = progress.new / progress.seconds if progress.seconds > 0 else 0.0
         parts = [f"{progress.failed} failed", f"{rate:.2f} q/s"]
+        if progress.in_flight:
+            parts.insert(1, f"{progress.in_flight} running")
         parts.append(f"{total_tokens(progress.usage):,} tokens")
         known = self._bill(progress)
         if known.cost is not None:
@@ -93,6 +101,8 @@ class BatchDisplay:
             parts.append(f"gain {progress.gain:+.3f}")
         if rate and progress.unfinished:
             parts.append(f"ETA {timedelta(seconds=round(progress.unfinished / rate))}")
+        if progress.waiting:
+            return f"{progress.waiting} ({', '.join(parts)})"
         return ", ".join(parts)
 
     def _bill(self, progress: BatchProgress) -> Bill:

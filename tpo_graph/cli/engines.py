@@ -80,7 +80,9 @@ def take_cluster(options: dict[str, Any]) -> "Cluster | None":
     return None
 
 
-def ray_engine(cluster: "Cluster", settings: Settings, max_in_flight: int | None) -> "Engine":
+def ray_engine(
+    cluster: "Cluster", settings: Settings, max_in_flight: int | None, wait_for_server: float
+) -> "Engine":
     """The engine on that cluster, with the models and the database of the settings.
 
     Raises:
@@ -100,5 +102,6 @@ def ray_engine(cluster: "Cluster", settings: Settings, max_in_flight: int | None
         audit_fallback=settings.audit_fallback,
         width=settings.width,
         max_in_flight=max_in_flight,
+        wait_for_server=wait_for_server,
         cluster=cluster,
     )

@@ -8,7 +8,7 @@ import click
 from rich.text import Text
 
 from tpo_graph.cli.display import LiveStatus, console
-from tpo_graph.cli.options import setting_options
+from tpo_graph.cli.options import setting_options, wait_option
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.settings import Settings
 
@@ -38,6 +38,7 @@ _OPTIONS = [
         help="TOML file with prices and sizes of the models.",
     ),
     click.option("--max-in-flight", type=click.IntRange(min=1), help="Runs at once."),
+    wait_option,
     click.option("--retry-failed", is_flag=True, help="Take up runs that failed."),
     click.option("--fresh", is_flag=True, help="Run everything again."),
     click.option("--json", "as_json", is_flag=True, help="Print comparison.json, not tables."),
@@ -209,6 +210,7 @@ class Progress(LiveStatus):
     def __init__(self) -> None:
         super().__init__("reading prompts")
         self._ended = ""
+        self._waiting = False
         self._verdicts = 0
 
     def batch(self, name: str, progress: "BatchProgress") -> None:
@@ -216,7 +218,11 @@ class Progress(LiveStatus):
         what = "/".join(name.rsplit("/", 2)[-2:])
         failed = f", {progress.failed} failed" if progress.failed else ""
         line = f"{what}: {progress.done} of {progress.total} done{failed}"
-        self._status.update(Text(line))
+        waiting = f"; {progress.waiting}" if progress.waiting else ""
+        self._status.update(Text(line + waiting))
+        if waiting and not console.is_terminal and not self._waiting:
+            console.print(Text(line + waiting), soft_wrap=True)
+        self._waiting = bool(waiting)
         if not progress.unfinished and name != self._ended:
             self._ended = name
             console.print(Text(line), soft_wrap=True)

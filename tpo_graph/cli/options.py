@@ -3,9 +3,10 @@
 Which database a command works on is decided here for all of them.
 """
 
+import re
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
@@ -37,6 +38,31 @@ def setting_options(command: F) -> F:
     return _config(command)
 
 
+class Duration(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
+    """Seconds, written as 90s, 30m, 2h, or 0."""
+
+    name = "duration"
+    _UNITS: ClassVar = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds of such a text."""
+        match = re.fullmatch(r"(\d{1,6})([smhd]?)", str(value).strip())
+        if match is None or (not match[2] and match[1].strip("0")):
+            self.fail(f"{value!r} is no duration: write it as 90s, 30m, 2h or 0", param, ctx)
+        return float(int(match[1]) * self._UNITS[match[2] or "s"])
+
+
+wait_option = click.option(
+    "--wait-for-server",
+    type=Duration(),
+    default="30m",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to wait for a model server that restarts or has no quota left (90s, 30m, 2h); "
+    "0 fails the rows.",
+)
 _config = click.option(
     "--config",
     metavar="FILE",

@@ -17,11 +17,12 @@ from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn
 from tpo_graph.costs import CostTable
 from tpo_graph.durable import opened
-from tpo_graph.errors import ConfigurationError, RunBusyError, TPOError
+from tpo_graph.errors import ConfigurationError, RunBusyError, ServerAwayError, TPOError
 from tpo_graph.evaluation.finished import WHOLE, Batch, View, read_finished
 from tpo_graph.evaluation.results import Method
 from tpo_graph.evaluation.statistics import require_scipy
 from tpo_graph.models.load import load_chat_model, model_name
+from tpo_graph.outages import WAIT_SECONDS
 from tpo_graph.prompts import PromptSet
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.rows import BadRow, Row
@@ -101,6 +102,7 @@ class Bench:
         Raises:
             TPOError: not one row was answered; anything that `arun_batch` raises.
             GraphDrained: `control` asked for a stop; the same call goes on.
+            ServerAwayError: a model server was away for too long; the same call resumes.
             RunBusyError: another process works on some of the runs.
         """
         by_seed: list[list[Batch]] = []
@@ -140,6 +142,8 @@ class Bench:
             **self.options,
             **settings,
         )
+        if progress.away is not None:
+            raise ServerAwayError(f"{progress.unfinished} rows of {name!r}: {progress.away}")
         if progress.unfinished and self.control.drain_requested:
             raise GraphDrained(f"{progress.unfinished} rows of {name!r} are still to be run")
         if progress.unfinished:
@@ -166,6 +170,7 @@ async def open_bench(
     source: str = "",
     reuse_scores: bool = True,
     max_in_flight: int | None = None,
+    wait_for_server: float = WAIT_SECONDS,
     retry_failed: bool = False,
     fresh: bool = False,
     costs: CostTable | None = None,
@@ -186,7 +191,7 @@ async def open_bench(
         width, depth: of TPO and of every other loop.
         limit: only so many rows.
         source: where the rows come from, for the record.
-        max_in_flight, retry_failed, fresh: as in `arun_batch`, for every batch.
+        max_in_flight, wait_for_server, retry_failed, fresh: as in `arun_batch`, for every batch.
         costs: prices and sizes of the models.
         control: its `request_drain()` stops the batch that runs.
         on_progress: see `OnProgress`.
@@ -232,6 +237,7 @@ async def open_bench(
             costs=costs or CostTable(),
             options={
                 "max_in_flight": max_in_flight,
+                "wait_for_server": wait_for_server,
                 "retry_failed": retry_failed,
                 "fresh": fresh,
             },

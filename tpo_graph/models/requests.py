@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from langchain_core.callbacks import AsyncCallbackManager, Callbacks
 from langchain_core.language_models import BaseChatModel
@@ -30,6 +31,7 @@ from tpo_graph.errors import TPOError
 from tpo_graph.models.failures import fewer_samples, refuses_both, server_text, status_of
 from tpo_graph.models.load import model_name
 from tpo_graph.models.loops import Handle, Manners
+from tpo_graph.outages import reached
 from tpo_graph.usage import Usage, add_usage, no_usage
 
 _log = logging.getLogger(__name__)
@@ -186,6 +188,10 @@ class Call:
         )
 
     async def _send(self, count: int, index: int, manners: Manners) -> ChatResult:
+        server = _server(self.held.model)
+        return await reached(server, lambda: self._send_once(count, index, manners))
+
+    async def _send_once(self, count: int, index: int, manners: Manners) -> ChatResult:
         model = self._model(count, index, manners)
         messages = self.messages if manners.takes_system else without_system(self.messages)
         config = ensure_config()
@@ -270,6 +276,13 @@ def _without_system(messages: Sequence[BaseMessage]) -> Iterator[BaseMessage]:
             yield message
     if waiting:
         yield HumanMessage("\n\n".join(waiting))
+
+
+def _server(model: BaseChatModel) -> str:
+    """Which server a model is asked at, as far as the model says; without what may be secret."""
+    address = urlsplit(str(getattr(model, "openai_api_base", None) or ""))
+    place = f" at {address.netloc.rpartition('@')[2]}" if address.netloc else ""
+    return f"{model_name(model)}{place}"
 
 
 @lru_cache(maxsize=256)

@@ -6,7 +6,8 @@ from numbers import Real
 from typing import Protocol, runtime_checkable
 
 from tpo_graph.conversation import Turn
-from tpo_graph.errors import RewardError
+from tpo_graph.errors import RewardError, ServerAwayError
+from tpo_graph.outages import reached
 
 
 @runtime_checkable
@@ -44,15 +45,21 @@ class RewardModel(Protocol):
 async def checked_scores(
     model: RewardModel, conversation: Sequence[Turn], responses: Sequence[str]
 ) -> list[float]:
-    """`model.score`, with its promises enforced.
+    """`model.score`, with its promises enforced; a batch waits here for a server that is away.
 
     Raises:
         RewardError: it raised anything, returned another number of scores, or one that is not a
             finite number.
     """
+    return await reached(model.name, lambda: _checked(model, conversation, responses))
+
+
+async def _checked(
+    model: RewardModel, conversation: Sequence[Turn], responses: Sequence[str]
+) -> list[float]:
     try:
         scores = list(await model.score(conversation, responses))
-    except RewardError:
+    except (RewardError, ServerAwayError):
         raise
     except Exception as error:
         raise RewardError(

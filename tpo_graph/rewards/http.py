@@ -110,7 +110,7 @@ class Endpoint:
             times = "" if tries == 1 else f" {tries} times"
             raise RewardError(
                 f"the reward server {self.url + path!r} failed{times}: {passing} {passing.fix}"
-            ) from passing.cause
+            ) from passing.cause or passing
 
     async def _once(self, path: str, content: bytes) -> Any:
         client = await _client()
@@ -131,12 +131,12 @@ class Endpoint:
         if response.status_code >= 500 or response.status_code in _PASSING:
             fix = _FIXES.get(response.status_code, "See the server's log, then try again.")
             told = f"status {response.status_code}, {self._account(response)!r}."
-            passing = _Passing(told, fix, None, _retry_after(response))
+            passing = _Passing(told, fix, None, _retry_after(response), response.status_code)
             if passing.after > _LONGEST_WAIT:
                 raise RewardError(
                     f"the reward server {self.url + path!r} asks to be left alone for "
                     f"{passing.after:.0f} s: {told} Try again later."
-                )
+                ) from passing
             raise passing
         if response.status_code != 200:
             raise self._permanent(path, response)
@@ -212,13 +212,19 @@ class _Passing(Exception):  # noqa: N818 - says what kind of failure, and never 
     """A failure that another try may mend."""
 
     def __init__(
-        self, told: str, fix: str, cause: Exception | None = None, after: float = 0.0
+        self,
+        told: str,
+        fix: str,
+        cause: Exception | None = None,
+        after: float = 0.0,
+        status_code: int | None = None,
     ) -> None:
         super().__init__(told)
         self.fix = fix
         self.cause = cause
         self.after = after
         """Seconds that the server asked to wait."""
+        self.status_code = status_code
 
 
 def _address(url: str) -> tuple[str, str, list[str]]:

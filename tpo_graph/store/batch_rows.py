@@ -4,13 +4,13 @@
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
 
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, StoreError
@@ -19,6 +19,7 @@ from tpo_graph.store.batches import STATUS, StoredBatch, select_batch, with_runs
 from tpo_graph.store.failures import explained
 from tpo_graph.store.leases import HEARTBEAT_SECONDS, refuse_if_alive
 from tpo_graph.store.opening import Store
+from tpo_graph.store.runs import read
 from tpo_graph.store.tables import BatchItemRow, BatchRow, RunRow, now
 from tpo_graph.store.upserts import upsert
 
@@ -35,6 +36,8 @@ class ToDo:
     conversation: list[Turn]
     settings: dict[str, Any]
     """The row's own."""
+    failed: bool
+    """Whether it has an error, and is retried."""
 
 
 @asynccontextmanager
@@ -177,11 +180,14 @@ def _item(name: str, position: int, row: Row | BadRow, stored: Any) -> dict[str,
     }
 
 
+_TO_DO = [getattr(BatchItemRow, name) for name in ToDo.__annotations__ if name != "failed"]
+_FAILED = and_(STATUS == "failed", BatchItemRow.run_id.is_not(None))
+
+
 def _to_do(name: str, retry_failed: bool) -> list[ColumnElement[bool]]:
-    failed = and_(STATUS == "failed", BatchItemRow.run_id.is_not(None))
     unfinished = STATUS.in_(["waiting", "running", "interrupted"])
     here = [BatchItemRow.batch == name, BatchItemRow.position.is_not(None)]
-    return [*here, or_(unfinished, failed) if retry_failed else unfinished]
+    return [*here, or_(unfinished, _FAILED) if retry_failed else unfinished]
 
 
 class ToDos:
@@ -193,8 +199,8 @@ class ToDos:
     def __init__(self, store: Store, name: str, *, retry_failed: bool) -> None:
         self._store = store
         where = _to_do(name, retry_failed)
-        columns = [getattr(BatchItemRow, column) for column in ToDo.__annotations__]
-        query = with_runs(*columns).where(*where).order_by(BatchItemRow.position)
+        failed = case((_FAILED, True), else_=False).label("failed")
+        query = with_runs(*_TO_DO, failed).where(*where).order_by(BatchItemRow.position)
         self._query = query.limit(_PAGE)
         count = with_runs(func.count()).where(*where)
         with explained(store.engine.url), store.engine.connect() as connection:
@@ -214,6 +220,22 @@ class ToDos:
             if len(rows) < _PAGE:
                 return
             last = rows[-1]["position"]
+
+
+async def failed_rows(store: Store, name: str, positions: Collection[int]) -> list[ToDo]:
+    """Those of some rows that have failed, in the order of the input."""
+    wanted = sorted(positions)
+
+    def work(connection: Connection) -> list[ToDo]:
+        found: list[ToDo] = []
+        for start in range(0, len(wanted), _PAGE):
+            some = BatchItemRow.position.in_(wanted[start : start + _PAGE])
+            query = with_runs(*_TO_DO).where(BatchItemRow.batch == name, some, _FAILED)
+            rows = connection.execute(query.order_by(BatchItemRow.position)).mappings()
+            found += [ToDo(**row, failed=True) for row in rows]
+        return found
+
+    return await read(store, work)
 
 
 async def note_error(store: Store, name: str, position: int, error: str | None) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, select, update
 
 from tpo_graph.cache import Run
 from tpo_graph.errors import RunBusyError, RunNotFoundError, StoreError, error_line
+from tpo_graph.outages import gave_up
 from tpo_graph.store.cache import run_row
 from tpo_graph.store.outbox import Outbox
 from tpo_graph.store.tables import RunRow, now
@@ -97,7 +98,9 @@ class Leases:
         except RunBusyError:
             raise
         except Exception as e:
-            await self._end(run_id, "failed", error_line(e))
+            # A server that is away is no fault of the run's.
+            status = "failed" if gave_up(e) is None else "interrupted"
+            await self._end(run_id, status, error_line(e))
             raise
         finally:
             self._holders.pop(run_id, None)

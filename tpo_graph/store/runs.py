@@ -1,7 +1,7 @@
 """Stored runs as `tpo runs` lists, shows and continues them: the reading side of `tpo_runs`."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -135,6 +135,18 @@ def _summaries() -> Select[*tuple[Any, ...]]:
         of_run(func.count()).label("candidates"),
         of_run(func.count(CandidateRow.iteration.distinct())).label("iterations"),
     )
+
+
+async def change_settings(store: Store, run_id: str, changes: Mapping[str, Any]) -> None:
+    """Give a run other values for some of its settings, which must be checked already."""
+
+    def work(connection: Connection) -> None:
+        where = RunRow.run_id == run_id
+        settings = connection.scalar(select(RunRow.settings).where(where)) or {}
+        changed = update(RunRow).where(where).values(settings={**settings, **changes})
+        connection.execute(changed)
+
+    await store.writer.run(work)
 
 
 async def set_depth(store: Store, run: StoredRun, depth: int) -> None:
