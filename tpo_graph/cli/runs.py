@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -27,6 +28,16 @@ _HANDLES = {
     "prompts": "Another prompt set than the run began with.",
     "audit": "A second reward model that scores the best first sample and the answer.",
 }
+_TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
+_FILTERS = [
+    click.option("--model", metavar="NAME", help="Only runs of this policy."),
+    click.option("--reward-model", metavar="NAME", help="Only runs of this reward model."),
+    click.option("--batch", metavar="NAME", help="Only runs that answer rows of this batch."),
+    click.option(
+        "--since", type=_TIME, metavar="TIME", help="Only runs begun then (UTC) or later."
+    ),
+    click.option("--until", type=_TIME, metavar="TIME", help="Only runs begun before then (UTC)."),
+]
 
 
 @click.group()
@@ -73,6 +84,13 @@ def _with_store(database: str, work: "Callable[[Store], Awaitable[T]]") -> T:
     return run_in_background(go())
 
 
+def _filters(command: F) -> F:
+    """Options that say which runs are meant, named like the fields of `RunFilter`."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
 @runs.command("list")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most.")
 @click.option(
@@ -80,17 +98,16 @@ def _with_store(database: str, work: "Callable[[Store], Awaitable[T]]") -> T:
     type=click.Choice(["running", "finished", "interrupted", "failed"]),
     help="Only runs of this status.",
 )
-@click.option("--model", metavar="NAME", help="Only runs of this policy.")
+@_filters
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @database_option
-def list_(limit: int, status: str | None, model: str | None, as_json: bool, database: str) -> None:
+def list_(limit: int, as_json: bool, database: str, **wanted: Any) -> None:
     """List runs, the newest first."""
     from tpo_graph.cli.stored import print_runs
-    from tpo_graph.store.runs import list_runs
+    from tpo_graph.store.runs import RunFilter, list_runs
 
-    found = _with_store(
-        database, lambda store: list_runs(store, limit=limit, status=status, model=model)
-    )
+    filters = RunFilter(**wanted)
+    found = _with_store(database, lambda store: list_runs(store, limit=limit, filters=filters))
     if as_json:
         for run in found:
             click.echo(_json(run))
@@ -203,7 +220,7 @@ def rescore(run_id: str, reward_model: str, as_json: bool, database: str) -> Non
     type=click.Choice(["runs", "preferences"]),
     default="runs",
     show_default=True,
-    help="All of each run, or one pair of best and worst response as TRL's DPO trainer reads it.",
+    help="All of each run, or preference pairs for TRL's DPOTrainer and RewardTrainer.",
 )
 @click.option(
     "--output",
@@ -211,24 +228,80 @@ def rescore(run_id: str, reward_model: str, as_json: bool, database: str) -> Non
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Write to this file instead of standard output.",
 )
-@click.option("--status", metavar="STATUS", help="Only runs of this status, such as finished.")
+@click.option(
+    "--status",
+    metavar="STATUS",
+    help="Only runs of this status, or any.  [default: finished for preferences, else any]",
+)
+@click.option(
+    "--pairs",
+    default="1",
+    show_default=True,
+    metavar="N|all",
+    help="Preference pairs per run, those of the widest margin first.",
+)
+@click.option(
+    "--min-margin",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    help="Only preference pairs whose rewards differ by at least this much.",
+)
+@click.option("--include-cut", is_flag=True, help="Also pair responses that a limit cut off.")
+@_filters
 @database_option
 def export(
-    run_ids: tuple[str, ...], form: str, output: Path | None, status: str | None, database: str
+    run_ids: tuple[str, ...],
+    form: str,
+    output: Path | None,
+    status: str | None,
+    pairs: str,
+    min_margin: float,
+    include_cut: bool,
+    database: str,
+    **wanted: Any,
 ) -> None:
     """Print runs (all when none is named) as JSON Lines, the oldest first."""
-    from tpo_graph.store.trajectory import export_runs, preference
+    most = _pairs(pairs)
 
+    from tpo_graph.store.preferences import preferences
+    from tpo_graph.store.runs import RunFilter
+    from tpo_graph.store.trajectory import export_runs
+
+    default = "finished" if form == "preferences" else "any"
+    shown = status or default
+    filters = RunFilter(status=None if shown == "any" else shown, **wanted)
     whole = _whole(database, run_ids)
+    judges: Counter[str] = Counter()
     with click.open_file(str(output or "-"), "w", encoding="utf-8") as file:
 
         async def write(store: "Store") -> None:
-            async for trajectory in export_runs(store, whole, status):
-                row = trajectory if form == "runs" else preference(trajectory)
-                if row is not None:
-                    file.write(_json(row) + "\n")
+            async for trajectory in export_runs(store, whole, filters):
+                if form == "runs":
+                    file.write(_json(trajectory) + "\n")
+                    continue
+                found = preferences(
+                    trajectory, pairs=most, min_margin=min_margin, include_cut=include_cut
+                )
+                judges[trajectory["run"]["reward_model"]] += len(found)
+                for pair in found:
+                    file.write(_json(pair) + "\n")
 
         _with_store(database, write)
+    if len(+judges) > 1:
+        counts = ", ".join(f"{name!r}: {count}" for name, count in judges.most_common() if count)
+        click.echo(
+            "Warning: the pairs are of several reward models, whose margins cannot be compared "
+            f"({counts}). Choose one with --reward-model.",
+            err=True,
+        )
+
+
+def _pairs(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigurationError(f"--pairs {text!r} must be a number of at least 1, or all")
+    return int(text)
 
 
 @runs.command()

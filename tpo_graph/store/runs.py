@@ -1,17 +1,18 @@
 """Stored runs as `tpo runs` lists, shows and continues them: the reading side of `tpo_runs`."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, update
 
 from tpo_graph.cache import Run
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.store.failures import explained
 from tpo_graph.store.opening import Store
-from tpo_graph.store.tables import CandidateRow, RunRow, now
+from tpo_graph.store.tables import BatchItemRow, CandidateRow, RunRow, now
 
 T = TypeVar("T")
 
@@ -102,27 +103,76 @@ def _not_found(store: Store, run_id: str) -> RunNotFoundError:
     )
 
 
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs are meant; None lets all pass."""
+
+    status: str | None = None
+    model: str | None = None
+    """Name of the policy."""
+    reward_model: str | None = None
+    """Name of the reward model, as it is stored or as it was given."""
+    batch: str | None = None
+    """Name of a batch whose rows they answer."""
+    since: datetime | None = None
+    """Begun then or later; UTC without a zone, as stored."""
+    until: datetime | None = None
+    """Begun before then."""
+
+    def clauses(self) -> list[ColumnElement[bool]]:
+        """What a query of `tpo_runs` adds to its `WHERE`."""
+        found: list[ColumnElement[bool]] = []
+        if self.status is not None:
+            found.append(RunRow.status == self.status)
+        if self.model is not None:
+            found.append(RunRow.policy == self.model)
+        if self.reward_model is not None:
+            given = RunRow.launch["reward_model"].as_string()
+            found.append(or_(RunRow.reward_model == self.reward_model, given == self.reward_model))
+        if self.batch is not None:
+            answering = select(BatchItemRow.run_id).where(
+                BatchItemRow.batch == self.batch, BatchItemRow.run_id.is_not(None)
+            )
+            found.append(RunRow.run_id.in_(answering))
+        if self.since is not None:
+            found.append(RunRow.created_at >= self.since)
+        if self.until is not None:
+            found.append(RunRow.created_at < self.until)
+        return found
+
+
+EVERY_RUN = RunFilter()
+
+
 async def list_runs(
-    store: Store,
-    *,
-    limit: int | None = 20,
-    status: str | None = None,
-    model: str | None = None,
+    store: Store, *, limit: int | None = 20, filters: RunFilter = EVERY_RUN
 ) -> list[RunSummary]:
     """Runs, the newest first.
 
     Args:
         limit: at most so many; None for all.
-        status: only runs of this status.
-        model: only runs of this policy.
+        filters: only runs that pass.
     """
-    query = _summaries().order_by(RunRow.created_at.desc(), RunRow.run_id.desc()).limit(limit)
-    if status is not None:
-        query = query.where(RunRow.status == status)
-    if model is not None:
-        query = query.where(RunRow.policy == model)
+    query = _summaries().where(*filters.clauses()).limit(limit)
+    query = query.order_by(RunRow.created_at.desc(), RunRow.run_id.desc())
     rows = await read(store, lambda connection: connection.execute(query).mappings().all())
     return [RunSummary(**row) for row in rows]  # type: ignore[typeddict-item]
+
+
+async def filtered_run_ids(
+    store: Store, run_ids: Sequence[str] = (), filters: RunFilter = EVERY_RUN
+) -> list[str]:
+    """Ids of runs, the oldest first.
+
+    Args:
+        run_ids: which, in the order that is kept; all when empty.
+        filters: only those of them that pass.
+    """
+    query = select(RunRow.run_id).where(*filters.clauses())
+    query = query.order_by(RunRow.created_at, RunRow.run_id)
+    passing = await read(store, lambda connection: list(connection.scalars(query)))
+    known = set(passing)
+    return [run_id for run_id in run_ids if run_id in known] if run_ids else passing
 
 
 def _summaries() -> Select[*tuple[Any, ...]]:

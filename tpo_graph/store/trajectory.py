@@ -6,11 +6,18 @@ from typing import Any, TypedDict
 from sqlalchemy import Connection, select
 
 from tpo_graph.cache import Step
-from tpo_graph.candidates import Candidate, best, worst
-from tpo_graph.conversation import Turn, response_key
+from tpo_graph.candidates import Candidate
+from tpo_graph.conversation import response_key
 from tpo_graph.store.cache import read_candidates, read_steps
 from tpo_graph.store.opening import Store
-from tpo_graph.store.runs import StoredRun, get_run, list_runs, read
+from tpo_graph.store.runs import (
+    EVERY_RUN,
+    RunFilter,
+    StoredRun,
+    filtered_run_ids,
+    get_run,
+    read,
+)
 from tpo_graph.store.tables import RewardRow, UsageRow
 from tpo_graph.usage import Ledger, Usage, add_usage, no_usage
 
@@ -33,16 +40,6 @@ class Trajectory(TypedDict):
     """Per stage, over all iterations."""
 
 
-class Preference(TypedDict):
-    """A preference pair in the conversational format of TRL's DPO trainer."""
-
-    prompt: list[Turn]
-    chosen: list[Turn]
-    rejected: list[Turn]
-    score_chosen: float
-    score_rejected: float
-
-
 async def read_trajectory(store: Store, run_id: str) -> Trajectory:
     """One run.
 
@@ -54,36 +51,16 @@ async def read_trajectory(store: Store, run_id: str) -> Trajectory:
 
 
 async def export_runs(
-    store: Store, run_ids: Sequence[str] = (), status: str | None = None
+    store: Store, run_ids: Sequence[str] = (), filters: RunFilter = EVERY_RUN
 ) -> AsyncGenerator[Trajectory]:
     """Runs one after another, the oldest first.
 
     Args:
         run_ids: which; all when empty.
-        status: only runs of this status.
+        filters: only those of them that pass.
     """
-    if not run_ids:
-        listed = await list_runs(store, limit=None, status=status)
-        run_ids = [run["run_id"] for run in reversed(listed)]
-    for run_id in run_ids:
+    for run_id in await filtered_run_ids(store, run_ids, filters):
         yield await read_trajectory(store, run_id)
-
-
-def preference(trajectory: Trajectory) -> Preference | None:
-    """The run's best response over its worst; None when no two of them differ in reward."""
-    candidates = trajectory["candidates"]
-    if not candidates:
-        return None
-    chosen, rejected = best(candidates), worst(candidates)
-    if chosen["reward"] == rejected["reward"]:
-        return None
-    return Preference(
-        prompt=trajectory["run"]["conversation"],
-        chosen=[Turn(role="assistant", content=chosen["response"])],
-        rejected=[Turn(role="assistant", content=rejected["response"])],
-        score_chosen=chosen["reward"],
-        score_rejected=rejected["reward"],
-    )
 
 
 def _trajectory(connection: Connection, run: StoredRun) -> Trajectory:
