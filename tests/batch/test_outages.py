@@ -219,7 +219,7 @@ def test_optimize_many_waits_and_then_says_that_the_server_is_away() -> None:
     assert [isinstance(result, ServerAwayError) for result in results] == [False, False, True, True]
 
 
-@pytest.mark.parametrize(("status", "asked_again"), [(500, True), (400, False)])
+@pytest.mark.parametrize(("status", "asked_again"), [(500, True), (403, False)])
 def test_rows_are_retried_once_at_the_end_unless_they_are_at_fault(
     sqlite_url: str, status: int, asked_again: bool
 ) -> None:
