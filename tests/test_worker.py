@@ -1,7 +1,10 @@
 """One thread per model: order, cancellation, a free event loop."""
 
 import asyncio
+import os
+import signal
 import threading
+import warnings
 
 import pytest
 
@@ -49,3 +52,16 @@ def test_an_error_reaches_the_caller_and_the_worker_goes_on():
     with pytest.raises(ZeroDivisionError):
         worker.run(lambda _: 1 / 0)
     assert worker.run(lambda _: 3) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_has_a_thread_of_its_own():
+    worker = Worker("w")
+    assert worker.run(lambda _: 1) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python 3.12 on warns of threads, which is the point here
+        child = os.fork()
+    if child == 0:
+        signal.alarm(10)  # a child that waits for ever ends by this
+        os._exit(7 if worker.run(lambda _: 2) == 2 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

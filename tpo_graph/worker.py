@@ -5,8 +5,9 @@ is not safe for several threads. Local policies and local reward models run on t
 """
 
 import asyncio
+import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import TypeVar
 
@@ -21,12 +22,22 @@ class Worker:
     """
 
     def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._name = name
+        self._pools: dict[int, ThreadPoolExecutor] = {}
+
+    def start(self, work: Callable[[Event], T], cancelled: Event | None = None) -> Future[T]:
+        """Queue `work` and return at once."""
+        # A pool's thread does not live on in a forked child, where it would wait for ever.
+        pool = self._pools.get(os.getpid())
+        if pool is None:
+            pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)
+            pool = self._pools.setdefault(os.getpid(), pool)
+        return pool.submit(work, cancelled or Event())
 
     def run(self, work: Callable[[Event], T]) -> T:
         """Wait for `work`; its argument is set when the caller has given up waiting."""
         cancelled = Event()
-        future = self._pool.submit(work, cancelled)
+        future = self.start(work, cancelled)
         try:
             return future.result()
         except BaseException:
@@ -36,7 +47,7 @@ class Worker:
     async def arun(self, work: Callable[[Event], T]) -> T:
         """Like `run`, without blocking the event loop; cancelling the task sets the event."""
         cancelled = Event()
-        future = self._pool.submit(work, cancelled)
+        future = self.start(work, cancelled)
         try:
             return await asyncio.wrap_future(future)
         except BaseException:

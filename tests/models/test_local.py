@@ -30,7 +30,7 @@ class TestStandard(ChatModelUnitTests):
         return {"model": causal_lm()}
 
 
-@pytest.fixture(params=["llama", "qwen", "hybrid"])
+@pytest.fixture(params=["llama", "qwen", "hybrid", "mamba"])
 def chat(request: pytest.FixtureRequest) -> ChatLocal:
     return load_local_chat_model(causal_lm(request.param))
 
@@ -87,7 +87,7 @@ async def test_greedy_text_is_that_of_transformers(chat):
     assert texts(many) == [expected] * 3
 
 
-async def test_n_replies_share_one_prefill(llama):
+async def test_n_replies_are_written_together(llama):
     with forward_passes() as passes:
         await llama.agenerate([ASKED], n=5, **{**DRAW, "max_tokens": 6})
     assert len(passes) == 6  # the prompt, then five steps for all together
@@ -295,11 +295,6 @@ def test_weights_are_loaded_once_per_process(monkeypatch):
     assert len(loads) == 1
     load_local_chat_model(folder, dtype="bfloat16")
     assert len(loads) == 2
-
-
-def test_a_model_without_a_cache_that_replies_can_share_is_refused():
-    with pytest.raises(ConfigurationError, match="MambaForCausalLM"):
-        load_local_chat_model(causal_lm("mamba"))
 
 
 def test_without_a_chat_template_there_is_no_chat_model():

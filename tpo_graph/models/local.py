@@ -1,12 +1,12 @@
 """`ChatLocal`: a causal language model in this process, through transformers, as a chat model.
 
-For small models and tests. n replies share one prefill, but calls run one after the other: for
+For small models and tests. n replies are written together, but calls run one after the other: for
 anything large, or many queries at once, run a vLLM server and use "openai:" with its address.
 """
 
-import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
+from queue import SimpleQueue
 from threading import Event
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 from tpo_graph import weights
 from tpo_graph.chat_template import ChatTemplate
 from tpo_graph.conversation import turns
-from tpo_graph.errors import ConfigurationError, PolicyError
+from tpo_graph.errors import PolicyError
 from tpo_graph.models.local_reply import Reply
 from tpo_graph.worker import Worker
 
@@ -69,11 +69,6 @@ def _loaded(source: str, options: weights.Options) -> _Engine:
 @cache
 def _load(source: str, options: weights.Options) -> _Engine:
     model, tokenizer, max_positions = weights.load(source, "AutoModelForCausalLM", options)
-    if "past_key_values" not in inspect.signature(model.forward).parameters:
-        raise ConfigurationError(
-            f"{source!r} ({type(model).__name__}) keeps no state between tokens that n replies "
-            "could share. Name a transformer, or serve this model with vLLM."
-        )
     configured: int | list[int] | None = model.generation_config.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]
     return _Engine(
@@ -113,7 +108,7 @@ class ChatLocal(BaseChatModel):
     device: str | None = None
     """torch device; None takes an accelerator if there is one, else the CPU."""
     n: int = Field(default=1, ge=1)
-    """Replies per call, from one prefill."""
+    """Replies per call, written together."""
     temperature: float | None = Field(default=None, ge=0)
     """None or 0 is greedy."""
     top_p: float | None = Field(default=None, gt=0, le=1)
@@ -178,16 +173,30 @@ class ChatLocal(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         request = self._request(stop, {**kwargs, "n": 1})
-        prompt: list[int] = []
         reply = Reply(self._engine.tokenizer, request.stop)
-        steps = self._steps(messages, request, prompt, [reply])
+        texts: SimpleQueue[str | None] = SimpleQueue()
+        closed = Event()
+
+        def step() -> bool:
+            texts.put(reply.settled())
+            return closed.is_set()
+
+        def write(_: Event) -> list[int]:
+            try:
+                return self._write(messages, request, [reply], step)
+            finally:
+                texts.put(None)
+
+        writing = self._engine.worker.start(write)
         sent = 0
-        # One step at a time on the model's thread, so that calls side by side take turns.
-        while self._engine.worker.run(lambda _: next(steps, self)) is not self:
-            settled = reply.settled()
-            if len(settled) > sent:
-                yield ChatGenerationChunk(message=AIMessageChunk(content=settled[sent:]))
-                sent = len(settled)
+        try:
+            while (settled := texts.get()) is not None:
+                if len(settled) > sent:
+                    yield ChatGenerationChunk(message=AIMessageChunk(content=settled[sent:]))
+                    sent = len(settled)
+        finally:
+            closed.set()  # a reader that leaves ends the call
+        prompt = writing.result()
         yield ChatGenerationChunk(
             message=AIMessageChunk(
                 content=reply.text()[sent:],
@@ -208,11 +217,8 @@ class ChatLocal(BaseChatModel):
     def _complete(
         self, messages: list[BaseMessage], request: _Request, cancelled: Event
     ) -> ChatResult:
-        prompt: list[int] = []
         replies = [Reply(self._engine.tokenizer, request.stop) for _ in range(request.n)]
-        for _ in self._steps(messages, request, prompt, replies):
-            if cancelled.is_set():
-                break
+        prompt = self._write(messages, request, replies, cancelled.is_set)
         drawn = sum(reply.drawn for reply in replies)
         generations = [
             ChatGeneration(
@@ -236,24 +242,26 @@ class ChatLocal(BaseChatModel):
             llm_output={"token_usage": token_usage, "model_name": self.model},
         )
 
-    def _steps(
+    def _write(
         self,
         messages: list[BaseMessage],
         request: _Request,
-        prompt: list[int],
         replies: list[Reply],
-    ) -> Iterator[None]:
-        """Fill `prompt`, then the replies, by one token each per step."""
-        from tpo_graph.models.local_decoding import Sampling, decode
+        stopped: Callable[[], bool],
+    ) -> list[int]:
+        """Fill the replies; the prompt's tokens. `stopped` is asked after each step."""
+        from tpo_graph.models.local_sampling import Sampling, sample_replies
 
-        prompt += self._engine.template.encode(turns(messages), reply=True)
+        prompt = self._engine.template.encode(turns(messages), reply=True)
         sampling = Sampling(
             temperature=request.temperature,
             top_p=request.top_p,
             max_tokens=self._room(len(prompt), request.max_tokens),
             seed=request.seed,
         )
-        yield from decode(self._engine.model, prompt, replies, sampling, self._engine.ends)
+        engine = self._engine
+        sample_replies(engine.model, prompt, replies, sampling, engine.ends, stopped)
+        return prompt
 
     def _room(self, prompt: int, max_tokens: int | None) -> int:
         limit = self._engine.max_positions

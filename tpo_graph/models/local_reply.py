@@ -6,7 +6,7 @@ _INCOMPLETE = "\ufffd"  # how a tokenizer shows the first bytes of a character
 
 
 class Reply:
-    """A reply that `local_decoding.decode` extends and `ChatLocal` reads.
+    """A reply that `local_sampling` extends and `ChatLocal` reads.
 
     Args:
         tokenizer: a transformers tokenizer.
