@@ -93,7 +93,7 @@ async def scored_once(
         RewardError: the reward model failed.
     """
     if cache is None:
-        return await checked_scores(model, conversation, texts)
+        return list(await checked_scores(model, conversation, texts))
     scores = Scores(reward_model=model.name, conversation=conversation_key(conversation))
     known = dict(zip(texts, await cache.known_rewards(scores, texts), strict=True))
     missing = [text for text, reward in known.items() if reward is None]

@@ -14,7 +14,9 @@ from tpo_graph.rewards import (
     Calibration,
     EnsembleRewardModel,
     FunctionReward,
+    LengthPenalty,
     Member,
+    Score,
     calibrate,
     load_reward_model,
 )
@@ -55,6 +57,18 @@ async def test_the_worst_case_and_the_spread_punish_what_one_member_overrates():
     weighted = EnsembleRewardModel(members(3, 1), "mean-std", penalty=1.0)
     spread_of = statistics.pstdev([5.0, 5.0, 5.0, -1.0])
     assert (await weighted.score(ASKED, ["a", "b", "c"]))[2] == pytest.approx(3.5 - spread_of)
+
+
+async def test_what_the_members_say_is_kept_with_their_names():
+    def saying(name, *reasons):
+        said = [Score(1.0, reason) for reason in reasons]
+        return Member(Fixed(*said, name=name), STANDARD)
+
+    both = EnsembleRewardModel([saying("one", "", "a", "b"), saying("other", "", "", "c")])
+    scores = await both.score(ASKED, ["x", "y", "z"])
+    assert [score.reason for score in scores] == ["", "a", "one: b\nother: c"]
+    [penalized] = await LengthPenalty(Fixed(Score(1.0, "a")), 0.5).score(ASKED, ["xx"])
+    assert (penalized, penalized.reason) == (0.0, "a")
 
 
 @given(

@@ -36,6 +36,15 @@ async def test_the_reward_is_the_weighted_mean_of_the_criteria():
     assert await model.score(ASKED, ["Dogs."]) == [4.0]
 
 
+async def test_each_criterion_reaches_the_critic_with_its_sentence():
+    said = {"correct": "Dogs do not {fly}.", "helpful": " ", "clear": "Short."}
+    reply = json.dumps({"reasons": said, "scores": {"correct": 1, "helpful": 4, "clear": 10}})
+    [score] = await judge(reply)[0].score(ASKED, ["Dogs."])
+    assert score.reason == "correct 1: Dogs do not {fly}.\nhelpful 4\nclear 10: Short."
+    [score] = await judge(scores())[0].score(ASKED, ["Dogs."])  # one text for all of them
+    assert score.reason == "correct 7, helpful 4, clear 10\nIt names {both}."
+
+
 async def test_the_judge_sees_criteria_anchors_conversation_and_answer_alone():
     model, asked = judge(scores())
     await model.score([Turn(role="system", content="Be brief."), *ASKED], ["Dogs {chosen}."])
@@ -241,7 +250,11 @@ async def test_a_comparison_changes_its_sign_with_the_places():
         return verdict("A+" if first == "Dogs." else "B++")
 
     model = PairwiseJudge(ScriptedChatModel(replies=prefers_dogs))
-    assert await model.compare(ASKED, "Dogs.", "Foxes.") == 0.75
+    better = await model.compare(ASKED, "Dogs.", "Foxes.")
+    assert better == 0.75
+    assert better.reason == (
+        "Compared as answer A with another one: …\nCompared as answer B with another one: …"
+    )
     assert await model.compare(ASKED, "Foxes.", "Dogs.") == -0.75
 
 

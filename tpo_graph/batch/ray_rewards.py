@@ -51,7 +51,7 @@ class RewardActor:
         try:
             model = await self._loaded()
             with spending() as usage:
-                return await checked_scores(model, conversation, responses), usage
+                return list(await checked_scores(model, conversation, responses)), usage
         except TPOError as error:
             return error
 

@@ -56,7 +56,7 @@ async def check_reward_model(
 
 
 async def _score_pairs(model: RewardModel, pairs: Sequence[Pair]) -> list[list[float]]:
-    return [await checked_scores(model, p.conversation, [p.better, p.worse]) for p in pairs]
+    return [list(await checked_scores(model, p.conversation, [p.better, p.worse])) for p in pairs]
 
 
 def _prefers(scores: Sequence[Sequence[float]], pairs: Sequence[Pair]) -> Finding:

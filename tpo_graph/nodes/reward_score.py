@@ -57,7 +57,7 @@ async def _score(
     with spending() as usage:
         if missing:
             fresh = await checked_scores(reward_model, conversation, missing)
-            known |= dict(zip(missing, fresh, strict=True))
+            known |= dict(zip(missing, map(float, fresh), strict=True))  # state holds plain numbers
             usage["requests"] = usage["requests"] or 1  # most models make none, and count as one
     usage["score_cache_hits"] = len(responses) - len(missing)
     usage["seconds"] = time.perf_counter() - started

@@ -1,13 +1,32 @@
-"""`RewardModel`: what scores candidates, and the one call through which the graph asks it."""
+"""`RewardModel`: what scores candidates, and the calls through which everything else asks it."""
 
 import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, cast, runtime_checkable
 
-from tpo_graph.conversation import Turn
-from tpo_graph.errors import RewardError, ServerAwayError
+from tpo_graph.conversation import Turn, well_formed
+from tpo_graph.errors import RewardError, RewardInputError, ServerAwayError
 from tpo_graph.outages import reached
+from tpo_graph.rewards.together import together
+
+
+class Score(float):
+    """A score that says why: a plain float with a `reason`.
+
+    Reward models may return plain numbers or these. The reason is kept with the candidate and shown
+    to the critic; it never changes which response is better, and no reward model sees it::
+
+        Score(0.5, "test_add failed: 3 != 4")
+    """
+
+    reason: str
+    """What a critic can learn from, in a few sentences; "" when there is nothing to say."""
+
+    def __new__(cls, value: float, reason: str = "") -> Self:
+        score = super().__new__(cls, value)
+        score.reason = reason
+        return score
 
 
 @runtime_checkable
@@ -29,8 +48,8 @@ class RewardModel(Protocol):
         ...
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
-        """One finite number per response, in order. The response alone is judged: critiques and
-        other candidates are never part of the conversation.
+        """One finite number per response, in order: a plain number, or a `Score` that says why. The
+        response alone is judged: critiques and other candidates are never part of the conversation.
 
         Args:
             conversation: what was answered, system prompt and history included.
@@ -44,19 +63,73 @@ class RewardModel(Protocol):
 
 async def checked_scores(
     model: RewardModel, conversation: Sequence[Turn], responses: Sequence[str]
-) -> list[float]:
+) -> list[Score]:
     """`model.score`, with its promises enforced; a batch waits here for a server that is away.
 
     Raises:
         RewardError: it raised anything, returned another number of scores, or one that is not a
             finite number.
     """
-    return await reached(model.name, lambda: _checked(model, conversation, responses))
+    scores = await _attempt(model, conversation, responses)
+    for score in scores:
+        if isinstance(score, RewardInputError):
+            raise RewardError(str(score))
+    return cast("list[Score]", scores)
 
 
-async def _checked(
+async def score_each(
     model: RewardModel, conversation: Sequence[Turn], responses: Sequence[str]
-) -> list[float]:
+) -> list[Score | RewardInputError]:
+    """Scores in order, with an error in the place of each response that cannot be scored.
+
+    One response that is too long must not cost the others their scores: when the call fails because
+    of what is in it, each response is scored on its own.
+
+    Raises:
+        RewardError: the model failed for another reason (a server that is down, a wrong key), or
+            broke a promise of `RewardModel.score`.
+    """
+    scores: list[Score | RewardInputError]
+    try:
+        scores = await _attempt(model, conversation, responses)
+    except RewardInputError as error:
+        scores = [error for _ in responses]
+    if len(responses) < 2:
+        return scores
+    failed = [i for i, score in enumerate(scores) if isinstance(score, RewardInputError)]
+    alone = await together(score_each(model, conversation, [responses[i]]) for i in failed)
+    for i, (score,) in zip(failed, alone, strict=True):
+        scores[i] = score
+    return scores
+
+
+async def part_scores(
+    model: RewardModel, conversation: Sequence[Turn], responses: Sequence[str]
+) -> list[Score]:
+    """`checked_scores` for a reward model that is made of others: what one of them cannot score,
+    the whole cannot, and that is no failure.
+
+    Raises:
+        RewardInputError: one of the responses has no finite score.
+        RewardError: as `checked_scores`.
+    """
+    scores = await _attempt(model, conversation, responses)
+    for score in scores:
+        if isinstance(score, RewardInputError):
+            raise score
+    return cast("list[Score]", scores)
+
+
+async def _attempt(
+    model: RewardModel, conversation: Sequence[Turn], responses: Sequence[str]
+) -> list[Score | RewardInputError]:
+    """`model.score`, checked; a score that is not finite becomes the error that says so."""
+    return await reached(model.name, lambda: _asked(model, conversation, responses))
+
+
+async def _asked(
+    model: RewardModel, conversation: Sequence[Turn], responses: Sequence[str]
+) -> list[Score | RewardInputError]:
     try:
         scores = list(await model.score(conversation, responses))
     except (RewardError, ServerAwayError):
@@ -70,19 +143,25 @@ async def _checked(
             f"reward model {model.name!r} returned {len(scores)} scores for {len(responses)} "
             "responses: score must return one per response, in order."
         )
-    return [_finite(model.name, i, score) for i, score in enumerate(scores)]
+    return [_checked(model.name, i, score) for i, score in enumerate(scores)]
 
 
-def _finite(name: str, index: int, score: object) -> float:
+def _checked(name: str, index: int, score: object) -> Score | RewardInputError:
     if not isinstance(score, Real):
         raise RewardError(
             f"reward model {name!r} returned {score!r} for response {index}: "
-            "scores must be plain numbers, such as float(tensor)."
+            "scores must be plain numbers, such as float(tensor), or `Score`."
         )
     value = float(score)
     if not math.isfinite(value):
-        raise RewardError(
+        return RewardInputError(
             f"reward model {name!r} returned {value!r} for response {index}: a score that is not "
             "finite cannot be compared. Score that response by hand to see why."
         )
-    return value
+    reason = cast(object, score.reason if isinstance(score, Score) else "")
+    if not isinstance(reason, str):
+        raise RewardError(
+            f"reward model {name!r} gave the reason {reason!r} for response {index}: "
+            "reasons are text."
+        )
+    return Score(value, well_formed(reason))

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tpo_graph.configured import read_toml
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardError
-from tpo_graph.rewards.base import RewardModel, checked_scores
+from tpo_graph.rewards.base import RewardModel, Score, checked_scores, part_scores
 from tpo_graph.rewards.together import together
 
 Combine = Literal["mean", "min", "mean-std"]
@@ -62,6 +62,14 @@ class _File(BaseModel):
     combine: Combine = "mean-std"
     penalty: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     member: list[_MemberEntry] = Field(min_length=1)
+
+
+def _reasons(names: Sequence[str], reasons: Sequence[str]) -> str:
+    """What the members said, each with its name where several spoke."""
+    said = [(name, reason) for name, reason in zip(names, reasons, strict=True) if reason]
+    if len(said) < 2:
+        return "".join(reason for _, reason in said)
+    return "\n".join(f"{name}: {reason}" for name, reason in said)
 
 
 class EnsembleRewardModel:
@@ -122,13 +130,19 @@ class EnsembleRewardModel:
             RewardError: a member failed; the others are stopped.
         """
         scored = await together(
-            checked_scores(member.reward_model, conversation, responses) for member in self._members
+            part_scores(member.reward_model, conversation, responses) for member in self._members
         )
         standard = [
             [(score - member.calibration.mean) / member.calibration.std for score in scores]
             for member, scores in zip(self._members, scored, strict=True)
         ]
-        return [self._combined(column) for column in zip(*standard, strict=True)]
+        names = [member.reward_model.name for member in self._members]
+        combined = [self._combined(column) for column in zip(*standard, strict=True)]
+        reasons = [
+            _reasons(names, [score.reason for score in given])
+            for given in zip(*scored, strict=True)
+        ]
+        return list(map(Score, combined, reasons))
 
     def _combined(self, scores: Sequence[float]) -> float:
         if self._combine == "min":

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tpo_graph.configured import read_toml
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.rewards.base import RewardModel, checked_scores
+from tpo_graph.rewards.base import RewardModel, Score, part_scores
 from tpo_graph.rewards.length_curve import LengthCurve
 
 
@@ -93,8 +93,8 @@ class LengthPenalty:
         Raises:
             RewardError: the other reward model failed.
         """
-        scores = await checked_scores(self._reward_model, conversation, responses)
+        scores = await part_scores(self._reward_model, conversation, responses)
         return [
-            score - self._worth(len(response))
+            Score(score - self._worth(len(response)), score.reason)
             for score, response in zip(scores, responses, strict=True)
         ]

@@ -14,6 +14,7 @@ from langchain_core.language_models import BaseChatModel
 
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import RewardError
+from tpo_graph.rewards.base import Score
 from tpo_graph.rewards.together import together
 from tpo_graph.rewards.verdict import Asker, shown
 
@@ -78,19 +79,25 @@ class PairwiseJudge:
         digest = hashlib.sha256(f"{self._system}\0{max_tokens}".encode()).hexdigest()[:12]
         self.name = f"pairwise:{self._asker.name}@{digest}:{reference_name}"
 
-    async def compare(self, conversation: Sequence[Turn], first: str, second: str) -> float:
-        """How much better `first` is than `second`, from -1 (much worse) to 1 (much better).
+    async def compare(self, conversation: Sequence[Turn], first: str, second: str) -> Score:
+        """How much better `first` is than `second`, from -1 (much worse) to 1 (much better), and
+        what the judge said about it.
 
-        Exchanging the two changes the sign and nothing else.
+        Exchanging the two changes the sign and nothing else of the number.
 
         Raises:
             RewardError: the judge failed, or gave no verdict twice.
         """
-        return sum(await self.both_ways(conversation, first, second)) / 2
+        one, other = await self.both_ways(conversation, first, second)
+        said = [("A", one.reason), ("B", other.reason)]
+        reason = "\n".join(
+            f"Compared as answer {place} with another one: {r}" for place, r in said if r
+        )
+        return Score((one + other) / 2, reason)
 
     async def both_ways(
         self, conversation: Sequence[Turn], first: str, second: str
-    ) -> tuple[float, float]:
+    ) -> tuple[Score, Score]:
         """The verdict with `first` in the first place and the one with `second` there; see
         `compare`. A judge who looks at the answers alone says the same twice.
 
@@ -101,7 +108,7 @@ class PairwiseJudge:
             self._asker.ask(self._system, shown(conversation, A=a, B=b), _read)
             for a, b in ((first, second), (second, first))
         )
-        return one, -other
+        return one, Score(-other, other.reason)
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
         """How much better each response is than the reference; see `RewardModel.score`.
@@ -118,8 +125,9 @@ class PairwiseJudge:
         return await together(self.compare(conversation, r, reference) for r in responses)
 
 
-def _read(verdict: dict[str, Any]) -> float:
+def _read(verdict: dict[str, Any]) -> Score:
     given = verdict.get("verdict")
     if not isinstance(given, str) or given not in _VERDICTS:
         raise ValueError(f'"verdict" must be one of {list(_VERDICTS)!r}, not {given!r}')
-    return _VERDICTS[given]
+    said: object = verdict.get("reasons")
+    return Score(_VERDICTS[given], said.strip() if isinstance(said, str) else "")

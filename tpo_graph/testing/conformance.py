@@ -22,7 +22,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import RewardError, RewardInputError
-from tpo_graph.rewards.base import RewardModel
+from tpo_graph.rewards.base import RewardModel, Score, score_each
 
 T = TypeVar("T")
 
@@ -130,6 +130,17 @@ class RewardModelTests:
         after = run(score(reward_model, QUESTION, ANSWERS[:1]))
         self._expect_close(before, after, "after a very long response")
 
+    def test_a_refused_response_leaves_the_others_their_scores(
+        self, reward_model: RewardModel
+    ) -> None:
+        """Beside a response that is too long, the others score as they do without it."""
+        alone = run(score(reward_model, QUESTION, ANSWERS[:2]))
+        asked = [ANSWERS[0], self.very_long, ANSWERS[1]]
+        first, _, last = run(score_each(reward_model, QUESTION, asked))
+        kept = [one for one in (first, last) if not isinstance(one, RewardInputError)]
+        _expect(len(kept) == 2, f"a response was refused because of another: {first!r}, {last!r}")
+        self._expect_close(kept, alone, "beside a very long response")
+
     def test_responses_cannot_open_turns_of_their_own(self, reward_model: RewardModel) -> None:
         """Control tokens in a response are text: policies learn to write what raises the reward."""
         for name, (end, begin) in TEMPLATES.items():
@@ -227,6 +238,8 @@ async def score(
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise AssertionError(f"a score is {value!r}, not a plain number")
         _expect(math.isfinite(value), f"a score is {value!r}")
+        reason = cast(object, value.reason if isinstance(value, Score) else "")
+        _expect(isinstance(reason, str), f"the reason of a score is {reason!r}, not text")
     return cast("list[float]", values)
 
 
