@@ -104,13 +104,13 @@ class Knee:
 
     def _waiting(self) -> float:
         """Seconds that the remembered model calls have waited."""
-        spread = self._length_squared - self._length**2 / self._steps
-        if spread <= 1e-9 * self._length_squared:
-            return 0.0
-        covariance = self._length_seconds - self._length * self._seconds / self._steps
-        waited = self._seconds - covariance / spread * self._length
         self._fastest = min(self._fastest, self._seconds / self._length)
         slowed = self._seconds - SLOWEST * self._fastest * self._length
+        spread = self._length_squared - self._length**2 / self._steps
+        if spread <= 1e-9 * self._length_squared:
+            return max(0.0, slowed)  # replies of one length say nothing more
+        covariance = self._length_seconds - self._length * self._seconds / self._steps
+        waited = self._seconds - covariance / spread * self._length
         return max(0.0, waited, slowed)
 
     def _waiting_for_scores(self) -> float:
