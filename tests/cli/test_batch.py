@@ -12,7 +12,7 @@ from rich.console import Console
 from tests.kills.harness import respond
 from tests.openai_server import Behaviour, Call, OpenAIServer
 from tpo_graph.cli import batch_progress, tpo
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.rewards import load
 from tpo_graph.rewards.function import FunctionReward
 from tpo_graph.testing import prefer_longer
@@ -124,3 +124,36 @@ def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "3/3" in shown
     assert "0 failed" in shown
     assert "done," not in shown
+
+
+def batches(*arguments: str) -> Result:
+    return CliRunner().invoke(tpo, ["batches", *arguments])
+
+
+@pytest.mark.usefixtures("source")
+def test_batches_are_listed_shown_and_deleted(server: OpenAIServer) -> None:
+    server.rule = refuse
+    batch("in.csv", "--name", "mine")
+    batch("in.csv", "--name", "other", output="other.jsonl")
+    found = [json.loads(line) for line in batches("list", "--json").stdout.splitlines()]
+    assert [(b["name"], b["total"], b["finished"], b["failed"]) for b in found] == [
+        ("other", 3, 2, 1),
+        ("mine", 3, 2, 1),
+    ]
+    assert batches("list").stdout.splitlines()[1].split()[0] == "other"
+    shown = batches("show", "mine").stdout
+    assert "rows: 1 failed, 2 finished" in shown
+    assert "1 x PolicyError" in shown
+    whole = json.loads(batches("show", "mine", "--json").stdout)
+    assert [row["id"] for row in whole["errors"]] == ["b"]
+    runs = ["runs", "list", "--json", "--batch"]
+    assert len(CliRunner().invoke(tpo, [*runs, "mine"]).stdout.splitlines()) == 3
+    assert (
+        "3 rows and 3 runs would be deleted" in batches("rm", "mine", "--runs", "--dry-run").stderr
+    )
+    assert "3 rows and 3 runs deleted" in batches("rm", "mine", "--runs").stderr
+    assert "3 rows deleted" in batches("rm", "other").stderr
+    assert batches("list", "--json").stdout == ""
+    everything = CliRunner().invoke(tpo, ["runs", "list", "--json"]).stdout
+    assert len(everything.splitlines()) == 3
+    assert isinstance(batches("show", "mine").exception, RunNotFoundError)

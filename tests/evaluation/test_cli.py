@@ -90,6 +90,19 @@ def test_tables_json_and_the_file(server: OpenAIServer):
     assert len(server.calls) == calls
 
 
+def test_another_comparison_is_not_overwritten(server: OpenAIServer):
+    compare("--method", "tpo")
+    before = Path("out/comparison.json").read_text()
+    calls = len(server.calls)
+    for arguments, said in [(["--limit", "1"], "prompts=2, not 1"), (["--seed", "5"], "seeds=")]:
+        error = compare("--method", "tpo", *arguments).exception
+        assert isinstance(error, ConfigurationError)
+        assert said in str(error)
+    assert Path("out/comparison.json").read_text() == before
+    assert len(server.calls) == calls
+    assert compare("--method", "tpo", "--limit", "1", "--fresh").exit_code == 0
+
+
 def test_a_judge_that_says_nothing_is_shown(server: OpenAIServer):
     server.rule = lambda call: (
         Behaviour(contents=["I cannot say."]) if call.params["model"] == "big" else None

@@ -176,8 +176,8 @@ def test_a_signal_writes_what_there_is_and_nothing_is_paid_twice(
     )
     assert end.status == status
     said = stderr(launcher)
-    assert f"Go on with: tpo {' '.join(ask)}\n" in said
-    assert "--fresh" not in said.rpartition("Go on with")[2]
+    assert f"Resume with: tpo {' '.join(ask)}\n" in said
+    assert "--fresh" not in said.rpartition("Resume with")[2]
     stopped = output_rows(output)
     ended = [row["response"] is not None for row in stopped[:-1]]
     assert len(ended) == ROWS

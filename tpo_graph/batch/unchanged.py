@@ -63,9 +63,9 @@ def need_unchanged(
         hint += "(retry_failed=True)."
         of_limits = any(before[name] != settings[name] for name in LIMITS)
         raise ConfigurationError(
-            f"the batch {stored['name']!r} was begun with {', '.join(changes)}. Go on with what it "
-            "was begun with, give it an output or a name of its own, or start over with --fresh "
-            f"(fresh=True).{hint if of_limits and not retry_failed else ''}"
+            f"the batch {stored['name']!r} was begun with {', '.join(changes)}. "
+            "Resume it with what it was begun with, give it an output or a name of its own, or "
+            f"start over with --fresh (fresh=True).{hint if of_limits and not retry_failed else ''}"
         )
     return limits
 

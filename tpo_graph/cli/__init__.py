@@ -11,6 +11,7 @@ import click
 
 from tpo_graph.cli.analyze import analyze
 from tpo_graph.cli.batch import batch
+from tpo_graph.cli.batches import batches
 from tpo_graph.cli.benchmark import benchmark
 from tpo_graph.cli.check import check
 from tpo_graph.cli.compare import compare
@@ -32,6 +33,7 @@ def tpo() -> None:
 
 tpo.add_command(run)
 tpo.add_command(batch)
+tpo.add_command(batches)
 tpo.add_command(runs)
 tpo.add_command(check)
 tpo.add_command(benchmark)

@@ -112,7 +112,7 @@ def evaluate(
     from tpo_graph.cli.stopping import same_command, stoppable
     from tpo_graph.costs import read_costs
     from tpo_graph.evaluation.bench import open_bench
-    from tpo_graph.evaluation.results import dump, to_json
+    from tpo_graph.evaluation.results import dump, refuse_other, to_json
     from tpo_graph.rows import read_rows
 
     runs = settings.run_options()
@@ -141,6 +141,14 @@ def evaluate(
             **runs,
         )
         async with bench as opened:
+            if not options.get("fresh"):
+                refuse_other(
+                    output,
+                    prompts=len(opened.rows),
+                    seeds=list(opened.seeds),
+                    model=opened.names["policy"],
+                    reward_model=opened.names["reward_model"],
+                )
             return await work(opened, progress)
 
     with stoppable(same_command()) as control, Progress() as progress:

@@ -4,15 +4,19 @@ Which database a command works on is decided here for all of them.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.settings import Settings
 
+if TYPE_CHECKING:
+    from tpo_graph.store import Store
+
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -117,6 +121,25 @@ def existing(database: str) -> str:
             "yet. Give the database that they were stored in with --database URL or --config FILE."
         )
     return database
+
+
+def with_store(database: str, work: "Callable[[Store], Awaitable[T]]") -> T:
+    """What `work` gives, called with the open store of a database that exists.
+
+    Raises:
+        ConfigurationError: there is no database.
+        StoreError: it cannot be read.
+    """
+    from tpo_graph.background import run_in_background
+    from tpo_graph.store import open_store
+
+    url = existing(database)
+
+    async def go() -> T:
+        async with open_store(url) as store:
+            return await work(store)
+
+    return run_in_background(go())
 
 
 def _metavar(name: str) -> str:

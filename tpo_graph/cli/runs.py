@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tpo_graph.cli.options import database_option, existing
+from tpo_graph.cli.options import database_option, with_store
 from tpo_graph.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -68,20 +68,7 @@ def _whole(database: str, run_ids: Sequence[str]) -> list[str]:
     async def found(store: "Store") -> list[str]:
         return [await whole_run_id(store, run_id) for run_id in run_ids]
 
-    return _with_store(database, found) if run_ids else []
-
-
-def _with_store(database: str, work: "Callable[[Store], Awaitable[T]]") -> T:
-    from tpo_graph.background import run_in_background
-    from tpo_graph.store import open_store
-
-    url = existing(database)
-
-    async def go() -> T:
-        async with open_store(url) as store:
-            return await work(store)
-
-    return run_in_background(go())
+    return with_store(database, found) if run_ids else []
 
 
 def _filters(command: F) -> F:
@@ -107,10 +94,10 @@ def list_(limit: int, as_json: bool, database: str, **wanted: Any) -> None:
     from tpo_graph.store.runs import RunFilter, list_runs
 
     filters = RunFilter(**wanted)
-    found = _with_store(database, lambda store: list_runs(store, limit=limit, filters=filters))
+    found = with_store(database, lambda store: list_runs(store, limit=limit, filters=filters))
     if as_json:
         for run in found:
-            click.echo(_json(run))
+            click.echo(as_json_text(run))
     else:
         print_runs(found)
 
@@ -127,9 +114,9 @@ def show(run_id: str, iteration: int | None, full: bool, as_json: bool, database
     from tpo_graph.store.trajectory import read_trajectory
 
     (run_id,) = _whole(database, [run_id])
-    trajectory = _with_store(database, lambda store: read_trajectory(store, run_id))
+    trajectory = with_store(database, lambda store: read_trajectory(store, run_id))
     if as_json:
-        click.echo(_json(trajectory, indent=2))
+        click.echo(as_json_text(trajectory, indent=2))
     else:
         print_stored_run(trajectory, iteration=iteration, full=full)
 
@@ -174,7 +161,7 @@ def _go_on(
     from tpo_graph.store.runs import get_run
 
     (run_id,) = _whole(database, [run_id])
-    run = _with_store(database, lambda store: get_run(store, run_id))
+    run = with_store(database, lambda store: get_run(store, run_id))
     options = {} if depth is None else {"depth": depth}
     shown = depth or run["settings"]["depth"]
     again = resume_command(run_id, database)
@@ -188,7 +175,7 @@ def _go_on(
             **handles,
         )
     if as_json:
-        click.echo(_json(asdict(result), indent=2))
+        click.echo(as_json_text(asdict(result), indent=2))
         return
     click.echo(result.response)
     print_iterations(result)
@@ -207,7 +194,7 @@ def rescore(run_id: str, reward_model: str, as_json: bool, database: str) -> Non
     (run_id,) = _whole(database, [run_id])
     trajectory = rescore(run_id, reward_model=reward_model, database=database)
     if as_json:
-        click.echo(_json(trajectory, indent=2))
+        click.echo(as_json_text(trajectory, indent=2))
     else:
         print_rewards(trajectory)
 
@@ -277,16 +264,16 @@ def export(
         async def write(store: "Store") -> None:
             async for trajectory in export_runs(store, whole, filters):
                 if form == "runs":
-                    file.write(_json(trajectory) + "\n")
+                    file.write(as_json_text(trajectory) + "\n")
                     continue
                 found = preferences(
                     trajectory, pairs=most, min_margin=min_margin, include_cut=include_cut
                 )
                 judges[trajectory["run"]["reward_model"]] += len(found)
                 for pair in found:
-                    file.write(_json(pair) + "\n")
+                    file.write(as_json_text(pair) + "\n")
 
-        _with_store(database, write)
+        with_store(database, write)
     if len(+judges) > 1:
         counts = ", ".join(f"{name!r}: {count}" for name, count in judges.most_common() if count)
         click.echo(
@@ -321,7 +308,7 @@ def prune(older_than: str, keep_best: bool, dry_run: bool, database: str) -> Non
     from tpo_graph.store.tables import now
 
     before = now() - age
-    count = _with_store(
+    count = with_store(
         database, lambda store: prune(store, before, keep_best=keep_best, dry_run=dry_run)
     )
     done = "would be pruned" if dry_run else "pruned"
@@ -335,7 +322,8 @@ def _age(text: str) -> timedelta:
     return timedelta(**{_AGE[match[2]]: int(match[1])})
 
 
-def _json(value: Any, indent: int | None = None) -> str:
+def as_json_text(value: Any, indent: int | None = None) -> str:
+    """A stored value as JSON; times in UTC, as ISO 8601."""
     return json.dumps(value, ensure_ascii=False, indent=indent, default=_plain)
 
 

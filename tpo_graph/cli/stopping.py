@@ -1,5 +1,6 @@
 """SIGINT and SIGTERM while something is being kept: stop before the next step, say how to go on."""
 
+import logging
 import shlex
 import signal
 import sys
@@ -37,13 +38,16 @@ def stoppable(again: str | None) -> Generator[RunControl]:
             raise KeyboardInterrupt
         received.append(number)
         control.request_drain(signal.Signals(number).name)
-        click.echo("Stopping when this step is done; once more to stop at once.", err=True)
+        click.echo("Finishing the current step… Press Ctrl-C again to stop immediately.", err=True)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield control
-    except (GraphDrained, KeyboardInterrupt):
-        click.echo(f"Stopped. Go on with: {again}", err=True)
+    except (GraphDrained, KeyboardInterrupt) as e:
+        if isinstance(e, KeyboardInterrupt):
+            # What runs in the background is torn down with the process, and would say so at length.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
+        click.echo(f"Stopped. Resume with: {again}", err=True)
         sys.exit(128 + (received[0] if received else signal.SIGINT))
     finally:
         for number, handler in before.items():

@@ -304,6 +304,31 @@ def dump(comparison: Comparison, folder: str | Path) -> Path:
     return target
 
 
+def refuse_other(folder: str | Path, **identity: Any) -> None:
+    """Make sure that no other comparison is overwritten, before anything is run.
+
+    Args:
+        folder: where the new one is to be written.
+        identity: fields that it must share with one that is there already.
+
+    Raises:
+        ConfigurationError: another comparison is there.
+    """
+    if not (Path(folder) / FILE).exists():
+        return
+    before = load(folder)
+    changes = [
+        f"{name}={getattr(before, name)!r}, not {value!r}"
+        for name, value in identity.items()
+        if getattr(before, name) != value
+    ]
+    if changes:
+        raise ConfigurationError(
+            f"{str(Path(folder) / FILE)!r} is another comparison: {', '.join(changes)}. Name "
+            "another folder with --output, or replace it with --fresh."
+        )
+
+
 def load(path: str | Path) -> Comparison:
     """Read a comparison back.
 

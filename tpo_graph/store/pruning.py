@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Select, delete, select, update
+from sqlalchemy import Connection, Select, delete, func, select, update
 
 from tpo_graph.candidates import best
+from tpo_graph.store.batches import get_batch
 from tpo_graph.store.cache import read_candidates
+from tpo_graph.store.leases import refuse_if_alive
 from tpo_graph.store.opening import Store
 from tpo_graph.store.runs import read
 from tpo_graph.store.tables import (
@@ -43,13 +46,7 @@ async def prune(
     rows = await read(store, lambda connection: connection.execute(query).all())
     if dry_run:
         return len(rows)
-    for start in range(0, len(rows), _BATCH):
-        batch = rows[start : start + _BATCH]
-        for row in batch:
-            if row.launch is not None:  # a host graph's thread is the host's
-                await store.checkpointer.adelete_thread(row.thread_id)
-        ids = [row.run_id for row in batch]
-        await store.writer.run(lambda connection, ids=ids: _delete(connection, ids, keep_best))
+    await _delete_runs(store, rows, keep_best=keep_best)
     if not keep_best:  # their answers are gone
         ended = BatchRow.updated_at < before, BatchRow.lease_owner.is_(None)
         names = select(BatchRow.name).where(*ended)
@@ -57,6 +54,53 @@ async def prune(
     stale = delete(RewardRow).where(RewardRow.created_at < before)
     await store.writer.run(lambda connection: connection.execute(stale))
     return len(rows)
+
+
+async def remove_batch(
+    store: Store, name: str, *, runs: bool = False, dry_run: bool = False
+) -> tuple[int, int]:
+    """Delete one batch.
+
+    Args:
+        runs: also the runs that answer its rows.
+        dry_run: only count.
+
+    Returns:
+        How many rows and how many runs were (or would be) deleted.
+
+    Raises:
+        RunNotFoundError: no such batch is stored.
+        RunBusyError: a live process works on it.
+    """
+    await get_batch(store, name)
+    mine = BatchItemRow.batch == name
+    lease = select(BatchRow.lease_owner, BatchRow.lease_seen_at).where(BatchRow.name == name)
+    answering = select(BatchItemRow.run_id).where(mine, BatchItemRow.run_id.is_not(None))
+    query = select(RunRow.run_id, RunRow.thread_id, RunRow.launch).where(
+        RunRow.run_id.in_(answering)
+    )
+
+    def look(connection: Connection) -> tuple[int, Sequence[Any]]:
+        refuse_if_alive(f"the batch {name!r}", *connection.execute(lease).one())
+        rows = connection.scalar(select(func.count()).select_from(BatchItemRow).where(mine))
+        return rows or 0, connection.execute(query).all() if runs else []
+
+    count, found = await read(store, look)
+    if not dry_run:
+        await _delete_runs(store, found)
+        names = select(BatchRow.name).where(BatchRow.name == name)
+        await store.writer.run(lambda connection: _delete_batches(connection, names))
+    return count, len(found)
+
+
+async def _delete_runs(store: Store, rows: Sequence[Any], *, keep_best: bool = False) -> None:
+    for start in range(0, len(rows), _BATCH):
+        some = rows[start : start + _BATCH]
+        for row in some:
+            if row.launch is not None:  # a host graph's thread is the host's
+                await store.checkpointer.adelete_thread(row.thread_id)
+        ids = [row.run_id for row in some]
+        await store.writer.run(lambda connection, ids=ids: _delete(connection, ids, keep_best))
 
 
 def _delete(connection: Connection, ids: Sequence[str], keep_best: bool) -> None:

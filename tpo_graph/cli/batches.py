@@ -1,0 +1,116 @@
+"""`tpo batches`: what batches a database holds, how far they are, and which can go."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tpo_graph.cli.options import database_option, with_store
+from tpo_graph.cli.runs import as_json_text
+
+if TYPE_CHECKING:
+    from tpo_graph.store import Store
+
+_ERRORS = 10
+"""Failed rows that `show` prints."""
+
+
+@click.group()
+def batches() -> None:
+    """Look at stored batches, or delete them.
+
+    NAME is what `tpo batch --name` said, else the path of its output; `list` shows it. Comparisons
+    are batches, too: one per method and seed.
+    """
+
+
+@batches.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@database_option
+def list_(as_json: bool, database: str) -> None:
+    """List batches, the one last worked on first."""
+    from tpo_graph.store.batches import list_batches
+
+    found = with_store(database, list_batches)
+    if as_json:
+        for batch in found:
+            click.echo(as_json_text(batch))
+        return
+    table = Table("batch", "last worked on (UTC)", box=None, pad_edge=False)
+    for title in ("rows", "answered", "failed"):
+        table.add_column(title, justify="right")
+    table.add_column("policy")
+    for batch in found:
+        table.add_row(
+            Text(batch["name"]),
+            f"{batch['updated_at']:%Y-%m-%d %H:%M}",
+            *(str(batch[count]) for count in ("total", "finished", "failed")),
+            Text(_policy(batch["launch"])),
+        )
+    _console().print(table)
+
+
+@batches.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@database_option
+def show(name: str, as_json: bool, database: str) -> None:
+    """Show the settings of the batch NAME, how far it is, and why rows failed."""
+    from tpo_graph.store.batches import batch_totals, get_batch, read_batch
+
+    errors: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
+
+    async def work(store: "Store") -> Any:
+        batch = await get_batch(store, name)
+        async for item in read_batch(store, name):
+            if item.error is not None:
+                errors[item.error] += 1
+                rows.append({"id": item.row_id, "run_id": item.run_id, "error": item.error})
+        return batch, await batch_totals(store, name)
+
+    batch, totals = with_store(database, work)
+    if as_json:
+        counted = {"rows": totals.counts, "usage": totals.usage, "errors": rows}
+        click.echo(as_json_text({**batch, **counted}, indent=2))
+        return
+    console = _console()
+    console.print(Text(batch["name"], "bold"))
+    for title, values in (("settings", batch["settings"]), ("given", batch["launch"])):
+        said = ", ".join(f"{k}={v!r}" for k, v in values.items() if v is not None and k != "names")
+        console.print(Text(f"{title}: {said}"))
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(totals.counts.items()))
+    console.print(Text(f"rows: {counts or 'none'}"))
+    tokens = sum(u["prompt_tokens"] + u["completion_tokens"] for u in totals.usage.values())
+    console.print(Text(f"tokens: {tokens:,}"))
+    for error, count in errors.most_common(_ERRORS):
+        console.print(Text(f"{count} x {error}", "red"))
+
+
+@batches.command()
+@click.argument("name")
+@click.option("--runs", "with_runs", is_flag=True, help="Also delete the runs of its rows.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
+@database_option
+def rm(name: str, with_runs: bool, dry_run: bool, database: str) -> None:
+    """Delete the batch NAME; its runs stay, unless --runs."""
+    from tpo_graph.store.pruning import remove_batch
+
+    rows, runs = with_store(
+        database, lambda store: remove_batch(store, name, runs=with_runs, dry_run=dry_run)
+    )
+    done = "would be deleted" if dry_run else "deleted"
+    what = f"{rows} rows and {runs} runs" if with_runs else f"{rows} rows"
+    click.echo(f"{what} {done}", err=True)
+
+
+def _policy(launch: dict[str, Any]) -> str:
+    return str(launch.get("model") or launch.get("names", {}).get("policy") or "-")
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
