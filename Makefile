@@ -4,31 +4,68 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo studio test chromium test-slow format bench train study paper-dry-run clean
+.PHONY: demo studio test lock test-newest test-lowest chromium test-slow format bench train study paper-dry-run clean
 
-.venv/installed: pyproject.toml constraints.txt
+LOCK := requirements/lock.txt
+INSTALL := -m pip install --quiet --disable-pip-version-check
+LOCKED := $(BIN)/python $(INSTALL) --constraint $(LOCK)
+# The package itself is built by the locked hatchling, not by the newest that an isolated build would fetch.
+EDITABLE := --no-build-isolation --editable
+
+# Exactly what was tested, and no more than the command needs.
+.venv/tools: $(LOCK)
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("tpo_graph needs Python 3.11 or newer, and this is %s. Name one: make PYTHON=python3.11" % sys.version.split()[0])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(LOCKED) pip
+	$(LOCKED) hatchling editables
 	touch $@
 
-demo: .venv/installed  ## TPO on embedded models: rewards rise, answers appear; no network, no key
+.venv/demo: .venv/tools pyproject.toml
+	$(LOCKED) $(EDITABLE) '.[local]'
+	touch $@
+
+.venv/dev: .venv/tools pyproject.toml
+	$(LOCKED) $(EDITABLE) '.[dev]'
+	touch $@ .venv/demo
+
+demo: .venv/demo  ## TPO on embedded models: rewards rise, answers appear; no network, no key
 	@while IFS= read -r query; do \
 		printf '\n>>> %s\n\n' "$$query"; \
 		$(BIN)/tpo run --config examples/offline/tpo.toml --seed 7 --trajectory -- "$$query" \
 			</dev/null || exit 1; \
 	done < examples/offline/queries.txt
 
-studio: .venv/installed  ## LangGraph Studio on the embedded models, or on TPO_CONFIG=your.toml
+studio: .venv/dev  ## LangGraph Studio on the embedded models, or on TPO_CONFIG=your.toml
 	TPO_CONFIG=$${TPO_CONFIG:-examples/offline/tpo.toml} LANGGRAPH_CLI_NO_ANALYTICS=1 \
 		$(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4
 
-test: .venv/installed chromium  ## lint, types, layers, tests
+test: .venv/dev chromium  ## lint, types, layers, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/deptry tpo_graph
 	$(BIN)/python -m pytest
+
+# The versions that this machine's users may have tomorrow, and the oldest that pyproject.toml admits. torch
+# stays the locked one: another would bring CUDA.
+test-newest: chromium  ## the tests with the newest version of everything
+	$(PYTHON) -m venv --clear .venv-newest
+	grep '^torch==' $(LOCK) > .venv-newest/constraints.txt
+	.venv-newest/bin/python $(INSTALL) --upgrade pip
+	.venv-newest/bin/python $(INSTALL) --upgrade -c .venv-newest/constraints.txt --editable '.[dev]'
+	.venv-newest/bin/python -m pytest
+
+test-lowest: chromium  ## the tests with the lowest versions that pyproject.toml admits
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(PYTHON) requirements/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python $(INSTALL) --upgrade pip
+	.venv-lowest/bin/python $(INSTALL) -c .venv-lowest/constraints.txt --editable '.[dev]'
+	.venv-lowest/bin/python -m pytest
+
+PYTHONS ?= $(PYTHON)
+lock:  ## resolve all versions anew: make lock PYTHONS="python3.11 python3.12 python3.13"
+	$(PYTHON) requirements/lock.py $(PYTHONS)
 
 chromium:  # for the report's tests; without one they are skipped
 	@for name in chromium chromium-browser google-chrome; do \
@@ -40,24 +77,25 @@ chromium:  # for the report's tests; without one they are skipped
 		{ $$install || { $$get update && $$install; }; } >/dev/null 2>&1; fi; \
 	command -v chromium >/dev/null || echo "no chromium: the report's browser tests are skipped"
 
-test-slow: .venv/installed chromium  ## the long tests: training, kills, wheels
+test-slow: .venv/dev chromium  ## the long tests: training, kills, wheels
+	$(LOCKED) $(EDITABLE) '.[dev,test-slow]'
 	$(BIN)/python -m pytest -m slow
 
-format: .venv/installed
+format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed  ## speed and size, as ratios measured side by side
+bench: .venv/dev  ## speed and size, as ratios measured side by side
 	$(BIN)/python -m benchmarks
 
-train: .venv/installed  ## train the offline demo's models again (examples/offline/README.md)
+train: .venv/dev  ## train the offline demo's models again (examples/offline/README.md)
 	$(BIN)/python examples/offline/train.py
 
-study: .venv/installed  ## the offline study: TPO, best-of-N, revision, control, two tastes
+study: .venv/dev  ## the offline study: TPO, best-of-N, revision, control, two tastes
 	$(BIN)/python examples/offline/study.py
 
-paper-dry-run: .venv/installed  ## the paper's table on offline models and fixtures: no number means anything
+paper-dry-run: .venv/dev  ## the paper's table on offline models and fixtures: no number means anything
 	$(BIN)/python examples/paper/table.py --dry-run --out $${TMPDIR:-/tmp}/paper-dry-run
 
 clean:
-	rm -rf .venv dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-newest .venv-lowest dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
