@@ -1,6 +1,8 @@
 """`tpo runs` and `tpo db`, through the commands, on runs that scripted models left."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -210,3 +212,13 @@ def test_reading_makes_no_database(command: list[str], tmp_path: Path):
     assert isinstance(found.exception, ConfigurationError)
     assert "sqlite:///typo.db" in str(found.exception)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_an_output_on_a_full_disk_is_one_line():
+    command = [sys.executable, "-c", "from tpo_graph.cli import main; main()", "runs", "list"]
+    with Path("/dev/full").open("w") as full:
+        end = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    said = "Error: the output cannot be written: No space left on device\n"
+    assert (end.returncode, end.stderr) == (1, said)

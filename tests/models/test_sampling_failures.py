@@ -156,3 +156,16 @@ async def test_cancelling_ends_the_request(server: OpenAIServer, chat: Make) -> 
         await task
     await asyncio.sleep(0.05)
     assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("finish", "said"),
+    [("content_filter", "content filter"), ("length", "max_tokens"), ("stop", "thinking")],
+)
+async def test_empty_replies_say_why_as_far_as_the_provider_does(
+    server: OpenAIServer, chat: Make, finish: str, said: str
+) -> None:
+    server.rule = lambda _: Behaviour(contents=[""], finish_reason=finish)
+    found = await generate(chat(), PROMPT, 2, sampling())
+    assert found.texts == []
+    assert said in found.no_text()

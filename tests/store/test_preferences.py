@@ -53,6 +53,15 @@ def test_pairs_differ_by_the_margin_and_the_widest_come_first(
     assert len(every) == sum(m > 0 and m >= margin for m in wide)
 
 
+def test_a_text_that_was_cut_is_in_no_pair_unless_it_is_wanted() -> None:
+    run = trajectory(("cut", 9.0), ("whole", 5.0), ("worse", 1.0))
+    entries: list[Any] = run["candidates"]
+    entries[0]["finish_reason"] = "length"
+    (pair,) = preferences(run)
+    assert pair["chosen"][0]["content"] == "whole"
+    assert preferences(run, include_cut=True)[0]["chosen"][0]["content"] == "cut"
+
+
 def export(database: str, *arguments: str) -> Result:
     given = ["runs", "export", "--format", "preferences", "--database", database, *arguments]
     return CliRunner().invoke(tpo, given)

@@ -5,6 +5,8 @@ the database or a check failed, 2 wrong usage or configuration, 130 and 143 stop
 SIGTERM.
 """
 
+import errno
+import os
 import sys
 
 import click
@@ -19,6 +21,9 @@ from tpo_graph.cli.db import db
 from tpo_graph.cli.report import report
 from tpo_graph.cli.run import run
 from tpo_graph.cli.runs import runs
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What the system says of a file that takes no more."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,3 +62,10 @@ def main() -> None:
     except TPOError as e:
         click.echo(f"Error: {e}", err=True)
         sys.exit(2 if isinstance(e, ConfigurationError) else 1)
+    except OSError as e:
+        if e.errno not in _UNWRITABLE:
+            raise
+        # What is buffered could not be written either, and Python would try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        click.echo(f"Error: the output cannot be written: {e.strerror}", err=True)
+        sys.exit(1)

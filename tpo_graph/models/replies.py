@@ -40,7 +40,7 @@ _PREAMBLE = re.compile(
 _FEWEST_WORDS = 8
 """A reply without any tag that is shorter may as well be a remark."""
 
-Why = Literal["empty", "no tag", "cut"]
+Why = Literal["empty", "no tag", "cut", "filtered"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Unusable:
     """All that the model wrote."""
     why: Why
     """"empty": nothing, or reasoning only; "no tag": the output tag is missing; "cut": the token
-    limit came before the end of the reasoning or of the tagged text."""
+    limit came before the end of the reasoning or of the tagged text; "filtered": the provider's
+    content filter left nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def read_reply(
     if cut and bare_reasoning and inner == said[_after_space(said, 0) :]:
         inner = None
     if inner is None or not inner.strip():
-        return Unusable(_storable(said), "cut" if cut else "empty")
+        filtered = finish_reason == "content_filter"
+        return Unusable(_storable(said), "cut" if cut else "filtered" if filtered else "empty")
     if tag is None:
         return Reply(_storable(inner.strip()))
     found = _tagged(inner, tag, cut) or (

@@ -5,6 +5,7 @@ asked for is `requests.py`. What is missing or unusable is asked for once more, 
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,8 +27,12 @@ _FINISHES = {
     **dict.fromkeys(("stop", "end_turn", "stop_sequence", "eos_token", "complete"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
     "model_context_window_exceeded": "length",
+    **dict.fromkeys(
+        ("content_filter", "content_filtered", "safety", "prohibited_content", "recitation"),
+        "content_filter",
+    ),
 }
-"""Providers' words for the two finish reasons that matter here."""
+"""Providers' words for the finish reasons that matter here."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,18 @@ class Generated:
     """The replies that held no text, in the order they came."""
     salvaged: int = 0
     """How many texts were used although their output tag is missing or was not closed."""
+
+    def no_text(self) -> str:
+        """Why there is no text at all, and what to do about it, in a sentence or two."""
+        why = Counter(reply.why for reply in self.unusable)
+        if 2 * why["filtered"] > len(self.unusable):
+            return (
+                "Its provider's content filter withheld them: rephrase the query, or try another "
+                "model."
+            )
+        if why["cut"]:
+            return "max_tokens cut them off before any answer: raise it."
+        return "Raise max_tokens if it spends them on thinking, or try another model."
 
 
 async def generate(

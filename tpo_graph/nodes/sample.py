@@ -57,7 +57,7 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     if not samples:
         raise PolicyError(
             f"{model_name(policy)!r} gave {context.width} empty responses, twice. "
-            "Raise max_tokens if it spends them on thinking, or try another model."
+            f"{generated.no_text()}"
         )
 
     unusable = generated.usage["unusable"]

@@ -1,7 +1,8 @@
 """Preference pairs of stored runs, as TRL's DPOTrainer and RewardTrainer read them."""
 
+from collections.abc import Mapping
 from itertools import combinations
-from typing import TypedDict
+from typing import Any, TypedDict, cast
 
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import Turn
@@ -55,8 +56,8 @@ def preferences(
 
 
 def is_cut(candidate: Candidate) -> bool:
-    """Whether a limit of tokens cut the text off."""
-    return False
+    """Whether a limit of tokens cut the text off, as far as its model said."""
+    return cast("Mapping[str, Any]", candidate).get("finish_reason") == "length"
 
 
 def _place(candidate: Candidate) -> tuple[int, int]:
