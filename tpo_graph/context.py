@@ -326,5 +326,7 @@ def invalid_settings(error: ValidationError, model: type[BaseModel]) -> Configur
             known = ", ".join(sorted(model.model_fields))
             problems.append(f"there is no setting {name!r}; there are {known}")
         else:
-            problems.append(f"{name}={problem['input']!r} is not valid: {problem['msg']}")
+            # Options of a connection may hold a key, wherever in a text that is not even JSON.
+            shown = "" if name.endswith("_options") else f"={problem['input']!r}"
+            problems.append(f"{name}{shown} is not valid: {problem['msg']}")
     return ConfigurationError("; ".join(problems))

@@ -18,6 +18,7 @@ from tpo_graph import nodes
 from tpo_graph.cache import Cache, MemoryCache
 from tpo_graph.context import TPOContext
 from tpo_graph.handles import Handles
+from tpo_graph.models.connection import connected
 from tpo_graph.models.load import load_chat_model
 from tpo_graph.node import Node
 from tpo_graph.prompts import PromptSet, load_prompts
@@ -38,6 +39,9 @@ def create_tpo_graph(
     interrupt_at: str | Sequence[str] = (),
     defaults: Mapping[str, Any] | None = None,
     name: str = "tpo",
+    model_options: Mapping[str, Any] | None = None,
+    critic_options: Mapping[str, Any] | None = None,
+    reward_model_options: Mapping[str, Any] | None = None,
 ) -> TPOGraph:
     """Test-Time Preference Optimization as a compiled graph (paper, Algorithm 1).
 
@@ -56,6 +60,9 @@ def create_tpo_graph(
         interrupt_at: "select" and/or "gradient": wait there for a person (`tpo_graph.review`).
         defaults: fields of `TPOContext` for runs that do not set them.
         name: the graph's name in traces and in a parent's stream.
+        model_options, critic_options, reward_model_options: how the server of a role that is given
+            by name is reached, in LangChain's words: `base_url`, `api_key` or `api_key_env` (the
+            name of a variable), `default_headers`, `extra_body`, `timeout`, `max_retries`.
 
     Raises:
         ConfigurationError: a name cannot be resolved, or a prompt set breaks a rule.
@@ -65,7 +72,9 @@ def create_tpo_graph(
         context_schema = TPOContext.with_defaults(
             {"interrupt_at": interrupt_at, **(defaults or {})}
         )
-    policy = load_chat_model(model)
+    policy = load_chat_model(connected(model, model_options, "model"))
+    critic = connected(critic, critic_options, "critic")
+    reward_model = connected(reward_model, reward_model_options, "reward_model")
     handles = Handles(
         policy=policy,
         critic=policy if critic is None else load_chat_model(critic),

@@ -18,6 +18,7 @@ from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn, turns
 from tpo_graph.execution import OnEvent, OnTask, read_result, run_config, run_graph
 from tpo_graph.graph import TPOGraph, create_tpo_graph
+from tpo_graph.models.connection import stored_options
 from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.result import TPOResult
@@ -38,7 +39,7 @@ class Launcher:
     judge: RewardModel
     names: dict[str, str]
     """What a stored run says of its models and prompts."""
-    specs: dict[str, str | None]
+    specs: dict[str, Any]
     """By what to load them again; None for an object, which a resume must be given."""
     auditor: RewardModel | None
     audit_fallback: bool
@@ -177,7 +178,11 @@ async def launcher(
         "reward_model": reward_model,
         "prompts": prompts,
     }
-    specs = {name: value if isinstance(value, str) else None for name, value in given.items()}
+    specs: dict[str, Any] = {
+        name: value if isinstance(value, str) else None for name, value in given.items()
+    }
+    if options := stored_options(**given):
+        specs["options"] = options
     policy = load_chat_model(model)
     critic_model = policy if critic is None else load_chat_model(critic)
     judge = as_reward_model(reward_model)

@@ -4,6 +4,7 @@ What was paid for is not paid for again: the run goes on from its last finished 
 settings and the models it began with.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -16,6 +17,7 @@ from tpo_graph.errors import ConfigurationError
 from tpo_graph.execution import OnEvent
 from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models import load_chat_model
+from tpo_graph.models.connection import ROLES, connected, reconnected
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
@@ -35,6 +37,7 @@ def resume(
     audit_fallback: bool = False,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
+    **options: Mapping[str, Any] | None,
 ) -> TPOResult:
     """Take up a stored run and wait for its result; see `aresume`."""
     return run_in_background(
@@ -49,6 +52,7 @@ def resume(
             audit_fallback=audit_fallback,
             on_event=on_event,
             control=control,
+            **options,
         )
     )
 
@@ -66,6 +70,7 @@ def extend(
     audit_fallback: bool = False,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
+    **options: Mapping[str, Any] | None,
 ) -> TPOResult:
     """Take a stored run deeper and wait for its result; see `aextend`."""
     return run_in_background(
@@ -81,6 +86,7 @@ def extend(
             audit_fallback=audit_fallback,
             on_event=on_event,
             control=control,
+            **options,
         )
     )
 
@@ -97,6 +103,7 @@ async def aresume(
     audit_fallback: bool = False,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
+    **options: Mapping[str, Any] | None,
 ) -> TPOResult:
     """Go on with a run from its last finished node. A finished run is returned as it is.
 
@@ -105,6 +112,9 @@ async def aresume(
         model, reward_model, critic, prompts: needed where the run was given an object instead of a
             name; None loads what was named.
         audit, audit_fallback, on_event, control: as in `aoptimize`.
+        options: `model_options`, `critic_options`, `reward_model_options`, `audit_options`, as in
+            `aoptimize`. Those that the run began with hold where they had no secrets; else they
+            must be given again.
 
     Raises:
         RunNotFoundError: no such run is stored.
@@ -113,10 +123,13 @@ async def aresume(
         StoreError: the run has no checkpoints here: it belongs to a host graph.
     """
     handles = {"model": model, "reward_model": reward_model, "critic": critic, "prompts": prompts}
+    audit = connected(audit, _checked(options).get("audit_options"), "audit")
     auditor = None if audit is None else as_reward_model(audit)
     async with opened(database) as store, store.leases.hold(run_id):
         run = await get_run(store, run_id)
-        return await _go_on(store, run, handles, auditor, audit_fallback, on_event, control)
+        return await _go_on(
+            store, run, handles, options, auditor, audit_fallback, on_event, control
+        )
 
 
 async def aextend(
@@ -132,6 +145,7 @@ async def aextend(
     audit_fallback: bool = False,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
+    **options: Mapping[str, Any] | None,
 ) -> TPOResult:
     """Go on with a run to a greater depth, without sampling anything again.
 
@@ -140,14 +154,15 @@ async def aextend(
 
     Args:
         depth: the new D, greater than the run's own.
-        database, model, reward_model, critic, prompts, audit, audit_fallback, on_event, control:
-            as in `aresume`.
+        database, model, reward_model, critic, prompts, audit, audit_fallback, on_event, control,
+            options: as in `aresume`.
 
     Raises:
         ConfigurationError: `depth` is not greater, or as in `aresume`.
         RunNotFoundError, RunBusyError, StoreError: as in `aresume`.
     """
     handles = {"model": model, "reward_model": reward_model, "critic": critic, "prompts": prompts}
+    audit = connected(audit, _checked(options).get("audit_options"), "audit")
     auditor = None if audit is None else as_reward_model(audit)
     async with opened(database) as store, store.leases.hold(run_id):
         run = await get_run(store, run_id)
@@ -160,19 +175,24 @@ async def aextend(
         # Stored first: a crash from here on is resumed at the new depth.
         await set_depth(store, run, depth)
         run = await get_run(store, run_id)
-        return await _go_on(store, run, handles, auditor, audit_fallback, on_event, control)
+        return await _go_on(
+            store, run, handles, options, auditor, audit_fallback, on_event, control
+        )
 
 
 async def _go_on(
     store: Store,
     run: StoredRun,
     handles: dict[str, Any],
+    options: Mapping[str, Any],
     auditor: RewardModel | None,
     audit_fallback: bool,
     on_event: OnEvent | None,
     control: RunControl | None,
 ) -> TPOResult:
-    result = await go_on(store, run, lambda: _rebuild(store, run, handles), on_event, control)
+    result = await go_on(
+        store, run, lambda: _rebuild(store, run, handles, options), on_event, control
+    )
     if auditor is None:
         return result
     return await audited(
@@ -180,7 +200,16 @@ async def _go_on(
     )
 
 
-def _rebuild(store: Store, run: StoredRun, handles: dict[str, Any]) -> TPOGraph:
+def _checked(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = [f"{role}_options" for role in ROLES]
+    if unknown := sorted(options.keys() - set(known)):
+        raise ConfigurationError(f"there is no argument {unknown!r}; there are {', '.join(known)}")
+    return options
+
+
+def _rebuild(
+    store: Store, run: StoredRun, handles: dict[str, Any], options: Mapping[str, Any]
+) -> TPOGraph:
     """The graph that the run began with, on this store.
 
     Raises:
@@ -197,6 +226,13 @@ def _rebuild(store: Store, run: StoredRun, handles: dict[str, Any]) -> TPOGraph:
                 f"({run['policy' if name == 'model' else name]!r}), which no database can hold. "
                 f"Give {name}=... to go on with it."
             )
+    before: dict[str, Any] = launch.get("options") or {}
+    for role in ("model", "reward_model", "critic"):
+        now = options.get(f"{role}_options")
+        if now is not None:
+            given[role] = connected(given[role], now, role)
+        else:
+            given[role] = reconnected(given[role], before.get(role), role)
     reward_model = as_reward_model(given["reward_model"])
     need_same_rewards(run, reward_model)
     prompts = given["prompts"]

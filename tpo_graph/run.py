@@ -14,6 +14,7 @@ from tpo_graph.conversation import query_text
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.execution import OnEvent
 from tpo_graph.launcher import launcher
+from tpo_graph.models.connection import connected
 from tpo_graph.prompts import PromptSet
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel
@@ -90,7 +91,11 @@ async def aoptimize(
         audit: a second reward model that scores the best first sample and the answer; when the
             reward rose and the audit fell, `result.audit.overoptimized` says so.
         audit_fallback: answer with the best first sample then.
-        settings: fields of `TPOContext`: `depth`, `width`, `seed`, `criteria` and so on.
+        settings: fields of `TPOContext`: `depth`, `width`, `seed`, `criteria` and so on; and
+            `model_options`, `critic_options`, `reward_model_options`, `audit_options`: how the
+            server of a role that is given by name is reached, in LangChain's words (`base_url`,
+            `api_key` or `api_key_env`, `default_headers`, `extra_body`, `timeout`, `max_retries`).
+            What of it is secret is stored nowhere.
 
     Raises:
         ConfigurationError: an option, a name or a prompt set is wrong; nothing was run.
@@ -99,6 +104,12 @@ async def aoptimize(
         StoreError: the database failed.
         GraphDrained: `control` stopped it.
     """
+    model = connected(model, settings.pop("model_options", None), "model")
+    critic = connected(critic, settings.pop("critic_options", None), "critic")
+    reward_model = connected(
+        reward_model, settings.pop("reward_model_options", None), "reward_model"
+    )
+    audit = connected(audit, settings.pop("audit_options", None), "audit")
     context = make_context(settings)
     messages = as_messages(query)
     async with launcher(

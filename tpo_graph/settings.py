@@ -7,14 +7,23 @@ The library itself never looks at the environment: an explicit argument is the l
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Annotated, Any, Self, cast
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from tpo_graph.anchoring import anchored
 from tpo_graph.context import RunOptions, invalid_settings
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.models.connection import ROLES, connected, read_options
+
+Options = Annotated[dict[str, Any] | None, NoDecode]
+"""Of a role's connection; `Settings` itself reads the JSON, and shows none of it in errors."""
 
 
 class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -47,6 +56,17 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
         default="tpo", description='Prompt set: "tpo", "revision" or a folder of your own.'
     )
 
+    model_options: Options = Field(
+        default=None,
+        description="How the policy's server is reached: base_url, api_key_env, default_headers, "
+        "extra_body, timeout, max_retries, as JSON or a table of the file.",
+    )
+    critic_options: Options = Field(default=None, description="The same for the critic.")
+    reward_model_options: Options = Field(
+        default=None, description="The same for the reward model's server, or the judge's."
+    )
+    audit_options: Options = Field(default=None, description="The same for the audit's.")
+
     database_url: str | None = Field(
         default="sqlite:///tpo.db",
         description='Where runs are kept: "sqlite:///FILE", "postgresql+psycopg://..." or "none".',
@@ -60,6 +80,11 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
     def _unset(cls, value: Any) -> Any:
         # TOML and the environment have no null: "none" is how a user unsets a parameter.
         return None if isinstance(value, str) and value.strip().lower() == "none" else value
+
+    @field_validator(*(f"{role}_options" for role in ROLES), mode="before")
+    @classmethod
+    def _options(cls, value: Any) -> Any:
+        return read_options(value)
 
     @classmethod
     def settings_customise_sources(
@@ -89,9 +114,16 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
         try:
             from_file = {} if config is None else _read(Path(config))
             environment = cls.model_validate({}).model_dump(exclude_unset=True)
-            return cls(**{**from_file, **environment, **given})
+            settings = cls(**{**from_file, **environment, **given})
         except ValidationError as e:
-            raise invalid_settings(e, cls) from e
+            raise invalid_settings(e, cls) from None
+        # From here on, whoever uses a name uses its options.
+        names = {
+            role: connected(getattr(settings, role), options, role)
+            for role in ROLES
+            if (options := getattr(settings, f"{role}_options")) is not None
+        }
+        return settings.model_copy(update=names) if names else settings
 
     def policy_name(self) -> str:
         """The model's name.

@@ -26,7 +26,8 @@ def test_a_model_is_returned_as_it_is() -> None:
 def test_openai_models_wait_long_and_retry_a_bounded_number_of_times() -> None:
     model = load_chat_model("openai:gpt-5-mini")
     assert isinstance(model, ChatOpenAI)
-    assert model.request_timeout == 600
+    assert model.request_timeout.read == 3600
+    assert model.request_timeout.connect == 30
     assert model.max_retries == 4
     assert not model.use_responses_api
 

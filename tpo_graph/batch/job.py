@@ -19,6 +19,7 @@ from tpo_graph.batch.progress import BatchProgress, Counting, OnProgress
 from tpo_graph.batch.unchanged import need_unchanged
 from tpo_graph.durable import opened
 from tpo_graph.launcher import launcher
+from tpo_graph.models.connection import connected
 from tpo_graph.outages import WAIT_SECONDS
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
@@ -138,7 +139,8 @@ async def arun_batch(
         on_progress: see `OnProgress`.
         control: its `request_drain()` stops all runs before their next steps; the batch then
             returns with `unfinished` rows.
-        settings: fields of `TPOContext`, for all rows that set nothing of their own.
+        settings: fields of `TPOContext`, for all rows that set nothing of their own, and
+            `model_options` and kin, as in `aoptimize`.
 
     Raises:
         ConfigurationError: an option, a name or a prompt set is wrong; the batch was begun with
@@ -146,6 +148,12 @@ async def arun_batch(
         RunBusyError: another live process works on this batch.
         StoreError: the database failed.
     """
+    model = connected(model, settings.pop("model_options", None), "model")
+    critic = connected(critic, settings.pop("critic_options", None), "critic")
+    reward_model = connected(
+        reward_model, settings.pop("reward_model_options", None), "reward_model"
+    )
+    audit = connected(audit, settings.pop("audit_options", None), "audit")
     context = make_context(settings)
     given = {
         "model": model,

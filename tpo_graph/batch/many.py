@@ -21,6 +21,7 @@ from tpo_graph.context import TPOContext
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.execution import OnEvent
 from tpo_graph.launcher import Launcher, launcher
+from tpo_graph.models.connection import connected
 from tpo_graph.outages import WAIT_SECONDS, ServerWait, waiting
 from tpo_graph.prompts import PromptSet
 from tpo_graph.result import TPOResult
@@ -107,12 +108,19 @@ async def aoptimize_many(
         control: its `request_drain()` stops all runs before their next steps; the error in their
             places is `GraphDrained`.
         audit, audit_fallback: as in `aoptimize`.
-        settings: fields of `TPOContext`, for all queries alike.
+        settings: fields of `TPOContext`, for all queries alike, and `model_options` and kin, as in
+            `aoptimize`.
 
     Raises:
         ConfigurationError: an option, a name or a prompt set is wrong; nothing was run.
         StoreError: the database cannot be opened.
     """
+    model = connected(model, settings.pop("model_options", None), "model")
+    critic = connected(critic, settings.pop("critic_options", None), "critic")
+    reward_model = connected(
+        reward_model, settings.pop("reward_model_options", None), "reward_model"
+    )
+    audit = connected(audit, settings.pop("audit_options", None), "audit")
     context = make_context(settings)
     if max_in_flight is not None and max_in_flight < 1:
         raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")

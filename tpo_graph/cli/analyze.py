@@ -129,6 +129,7 @@ def best_of_n(
     output: Path,
     sizes: str,
     judge: str | None,
+    judge_options: Any,
     audit_reward_model: str | None,
     config: str | None,
     **options: Any,
@@ -136,7 +137,8 @@ def best_of_n(
     """TPO against best-of-N of several times its samples (Figure 6)."""
     settings = settings_for(options, config)
     numbers = _numbers(sizes, "--sizes")
-    judge_model, audit = load_judge(judge, output), load_audit(audit_reward_model, settings)
+    judge_model = load_judge(judge, judge_options, output)
+    audit = load_audit(audit_reward_model, settings)
 
     async def work(bench: "Bench", progress: "Progress") -> "Comparison":
         from tpo_graph.evaluation.analyses import best_of_n as run

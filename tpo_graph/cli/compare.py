@@ -50,6 +50,7 @@ def compare(
     methods: tuple[str, ...],
     budget: "Budget",
     judge: str | None,
+    judge_options: Any,
     audit_reward_model: str | None,
     config: str | None,
     **options: Any,
@@ -61,7 +62,8 @@ def compare(
     or killed, the same command goes on where it was.
     """
     settings = settings_for(options, config)
-    judge_model, audit = load_judge(judge, output), load_audit(audit_reward_model, settings)
+    judge_model = load_judge(judge, judge_options, output)
+    audit = load_audit(audit_reward_model, settings)
 
     async def work(bench: "Bench", progress: "Progress") -> "Comparison":
         from tpo_graph.evaluation.compare import compare as run

@@ -8,8 +8,9 @@ import click
 from rich.text import Text
 
 from tpo_graph.cli.display import LiveStatus, console
-from tpo_graph.cli.options import setting_options, wait_option
+from tpo_graph.cli.options import json_option, setting_options, wait_option
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.models.connection import connected
 from tpo_graph.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ _OPTIONS = [
 _AUDITS = [
     click.option(
         "--judge", metavar="SPEC", help="A chat model that compares the answers, in both orders."
+    ),
+    click.option(
+        "--judge-options",
+        metavar="JSON",
+        callback=json_option,
+        help="How the judge's server is reached, like --model-options.",
     ),
     click.option(
         "--audit-reward-model",
@@ -185,18 +192,24 @@ def settings_for(options: dict[str, Any], config: str | None, **defaults: Any) -
     return settings
 
 
-def load_judge(spec: str | None, folder: Path) -> "Judge | None":
+def load_judge(spec: str | None, options: Any, folder: Path) -> "Judge | None":
     """The judge of that name, which keeps its verdicts in the folder.
 
+    Args:
+        spec: its name.
+        options: of the connection to it.
+        folder: where verdicts are kept.
+
     Raises:
-        ConfigurationError: the name is not usable.
+        ConfigurationError: the name or the options are not usable.
     """
+    spec = connected(spec, options, "judge")
     if spec is None:
         return None
     from tpo_graph.evaluation.judging import Judge
     from tpo_graph.rewards.pairwise import PairwiseJudge
 
-    return Judge(PairwiseJudge(spec.removeprefix("judge:")), folder)
+    return Judge(PairwiseJudge(connected(spec.removeprefix("judge:"), options, "judge")), folder)
 
 
 def load_audit(spec: str | None, settings: Settings) -> "RewardModel | None":

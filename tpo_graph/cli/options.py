@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import click
 
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.models.connection import read_options
 from tpo_graph.settings import Settings
 
 if TYPE_CHECKING:
@@ -142,8 +143,18 @@ def with_store(database: str, work: "Callable[[Store], Awaitable[T]]") -> T:
     return run_in_background(go())
 
 
+def json_option(_context: click.Context, _option: click.Parameter, given: str | None) -> Any:
+    """The callback of an option that takes a connection's options as JSON."""
+    try:
+        return read_options(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _metavar(name: str) -> str:
     if name in {"model", "critic", "reward_model", "audit"}:
         return "SPEC"
+    if name.endswith("_options"):
+        return "JSON"
     words = {"prompts": "SET", "criteria": "TEXT", "database_url": "URL"}
     return words.get(name, "NUMBER")

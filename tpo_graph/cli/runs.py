@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tpo_graph.cli.options import database_option, with_store
+from tpo_graph.cli.options import database_option, json_option, with_store
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.models.connection import ROLES
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -52,6 +53,10 @@ def _handles(command: F) -> F:
     for name, text in reversed(_HANDLES.items()):
         flag = f"--{name.replace('_', '-')}"
         command = click.option(flag, name, metavar="SPEC", help=text)(command)
+    for role in reversed(ROLES):
+        flag = f"--{role.replace('_', '-')}-options"
+        text = f"How the {role.replace('_', ' ')}'s server is reached; see tpo run."
+        command = click.option(flag, metavar="JSON", callback=json_option, help=text)(command)
     command = click.option(
         "--audit-fallback",
         is_flag=True,

@@ -4,6 +4,7 @@ Names come from the caller, the context or the command line; keys and base URLs 
 own environment variables (OPENAI_API_KEY, OPENAI_BASE_URL, ...).
 """
 
+import json
 import os
 import threading
 import warnings
@@ -17,15 +18,18 @@ from langchain_core.runnables.configurable import (
     RunnableConfigurableAlternatives,
     RunnableConfigurableFields,
 )
+from pydantic import ValidationError
 
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.models.connection import clean_key
+from tpo_graph.models.connection import clean_key, options_of
 from tpo_graph.models.failures import one_line
 
 LOCAL = "local:"
 
-_TIMEOUT = 600.0
-"""Seconds: long enough for N long samples on a busy server."""
+_TIMEOUT = 3600.0
+"""Seconds without a byte, which is the whole of a reply: N long samples behind those of many other
+runs on a slow server. One that is gone is noticed by the connection itself, in a minute or two."""
+_CONNECT_TIMEOUT = 30.0
 _RETRIES = 4
 """Of one request, after 408, 409, 429, 5xx, a timeout or a lost connection."""
 
@@ -35,7 +39,8 @@ _lock = threading.Lock()
 def load_chat_model(spec: str | BaseChatModel | Runnable[Any, Any]) -> BaseChatModel:
     """The chat model that `spec` names; a model is returned as it is.
 
-    A name is loaded once per process, and again when the environment (keys, base URLs) changes.
+    A name is loaded once per process, and again when the environment (keys, base URLs) changes; it
+    may be a `Connected` one, with options of its own.
     What `bind`, `with_config`, `with_retry` or `init_chat_model(configurable_fields=...)` made is
     taken apart: the model, with what was bound as its fields.
 
@@ -48,14 +53,25 @@ def load_chat_model(spec: str | BaseChatModel | Runnable[Any, Any]) -> BaseChatM
         return _unwrapped(spec)
     if not isinstance(spec, str) or not spec.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"not a model: {one_line(repr(spec))}. {_FIX}")
+    options = options_of(spec)
     if spec.startswith(LOCAL):
+        if options:
+            raise ConfigurationError(
+                f"{sorted(options)!r} given with {str(spec)!r}, which is loaded into this process "
+                "and reached over no connection: leave them out."
+            )
         with _lock:
             return _local(spec)
     _, colon, name = spec.partition(":")
     if colon and not name.strip():
         raise ConfigurationError(f"no model is named in {spec!r}. {_FIX}")
+    spec = str(spec)
+    try:
+        given = json.dumps(options, sort_keys=True)
+    except TypeError:  # an HTTP client or another object: what it is worth as a key is unknown
+        return _made(spec, options)
     with _lock:
-        return _remote(spec, frozenset(os.environ.items()))
+        return _remote(spec, given, frozenset(os.environ.items()))
 
 
 def _unwrapped(given: Runnable[Any, Any]) -> BaseChatModel:
@@ -137,14 +153,18 @@ def _local(spec: str) -> BaseChatModel:
 
 
 @lru_cache(maxsize=64)
-def _remote(spec: str, environment: frozenset[tuple[str, str]]) -> BaseChatModel:
+def _remote(spec: str, options: str, environment: frozenset[tuple[str, str]]) -> BaseChatModel:
+    return _made(spec, json.loads(options))
+
+
+def _made(spec: str, given: dict[str, Any]) -> BaseChatModel:
     from langchain.chat_models import init_chat_model
 
     provider, colon, _ = spec.partition(":")
     options: dict[str, Any] = {}
     if not colon or provider in ("openai", "azure_openai"):
-        options = {"max_retries": _RETRIES, "timeout": _TIMEOUT}
-    options |= _cleaned_environment(provider if colon else "openai")
+        options = {"max_retries": _RETRIES, "timeout": _timeout()}
+    options |= {**_cleaned_environment(provider if colon else "openai"), **given}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about providers inferred from a bare name
@@ -153,14 +173,35 @@ def _remote(spec: str, environment: frozenset[tuple[str, str]]) -> BaseChatModel
         raise ConfigurationError(
             f"the provider of {spec!r} is not installed: {one_line(error)}"
         ) from error
+    except ValidationError as error:
+        # Its own text shows the options, and so the key.
+        wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigurationError(
+            f"the model {spec!r} cannot be used: {one_line('; '.join(wrong))}"
+        ) from None
     except Exception as error:
         raise ConfigurationError(_unusable(spec, error)) from error
+    unknown: dict[str, Any] = getattr(model, "model_kwargs", None) or {}
+    if strange := sorted(given.keys() & unknown.keys()):
+        raise ConfigurationError(
+            f"{type(model).__name__} has no option {strange!r}. Options of the connection are "
+            "base_url, api_key, api_key_env, default_headers, timeout, max_retries; fields of the "
+            "request's body go into extra_body."
+        )
     if getattr(model, "use_responses_api", None) is True:
         raise ConfigurationError(
             f"{spec!r} is served by the Responses API only, which cannot return several samples "
             "of one request. Choose a model of the chat completions API."
         )
     return model
+
+
+def _timeout() -> Any:
+    try:
+        from openai import Timeout
+    except ImportError:  # which `init_chat_model` says better
+        return _TIMEOUT
+    return Timeout(_TIMEOUT, connect=_CONNECT_TIMEOUT)
 
 
 def _cleaned_environment(provider: str) -> dict[str, Any]:

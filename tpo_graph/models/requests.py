@@ -250,6 +250,8 @@ class Call:
             changes["disable_streaming"] = False
             for name in {"streaming", "stream_usage"} & type(model).model_fields.keys():
                 changes[name] = True
+            if "stream_chunk_timeout" in type(model).model_fields:
+                changes["stream_chunk_timeout"] = None  # the request's own timeout holds
         return model.model_copy(update=changes) if changes else model
 
 

@@ -29,6 +29,7 @@ from tenacity import (
 )
 
 from tpo_graph.errors import ConfigurationError, RewardError, RewardInputError
+from tpo_graph.models.connection import clean_key
 from tpo_graph.models.failures import one_line
 from tpo_graph.rewards.together import Slots
 
@@ -62,9 +63,11 @@ class Endpoint:
         timeout: seconds that one request may take.
         retries: how often a request that failed in passing is sent again.
         backoff: seconds before the first retry; they double each time.
+        headers: more headers of every request; their values are never shown.
+        extra_body: more fields of every request's body.
 
     Raises:
-        ConfigurationError: no usable URL.
+        ConfigurationError: no usable URL or key.
     """
 
     def __init__(
@@ -73,13 +76,18 @@ class Endpoint:
         *,
         api_key: str | None = None,
         max_concurrency: int = 32,
-        timeout: float = 300.0,
+        timeout: float = 1800.0,
         retries: int = 4,
         backoff: float = 0.5,
+        headers: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         self.url, user, secrets = _address(url)
-        self._secrets = [*secrets, *([api_key] if api_key else [])]
-        self._headers = {"Content-Type": "application/json"}
+        api_key = api_key and clean_key(api_key, f"the key of {self.url!r}")
+        more = {name: str(value).strip() for name, value in (headers or {}).items()}
+        self._secrets = [*secrets, *([api_key] if api_key else []), *more.values()]
+        self._headers = {"Content-Type": "application/json", **more}
+        self._extra_body = dict(extra_body or {})
         if user or api_key:
             self._headers["Authorization"] = f"Basic {user}" if user else f"Bearer {api_key}"
         self._slots = Slots(max_concurrency)
@@ -96,7 +104,7 @@ class Endpoint:
             RewardInputError: the server says that the text is too long.
             RewardError: anything else, after the retries where they make sense.
         """
-        content = json.dumps(body).encode()
+        content = json.dumps({**body, **self._extra_body}).encode()
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(_Passing),
             wait=self._pause,

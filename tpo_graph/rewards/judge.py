@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tpo_graph.configured import read_toml
 from tpo_graph.conversation import Turn
+from tpo_graph.models.connection import Connected
 from tpo_graph.rewards.base import Score
 from tpo_graph.rewards.together import together
 from tpo_graph.rewards.verdict import Asker, shown
@@ -114,15 +115,22 @@ class JudgeRewardModel:
         self.name = f"judge:{self._asker.name}@{digest}"
 
     @classmethod
-    def from_file(cls, path: Path) -> Self:
+    def from_file(cls, path: Path, options: Mapping[str, Any] | None = None) -> Self:
         """A judge from a TOML file with `model`, `[[criteria]]`, `[scale]` and `max_tokens`.
+
+        Args:
+            path: the file.
+            options: of the connection to its chat model.
 
         Raises:
             ConfigurationError: the file cannot be read, or says something else.
         """
         given = read_toml(path, _File)
         return cls(
-            given.model, criteria=given.criteria, scale=given.scale, max_tokens=given.max_tokens
+            Connected(given.model, options or {}),
+            criteria=given.criteria,
+            scale=given.scale,
+            max_tokens=given.max_tokens,
         )
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:

@@ -15,6 +15,7 @@ from typing import Any
 from tpo_graph import weights
 from tpo_graph.anchoring import anchored
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.models.connection import Connected, options_of
 from tpo_graph.rewards.base import RewardModel
 from tpo_graph.rewards.function import FunctionReward, RewardFunction
 from tpo_graph.rewards.local import LocalRewardModel
@@ -55,9 +56,17 @@ def load_reward_model(name: str) -> RewardModel:
         known = ", ".join(f"{known}:..." for known in _SCHEMES)
         shown = name if "@" not in name else f"{scheme}:..."  # a URL may hold a password
         raise ConfigurationError(f"unknown reward model {shown!r}: known are {known}")
+    options = options_of(name)
+    if options and scheme not in ("vllm", "sglang", "judge"):
+        raise ConfigurationError(
+            f"{sorted(options)!r} given with a reward model of kind {scheme!r}, which is reached "
+            "over no connection of its own: leave them out."
+        )
     with weights.LOADING:
         if scheme == "local":
             return _load(scheme, weights.resolve(source))
+        if options:
+            return _SCHEMES[scheme](Connected(source, options))
         # Keys, base URLs and files decide too: what they were is part of the key.
         return _load(scheme, source, frozenset(os.environ.items()), _content(source))
 
@@ -68,28 +77,28 @@ def _load(scheme: str, source: str, *_decides: object) -> Any:
 
 
 def _vllm(source: str) -> RewardModel:
-    from tpo_graph.rewards.served import parse_served
+    from tpo_graph.rewards.served import endpoint_options, parse_served
     from tpo_graph.rewards.vllm import VLLMRewardModel
 
     served = parse_served(source, "vllm")
-    key = os.environ.get("VLLM_API_KEY")
-    return VLLMRewardModel(served.url, served.model, tokenizer=served.tokenizer, api_key=key)
+    options = endpoint_options(source, served.url, "VLLM_API_KEY")
+    return VLLMRewardModel(model=served.model, tokenizer=served.tokenizer, **options)
 
 
 def _sglang(source: str) -> RewardModel:
-    from tpo_graph.rewards.served import parse_served
+    from tpo_graph.rewards.served import endpoint_options, parse_served
     from tpo_graph.rewards.sglang import SGLangRewardModel
 
     served = parse_served(source, "sglang")
-    key = os.environ.get("SGLANG_API_KEY")
-    return SGLangRewardModel(served.url, served.model, tokenizer=served.tokenizer, api_key=key)
+    options = endpoint_options(source, served.url, "SGLANG_API_KEY")
+    return SGLangRewardModel(model=served.model, tokenizer=served.tokenizer, **options)
 
 
 def _judge(source: str) -> RewardModel:
     from tpo_graph.rewards.judge import JudgeRewardModel
 
     if source.endswith(".toml"):
-        return JudgeRewardModel.from_file(Path(source).expanduser())
+        return JudgeRewardModel.from_file(Path(source).expanduser(), options_of(source))
     return JudgeRewardModel(source)
 
 

@@ -4,10 +4,12 @@
 that the server knows, and the folder or hub id of the tokenizer.
 """
 
-from typing import NamedTuple, cast
+import os
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tpo_graph.errors import ConfigurationError, RewardError
+from tpo_graph.models.connection import options_of
 from tpo_graph.usage import no_usage, spend
 
 ROWS = 32
@@ -48,6 +50,37 @@ def parse_served(source: str, scheme: str) -> Served:
         )
     url = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
     return Served(url, parts.fragment, tokenizer)
+
+
+def endpoint_options(source: str, url: str, key: str) -> dict[str, Any]:
+    """Arguments of a served reward model, from the options that its name has (`Connected`).
+
+    Args:
+        source: the name, without its scheme.
+        url: the address in it.
+        key: environment variable that holds the server's key, where the options have none.
+
+    Raises:
+        ConfigurationError: there is no such option.
+    """
+    options = options_of(source)
+    given: dict[str, Any] = {
+        "url": options.pop("base_url", url),
+        "api_key": options.pop("api_key", os.environ.get(key)),
+    }
+    names = {
+        "timeout": "timeout",
+        "max_retries": "retries",
+        "max_concurrency": "max_concurrency",
+        "default_headers": "headers",
+        "extra_body": "extra_body",
+    }
+    if unknown := sorted(options.keys() - names.keys()):
+        raise ConfigurationError(
+            f"a reward server has no option {unknown!r}; it has base_url, api_key, api_key_env, "
+            f"{', '.join(names)}."
+        )
+    return given | {names[name]: value for name, value in options.items()}
 
 
 def spend_request(tokens: object) -> None:
