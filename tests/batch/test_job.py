@@ -120,9 +120,16 @@ def test_one_bad_row_stops_no_other_and_only_failed_rows_are_tried_again(sqlite_
 
 
 def test_a_retry_goes_on_from_the_last_finished_step(sqlite_url: str) -> None:
-    go(sqlite_url, ["question"], model=policy("</improved_answer>"))
+    end = go(sqlite_url, ["question"], model=policy("</improved_answer>"))
+    # What was scored before the error is not lost.
+    (row,) = look(sqlite_url)
+    assert row["reward"] == len(row["response"]) > 0
+    assert (row["iteration"], row["stop_reason"]) == (0, None)
+    assert row["error"].startswith("PolicyError: ")
+    assert (end.done, end.failed, end.answered_with_error) == (0, 1, 1)
     model = policy()
-    go(sqlite_url, ["question"], model=model, retry_failed=True)
+    end = go(sqlite_url, ["question"], model=model, retry_failed=True)
+    assert (end.done, end.answered_with_error) == (1, 0)
     assert {parameters["n"] for _, parameters in model.calls} == {2}  # the update alone
     (row,) = look(sqlite_url)
     assert (row["iteration"], row["usage"]["loss"]["requests"]) == (1, 1)

@@ -122,7 +122,8 @@ def prepare_output(path: str | Path, *, name: str, database: str, source: str, f
 async def output_rows(store: Store, name: str) -> AsyncGenerator[dict[str, Any]]:
     """The records of a batch's output, in the order of its input; a page in memory at a time.
 
-    A row that has not ended has neither a response nor an error.
+    A row that has not ended has neither a response nor an error. A row whose run failed after its
+    first scoring has both: the best response so far.
 
     Raises:
         RunNotFoundError: no such batch is stored.
@@ -165,7 +166,8 @@ def _record(
             fall_back = batch["launch"]["audit_fallback"]
             audit = verdict(auditor, (first, best), (scores[0], scores[1]), fall_back=fall_back)
     given = first if audit is not None and audit.fell_back else best
-    shown = given if ended else None
+    # What was scored before a later step failed is paid for: shown beside the error.
+    shown = given if ended or item.status == "failed" else None
     record: dict[str, Any] = {
         "id": item.row_id,
         "response": shown and shown["response"],

@@ -34,6 +34,9 @@ class BatchProgress:
     """Names of "policy", "critic" and "reward_model", for prices."""
     gain: float | None = None
     """Mean of the final reward minus that of the best first sample, over the rows that are done."""
+    answered_with_error: int = 0
+    """Of the failed rows, those with a response: the best that was scored before the error. Known
+    at the start and at the end of a call."""
     in_flight: int = 0
     """Rows that are being run."""
     waiting: str | None = None
@@ -72,6 +75,7 @@ class Counting:
         self._waiting: str | None = None
         self.away: str | None = None
         """Of `BatchProgress`."""
+        self._answered_with_error = 0
         self._gain = 0.0
         self._usage: Ledger = {}
 
@@ -141,12 +145,14 @@ class Counting:
         self._done = totals.counts.get("finished", 0)
         self._failed = 0 if ended == ("finished",) else totals.counts.get("failed", 0)
         self._usage, self._gain = totals.usage, totals.gain
+        self._answered_with_error = totals.answered_with_error
 
     def _tell(self) -> BatchProgress:
         progress = BatchProgress(
             total=self._total,
             done=self._done,
             failed=self._failed,
+            answered_with_error=self._answered_with_error,
             new=self._new,
             seconds=time.monotonic() - self._began,
             usage=dict(self._usage),

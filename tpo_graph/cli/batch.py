@@ -137,9 +137,11 @@ def batch(
             err=True,
         )
     if progress.failed:
+        some = progress.answered_with_error
+        answered = f", {some} of them with the best response from before the error" if some else ""
         click.echo(
-            f'{progress.failed} rows failed; "error" in the output says why. Fix them in the '
-            "input, or retry with --retry-failed",
+            f'{progress.failed} rows failed{answered}; "error" in the output says why. Fix them '
+            "in the input, or retry with --retry-failed",
             err=True,
         )
     if progress.unfinished or progress.failed:

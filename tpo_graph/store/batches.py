@@ -77,6 +77,8 @@ class Totals:
     usage: Ledger
     gain: float
     """Sum of the best reward minus that of the best first sample, over finished runs."""
+    answered_with_error: int
+    """Failed rows whose runs have a scored response."""
 
 
 async def get_batch(store: Store, name: str) -> StoredBatch:
@@ -190,7 +192,9 @@ def _totals(connection: Connection, name: str, statuses: Collection[str] | None)
     for usage in ledger.values():
         usage["seconds"] = round(usage["seconds"], 6)
     counts = {str(status): int(count) for status, count in connection.execute(counted)}
-    return Totals(counts, ledger, connection.scalar(gained) or 0.0)
+    scored = select(CandidateRow.run_id).where(CandidateRow.run_id == BatchItemRow.run_id)
+    both = with_runs(func.count()).where(*here, STATUS == "failed", scored.exists())
+    return Totals(counts, ledger, connection.scalar(gained) or 0.0, connection.scalar(both) or 0)
 
 
 def with_runs(*columns: Any) -> Select[*tuple[Any, ...]]:
