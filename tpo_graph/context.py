@@ -6,7 +6,8 @@ nowhere near it, because servers copy the context into metadata.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypedDict, cast
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict, cast
 
 from pydantic import (
     BaseModel,
@@ -219,22 +220,37 @@ class RunOptions(BaseModel):
 
 
 class TPOContext(RunOptions):
-    """Everything a caller may set for one run: its options, and other models than the graph's."""
+    """Everything a caller may set for one run: its options, and which of the graph's models.
+
+    On a server the caller is whoever sends a request. So a context names models only by the names
+    that the graph's author gave to `create_tpo_graph`; addresses, paths and specs are refused.
+
+    Raises:
+        ConfigurationError: a setting that does not exist, or a value out of bounds.
+    """
+
+    if not TYPE_CHECKING:  # editors show the fields
+
+        def __init__(self, **settings: Any) -> None:
+            # LangGraph makes contexts from dictionaries by itself, and shows what this raises.
+            try:
+                super().__init__(**settings)
+            except ValidationError as e:
+                raise invalid_settings(e, type(self)) from e
 
     policy: str | None = Field(
         default=None,
-        description='Model that answers and updates ("provider:model"), instead of the graph\'s.',
+        description="One of the graph's `policies`, by its name: answers and updates.",
         json_schema_extra=_nodes(*_SAMPLING),
     )
     critic: str | None = Field(
         default=None,
-        description='Model of loss and gradient ("provider:model"), instead of the graph\'s.',
+        description="One of the graph's `critics`, by its name: writes loss and gradient.",
         json_schema_extra=_nodes(*_CRITIC),
     )
     reward_model: str | None = Field(
         default=None,
-        description='Reward model ("local:...", "vllm:...", "sglang:...", "judge:...", '
-        '"ensemble:...", "length-penalty:..."), instead of the graph\'s.',
+        description="One of the graph's `reward_models`, by its name.",
         json_schema_extra=_nodes("reward_score"),
     )
 
@@ -270,10 +286,7 @@ class TPOContext(RunOptions):
         Raises:
             ConfigurationError: an unknown field, or a value out of bounds; shows it.
         """
-        try:
-            return cls.model_validate(dict(settings))
-        except ValidationError as e:
-            raise invalid_settings(e, cls) from e
+        return cls(**{str(name): value for name, value in settings.items()})
 
     @classmethod
     def with_defaults(cls, defaults: Mapping[str, Any]) -> type[Self]:
@@ -323,10 +336,13 @@ def invalid_settings(error: ValidationError, model: type[BaseModel]) -> Configur
     for problem in error.errors(include_url=False):
         name = ".".join(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
-            known = ", ".join(sorted(model.model_fields))
-            problems.append(f"there is no setting {name!r}; there are {known}")
+            known = sorted(model.model_fields)
+            close = get_close_matches(name, known, n=1)
+            guess = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+            problems.append(f"there is no setting {name!r}{guess}")
         else:
             # Options of a connection may hold a key, wherever in a text that is not even JSON.
             shown = "" if name.endswith("_options") else f"={problem['input']!r}"
-            problems.append(f"{name}{shown} is not valid: {problem['msg']}")
+            why = problem["msg"].removeprefix("Value error, ")
+            problems.append(f"{name}{shown} is not valid: {why}")
     return ConfigurationError("; ".join(problems))

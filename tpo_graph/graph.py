@@ -38,6 +38,9 @@ def create_tpo_graph(
     checkpointer: BaseCheckpointSaver[Any] | bool | None = None,
     interrupt_at: str | Sequence[str] = (),
     defaults: Mapping[str, Any] | None = None,
+    policies: Mapping[str, str | BaseChatModel] | None = None,
+    critics: Mapping[str, str | BaseChatModel] | None = None,
+    reward_models: Mapping[str, str | RewardModel | RewardFunction] | None = None,
     name: str = "tpo",
     model_options: Mapping[str, Any] | None = None,
     critic_options: Mapping[str, Any] | None = None,
@@ -59,6 +62,8 @@ def create_tpo_graph(
         checkpointer: as in `StateGraph.compile`; None inherits a parent graph's.
         interrupt_at: "select" and/or "gradient": wait there for a person (`tpo_graph.review`).
         defaults: fields of `TPOContext` for runs that do not set them.
+        policies, critics, reward_models: what a run's context may choose instead, by name. Nothing
+            else can be named there: on a server, the context comes with a request.
         name: the graph's name in traces and in a parent's stream.
         model_options, critic_options, reward_model_options: how the server of a role that is given
             by name is reached, in LangChain's words: `base_url`, `api_key` or `api_key_env` (the
@@ -81,6 +86,9 @@ def create_tpo_graph(
         reward_model=as_reward_model(reward_model),
         prompts=prompts if isinstance(prompts, PromptSet) else load_prompts(prompts),
         cache=MemoryCache() if cache is None else cache,
+        policies=policies or {},
+        critics=critics or {},
+        reward_models=reward_models or {},
     )
     graph = StateGraph(
         TPOState, context_schema=context_schema, input_schema=TPOInput, output_schema=TPOState

@@ -5,15 +5,20 @@ stands here, is made once by `create_tpo_graph`, and is given to every node.
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 
 from tpo_graph.cache import Cache
 from tpo_graph.context import TPOContext
+from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.load import load_chat_model
 from tpo_graph.prompts import PromptSet
-from tpo_graph.rewards import RewardModel, as_reward_model
+from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,22 +35,60 @@ class Handles:
     cache: Cache
     """C."""
 
+    policies: Mapping[str, str | BaseChatModel] = field(default_factory=dict[str, Any])
+    """Policies that a context may choose, by name."""
+    critics: Mapping[str, str | BaseChatModel] = field(default_factory=dict[str, Any])
+    """Critics that a context may choose, by name."""
+    reward_models: Mapping[str, str | RewardModel | RewardFunction] = field(
+        default_factory=dict[str, Any]
+    )
+    """Reward models that a context may choose, by name."""
+
     async def policy_for(self, context: TPOContext) -> BaseChatModel:
-        """The policy of this run: the context may name another."""
-        return await _chat_model(context.policy) if context.policy else self.policy
+        """The policy of this run: the context may choose another.
+
+        Raises:
+            ConfigurationError: the context names something else than a choice.
+        """
+        if context.policy is None:
+            return self.policy
+        return await _loaded(load_chat_model, self.policies, "policy", context.policy)
 
     async def critic_for(self, context: TPOContext) -> BaseChatModel:
-        """The critic of this run; a policy named in the context is its own critic."""
-        name = context.critic or (context.policy if self.critic is self.policy else None)
-        return await _chat_model(name) if name else self.critic
+        """The critic of this run; a policy chosen by the context is its own critic.
+
+        Raises:
+            ConfigurationError: the context names something else than a choice.
+        """
+        if context.critic is not None:
+            return await _loaded(load_chat_model, self.critics, "critic", context.critic)
+        return await self.policy_for(context) if self.critic is self.policy else self.critic
 
     async def reward_model_for(self, context: TPOContext) -> RewardModel:
-        """The reward model of this run: the context may name another."""
+        """The reward model of this run: the context may choose another.
+
+        Raises:
+            ConfigurationError: the context names something else than a choice.
+        """
         if context.reward_model is None:
             return self.reward_model
-        return await asyncio.to_thread(as_reward_model, context.reward_model)
+        return await _loaded(
+            as_reward_model, self.reward_models, "reward_model", context.reward_model
+        )
 
 
-async def _chat_model(name: str) -> BaseChatModel:
+async def _loaded(load: Callable[[Any], T], choices: Mapping[str, Any], kind: str, name: str) -> T:
+    """The choice of that name, and nothing else: whoever sends a context could otherwise have this
+    process read files, and send its keys to any address."""
+    if name not in choices:
+        known = ", ".join(map(repr, sorted(choices))) or "none"
+        raise ConfigurationError(
+            f"{kind}={name!r} in the context is not a choice of this graph; there are: {known}. "
+            f"The graph's author names them: create_tpo_graph({_CHOICES[kind]}={{NAME: ...}}), or "
+            f"the table [{_CHOICES[kind]}] of the server's tpo.toml."
+        )
     # Loading imports packages and may read weights: never on the event loop.
-    return await asyncio.to_thread(load_chat_model, name)
+    return await asyncio.to_thread(load, choices[name])
+
+
+_CHOICES = {"policy": "policies", "critic": "critics", "reward_model": "reward_models"}

@@ -75,6 +75,16 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
         default=True, description="Take rewards that the database knows from it."
     )
 
+    policies: dict[str, str] = Field(
+        default={}, description="Policies that a run on a server may choose, by name."
+    )
+    critics: dict[str, str] = Field(
+        default={}, description="Critics that a run on a server may choose, by name."
+    )
+    reward_models: dict[str, str] = Field(
+        default={}, description="Reward models that a run on a server may choose, by name."
+    )
+
     @field_validator("*", mode="before")
     @classmethod
     def _unset(cls, value: Any) -> Any:
@@ -205,6 +215,12 @@ def _read(path: Path) -> dict[str, Any]:
             f"{', '.join(sorted(Settings.model_fields))}"
         )
     return {
-        name: anchored(value, path.parent) if isinstance(value, str) else value
+        name: {key: _anchored(each, path.parent) for key, each in cast("Any", value).items()}
+        if isinstance(value, dict)
+        else _anchored(value, path.parent)
         for name, value in values.items()
     }
+
+
+def _anchored(value: Any, folder: Path) -> Any:
+    return anchored(value, folder) if isinstance(value, str) else value

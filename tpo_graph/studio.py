@@ -68,4 +68,7 @@ def _graph() -> TPOGraph:
         prompts=settings.prompts,
         cache=_caches[0] if _caches else None,
         defaults=settings.run_options(),
+        policies=settings.policies,
+        critics=settings.critics,
+        reward_models=settings.reward_models,
     )

@@ -59,7 +59,7 @@ def test_the_local_snippets_run(capsys: pytest.CaptureFixture[str]):
 def test_langgraph_json_is_the_one_shown_and_valid(root: Path):
     (shown,) = json_under("LangGraph Studio and LangGraph Server")
     assert shown == json.loads((root / "langgraph.json").read_text(encoding="utf-8"))
-    (auth,) = json_under("Who may come in")
+    (auth,) = json_under("Authentication")
     merged = {**shown, **auth}
     assert langgraph_cli.config.get_unknown_keys(merged) == []
     langgraph_cli.config.validate_config(merged)

@@ -6,7 +6,7 @@ Which database a command works on is decided here for all of them.
 import re
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_origin
 
 import click
 
@@ -27,6 +27,8 @@ def setting_options(command: F) -> F:
     `Settings` checks them, so that the same mistake gets the same message everywhere.
     """
     for name, field in reversed(Settings.model_fields.items()):
+        if get_origin(field.annotation) is dict:
+            continue  # what a server's callers may choose: a table of the file
         default = field.default
         flag = f"--{name.replace('_', '-')}"
         if field.annotation is bool:
