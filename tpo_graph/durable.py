@@ -11,6 +11,7 @@ from typing import Any, cast
 from langchain_core.messages import RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
+from sqlalchemy import Connection, func, select, update
 
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
@@ -23,6 +24,7 @@ from tpo_graph.state import TPOState
 from tpo_graph.store import Store, open_store
 from tpo_graph.store.failures import explained, is_passing
 from tpo_graph.store.runs import StoredRun
+from tpo_graph.store.tables import UsageRow
 
 _PATIENCE_SECONDS = 60.0
 """How long, all told, a run waits for a database server that restarts."""
@@ -109,6 +111,23 @@ async def go_on(
             store, built, graph_input, context, config, on_event, control, on_task
         )
     return await read_result(state, store.cache)
+
+
+async def forget_unscored(store: Store, run: StoredRun) -> None:
+    """Let a run without any scored response begin anew; what it has consumed stays on record."""
+    run_id = run["run_id"]
+    if await store.cache.candidates(run_id):
+        return
+    await store.checkpointer.adelete_thread(run["thread_id"] or run_id)
+
+    def keep_usage(connection: Connection) -> None:
+        earlier = UsageRow.run_id == run_id
+        first = connection.scalar(select(func.min(UsageRow.iteration)).where(earlier))
+        # Iterations before 0 hold attempts that came to nothing.
+        moved = update(UsageRow).where(earlier, UsageRow.iteration == 0)
+        connection.execute(moved.values(iteration=min(0, first or 0) - 1))
+
+    await store.writer.run(keep_usage)
 
 
 async def _reopen(graph: TPOGraph, config: RunnableConfig, run_id: str) -> None:

@@ -14,7 +14,7 @@ from tpo_graph.background import run_in_background
 from tpo_graph.batch.engine import Done, Job
 from tpo_graph.batch.job import BatchProgress, run_batch
 from tpo_graph.batch.output import output_rows
-from tpo_graph.errors import ConfigurationError, RunBusyError, StoreError
+from tpo_graph.errors import ConfigurationError, RewardInputError, RunBusyError, StoreError
 from tpo_graph.rows import BadRow, Row, make_rows
 from tpo_graph.store import open_store
 from tpo_graph.store.batches import list_batches, read_batch
@@ -133,6 +133,30 @@ def test_a_retry_goes_on_from_the_last_finished_step(sqlite_url: str) -> None:
     assert {parameters["n"] for _, parameters in model.calls} == {2}  # the update alone
     (row,) = look(sqlite_url)
     assert (row["iteration"], row["usage"]["loss"]["requests"]) == (1, 1)
+
+
+def test_a_row_whose_samples_cannot_be_scored_draws_them_anew_when_it_is_retried(
+    database_url: str,
+) -> None:
+    class Short:
+        name = "short"
+
+        async def score(self, conversation: Any, responses: Any) -> list[float]:
+            if any(len(response) > 20 for response in responses):
+                raise RewardInputError("too long")
+            return [1.0 for _ in responses]
+
+    options: dict[str, Any] = {"reward_model": Short(), "depth": 0, "max_tokens": 90}
+    long = ScriptedChatModel(replies=["word " * 20])
+    end = go(database_url, ["question"], model=long, **options)
+    assert (end.failed, end.answered_with_error) == (1, 0)
+    model = ScriptedChatModel(replies=["brief"])
+    limits = {**options, "max_tokens": 5}
+    end = go(database_url, ["question"], model=model, retry_failed=True, **limits)
+    assert (end.done, end.failed) == (1, 0)
+    (row,) = look(database_url)
+    assert (row["response"], row["error"]) == ("brief", None)
+    assert row["usage"]["sample"]["requests"] == 2  # the first ones were paid for, too
 
 
 def test_rows_that_are_new_are_taken_up_and_those_that_are_gone_are_left_out(
