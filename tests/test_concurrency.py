@@ -11,7 +11,7 @@ from benchmarks.engine import Engine, Latency
 from benchmarks.simulated_model import Replies
 from benchmarks.virtual_time import run_in_virtual_time
 from tpo_graph.concurrency import Flight, InFlight, run_all
-from tpo_graph.knee import START
+from tpo_graph.knee import START, Knee
 
 Job = Callable[[Flight], Awaitable[int]]
 
@@ -190,3 +190,12 @@ def test_a_slow_reward_model_holds_runs_back():
         return most
 
     assert run_in_virtual_time(main()) < 100
+
+
+def test_replies_of_one_length_bound_what_is_in_flight_too():
+    knee = Knee()
+    for _ in range(12):
+        work = knee.limit  # whatever is in flight shares one processor: time grows with it
+        for _ in range(round(work)):
+            knee.add_reply(0.001 * work, 10.0, work, 1 / work, round(work))
+    assert START / 2 < knee.limit < 10 * START
