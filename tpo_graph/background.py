@@ -5,12 +5,17 @@ works inside a running loop (a notebook) too, and HTTP clients always meet the s
 """
 
 import asyncio
+import atexit
 import os
 import threading
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_CLOSING_SECONDS = 3.0
+"""How long the end of the process may be held up by what is still to be closed."""
 
 _lock = threading.Lock()
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
@@ -48,7 +53,30 @@ def _background_loop() -> asyncio.AbstractEventLoop:
             loop = asyncio.new_event_loop()
             threading.Thread(target=loop.run_forever, name="tpo_graph", daemon=True).start()
             _loops[os.getpid()] = loop
+            atexit.register(_close, os.getpid())
         return loop
+
+
+def _close(process: int) -> None:
+    """End what the loop still does and close what it keeps open, as the process ends.
+
+    Work that was interrupted is cancelled and gives back its leases; HTTP clients are closed, which
+    would complain on standard error otherwise.
+    """
+    loop = _loops.get(process)
+    if process != os.getpid() or loop is None or not loop.is_running():
+        return
+
+    async def wind_down() -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_CLOSING_SECONDS / 2)
+        await loop.shutdown_asyncgens()
+
+    with suppress(Exception):
+        asyncio.run_coroutine_threadsafe(wind_down(), loop).result(_CLOSING_SECONDS)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -67,6 +67,13 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
     )
     audit_options: Options = Field(default=None, description="The same for the audit's.")
 
+    grace: float = Field(
+        default=10.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds that calls in flight may still take after Ctrl-C or SIGTERM.",
+    )
+
     database_url: str | None = Field(
         default="sqlite:///tpo.db",
         description='Where runs are kept: "sqlite:///FILE", "postgresql+psycopg://..." or "none".',

@@ -97,7 +97,7 @@ def batch(
     rows = read_rows(source)
     prepare_output(output, name=name, database=database, source=source, fresh=fresh)
     table = None if costs is None else read_costs(costs)
-    with stoppable(same_command()) as control:
+    with stoppable(same_command(), settings.grace) as control:
         with BatchDisplay(table, settings, log_every) as display:
             progress = run_batch(
                 islice(rows, limit),

@@ -158,7 +158,7 @@ def evaluate(
                 )
             return await work(opened, progress)
 
-    with stoppable(same_command()) as control, Progress() as progress:
+    with stoppable(same_command(), settings.grace) as control, Progress() as progress:
         comparison = run_in_background(go())
     file = dump(comparison, output)
     if as_json:

@@ -49,7 +49,7 @@ def run(
 
     run_id = str(uuid4())
     with (
-        stoppable(resume_command(run_id, settings.database_url)) as control,
+        stoppable(resume_command(run_id, settings.database_url), settings.grace) as control,
         Progress(settings.depth) as progress,
     ):
         result = optimize(

@@ -58,6 +58,13 @@ def _handles(command: F) -> F:
         text = f"How the {role.replace('_', ' ')}'s server is reached; see tpo run."
         command = click.option(flag, metavar="JSON", callback=json_option, help=text)(command)
     command = click.option(
+        "--grace",
+        type=click.FloatRange(min=0),
+        default=10.0,
+        show_default=True,
+        help="Seconds that calls in flight may still take after Ctrl-C or SIGTERM.",
+    )(command)
+    command = click.option(
         "--audit-fallback",
         is_flag=True,
         help="Answer with the best first sample when the reward rose and the audit fell.",
@@ -170,7 +177,7 @@ def _go_on(
     options = {} if depth is None else {"depth": depth}
     shown = depth or run["settings"]["depth"]
     again = resume_command(run_id, database)
-    with stoppable(again) as control, Progress(shown) as progress:
+    with stoppable(again, handles.pop("grace")) as control, Progress(shown) as progress:
         result = function(
             run_id,
             database=database,

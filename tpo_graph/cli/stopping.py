@@ -15,15 +15,18 @@ from langgraph.runtime import RunControl
 
 from tpo_graph.store.urls import parse_url, shown
 
+_LATE = "Calls that took longer than {:g} s were cut off and are made again."
+
 
 @contextmanager
-def stoppable(again: str | None) -> Generator[RunControl]:
+def stoppable(again: str | None, grace: float = 10.0) -> Generator[RunControl]:
     """Let a signal end what runs at the next node boundary, and the process with 130 or 143.
 
-    What was stopped before its end raises `GraphDrained`. A second signal ends it at once; what the
-    steps under way have paid for is then lost.
+    What was stopped before its end raises `GraphDrained`. A second signal, or the end of the grace
+    period, stops the calls in flight; every finished step is kept, and they alone are made again.
 
     Args:
+        grace: seconds that the calls in flight may still take.
         again: the command to go on with. None: nothing is kept that could be gone on with, and
             signals keep their usual meaning.
     """
@@ -32,13 +35,28 @@ def stoppable(again: str | None) -> Generator[RunControl]:
         yield control
         return
     received: list[int] = []
+    late = threading.Event()
+
+    def give_up() -> None:
+        # A server that stalls must not hold the process until a service manager kills it.
+        late.set()
+        signal.pthread_kill(main, signal.SIGINT)
+
+    main = threading.get_ident()
+    timer = threading.Timer(grace, give_up)
+    timer.daemon = True
 
     def stop(number: int, frame: FrameType | None) -> None:
         if received:
             raise KeyboardInterrupt
         received.append(number)
         control.request_drain(signal.Signals(number).name)
-        click.echo("Finishing the current step… Press Ctrl-C again to stop immediately.", err=True)
+        click.echo(
+            f"Finishing the calls in flight, for up to {grace:g} s (--grace); finished steps are "
+            "kept. Press Ctrl-C again to stop immediately.",
+            err=True,
+        )
+        timer.start()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -47,9 +65,11 @@ def stoppable(again: str | None) -> Generator[RunControl]:
         if isinstance(e, KeyboardInterrupt):
             # What runs in the background is torn down with the process, and would say so at length.
             logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
-        click.echo(f"Stopped. Resume with: {again}", err=True)
+        cut = f" {_LATE.format(grace)}" if late.is_set() else ""
+        click.echo(f"Stopped.{cut} Resume with: {again}", err=True)
         sys.exit(128 + (received[0] if received else signal.SIGINT))
     finally:
+        timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
 
