@@ -1,6 +1,10 @@
 """`tpo batch`, through the command: files in, files out, and what it says meanwhile."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,3 +161,24 @@ def test_batches_are_listed_shown_and_deleted(server: OpenAIServer) -> None:
     everything = CliRunner().invoke(tpo, ["runs", "list", "--json"]).stdout
     assert len(everything.splitlines()) == 3
     assert isinstance(batches("show", "mine").exception, RunNotFoundError)
+
+
+@pytest.mark.usefixtures("source")
+def test_a_second_signal_ends_it_at_once_and_quietly(server: OpenAIServer) -> None:
+    server.rule = lambda call: Behaviour(hang=True)
+    main = "from tpo_graph.cli import main; main()"
+    models = ["--model", "openai:fake", "--reward-model", "vllm:http://127.0.0.1:9#m"]
+    command = [sys.executable, "-c", main, "batch", "in.csv", "-o", "out.jsonl", *models]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while len(server.calls) < 3 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    lines = said.splitlines()
+    assert lines[-1].startswith("Stopped. Resume with: tpo ")
+    assert len(lines) <= 4, said
