@@ -135,6 +135,29 @@ def test_a_retry_goes_on_from_the_last_finished_step(sqlite_url: str) -> None:
     assert (row["iteration"], row["usage"]["loss"]["requests"]) == (1, 1)
 
 
+def test_a_response_that_cannot_be_scored_is_left_out_and_counted(database_url: str) -> None:
+    class Short:
+        name = "short"
+
+        async def score(self, conversation: Any, responses: Any) -> list[float]:
+            if any("long" in response for response in responses):
+                raise RewardInputError("too long")
+            return [float(len(response)) for response in responses]
+
+    def reply(messages: Any, index: int) -> str:
+        if "</improved_answer>" in messages[-1].text:
+            return "<improved_answer>all of these are long</improved_answer>"
+        return ["a long one", "brief"][index % 2]
+
+    model = ScriptedChatModel(replies=reply)
+    end = go(database_url, ["question"], model=model, reward_model=Short())
+    assert (end.done, end.failed) == (1, 0)
+    (row,) = look(database_url)
+    assert (row["response"], row["iteration"], row["error"]) == ("brief", 0, None)
+    assert row["stop_reason"] == "no_usable_update"
+    assert row["usage"]["reward_score"]["unusable"] == 1 + 2
+
+
 def test_a_row_whose_samples_cannot_be_scored_draws_them_anew_when_it_is_retried(
     database_url: str,
 ) -> None:
