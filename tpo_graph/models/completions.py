@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx2
 
+FILTERED = "filtered"
+
 
 class Completions:
     """Stands in for `AsyncOpenAI.chat.completions`; what it does not speed up, it passes on.
@@ -65,11 +67,16 @@ class _Reply:
     def parse(self) -> Any:
         """The completion as JSON, in which a refusal without text has become the text.
 
+        A sample that was filtered is named otherwise: AzureChatOpenAI raises for all N of a request
+        when one was.
+
         Raises:
             ValueError: the body is not JSON.
         """
         completion: dict[str, Any] = json.loads(self.http_response.content)
         for choice in completion.get("choices") or ():
+            if choice.get("finish_reason") == "content_filter":
+                choice["finish_reason"] = FILTERED
             message: dict[str, Any] = choice.get("message") or {}
             if not message.get("content") and message.get("refusal"):
                 message["content"] = message["refusal"]

@@ -19,7 +19,8 @@ _LONGEST = 400
 _KEY = re.compile(r"\b(?:sk|gsk|xai|key)-[A-Za-z0-9_\-*.]{6,}|\bBearer\s+\S+", re.IGNORECASE)
 _OVERFLOW = re.compile(
     r"context[_ ](?:length|window|size)|max_model_len|maximum (?:context|model) length"
-    r"|prompt is too long|longer than the maximum|too many tokens",
+    r"|prompt is too long|longer than the maximum|too many tokens|exceeds? n_ctx"
+    r"|max_tokens must be at least 1, got -",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(

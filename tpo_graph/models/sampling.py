@@ -27,6 +27,7 @@ _FINISHES = {
     **dict.fromkeys(("stop", "end_turn", "stop_sequence", "eos_token", "complete"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
     "model_context_window_exceeded": "length",
+    "filtered": "content_filter",  # as `completions.py` writes it
     **dict.fromkeys(
         ("content_filter", "content_filtered", "safety", "prohibited_content", "recitation"),
         "content_filter",
