@@ -1,10 +1,11 @@
-"""Prompt tokens that a server has to read per D2-N5 query: the default prompts, and nested ones.
+"""Prompt tokens that a server has to read per D2-N5 query, by the form of the prompts.
 
-Both sets say the same; `nested_prompts` quotes the loss call whole in the later calls, as TextGrad
-does. They run through `optimize_many` on the simulated engine, whose prefix cache works on blocks
-of 16 tokens and never evicts: what is prefilled is what no earlier call had at the same place. vLLM
-and SGLang keep what they generate in that cache too; a server that does not is shown beside it.
-A token is four characters.
+The default set, whose calls are separate prompts; `turns_prompts`, the turns of one conversation;
+and `nested_prompts`, the same words as the turns, which quotes the loss call whole in the later
+calls, as TextGrad does. They run through `optimize_many` on the simulated engine, whose prefix
+cache works on blocks of 16 tokens and never evicts: what is prefilled is what no earlier call had
+at the same place. vLLM and SGLang keep what they generate in that cache too; a server that does not is
+shown beside it. A token is four characters.
 
     python -m benchmarks.prefill [--queries 64]
 """
@@ -20,7 +21,12 @@ from benchmarks.virtual_time import run_in_virtual_time
 from tpo_graph.batch.many import aoptimize_many
 from tpo_graph.result import TPOResult
 
-NESTED = str(Path(__file__).parent / "nested_prompts")
+_HERE = Path(__file__).parent
+SETS = {
+    "default": "tpo",
+    "turns": str(_HERE / "turns_prompts"),
+    "nested": str(_HERE / "nested_prompts"),
+}
 
 
 async def read(prompts: str, queries: int, caches_replies: bool) -> Totals:
@@ -44,16 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     queries = parser.parse_args(arguments).queries
     print("tokens per query                        prompt  prefilled  cached")
     for kept in (True, False):
-        prefilled: list[float] = []
-        for name, prompts in (("default", "tpo"), ("nested", NESTED)):
+        prefilled: dict[str, float] = {}
+        for name, prompts in SETS.items():
             totals = run_in_virtual_time(read(prompts, queries, kept))
-            prefilled.append(totals.prefilled / queries)
+            prefilled[name] = totals.prefilled / queries
             server = f"{name}, replies {'cached' if kept else 'not cached'}"
             print(
-                f"{server:36} {totals.prompt / queries:9.0f} {prefilled[-1]:10.0f}"
+                f"{server:36} {totals.prompt / queries:9.0f} {prefilled[name]:10.0f}"
                 f" {1 - totals.prefilled / totals.prompt:7.0%}"
             )
-        print(f"default / nested, prefilled: {prefilled[0] / prefilled[1]:.2f}")
+        for name in ("default", "turns"):
+            print(f"{name} / nested, prefilled: {prefilled[name] / prefilled['nested']:.2f}")
 
 
 if __name__ == "__main__":

@@ -40,9 +40,17 @@ def test_the_sets_that_come_with_the_package_load(name: str):
 
 
 @pytest.mark.parametrize("name", ["tpo", "revision"])
-def test_the_three_calls_share_their_beginning_for_prefix_caches(name: str):
+def test_the_update_shows_the_request_the_answer_and_the_changes_only(name: str):
     values = {v: f"<{v} text>" for v in VARIABLES["update"]}
-    prompts = load_prompts(name)
+    messages = load_prompts(name).render("update", values).messages()
+    asked = "\n".join(message.text for message in messages)
+    shown = {v for v in values if f"<{v} text>" in asked}
+    assert shown == {"conversation", "chosen", "gradient", "criteria"}
+
+
+def test_the_calls_of_a_conversation_share_their_beginning_for_prefix_caches(root: Path):
+    values = {v: f"<{v} text>" for v in VARIABLES["update"]}
+    prompts = load_prompts(root / "benchmarks" / "turns_prompts")
     loss, gradient, update = (prompts.render(stage, values).messages() for stage in STAGES)
     assert gradient[:-1] == [*loss, AIMessage("<loss text>")]
     assert update[:-1] == [*gradient, AIMessage("<gradient text>")]

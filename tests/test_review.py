@@ -28,7 +28,7 @@ def play(messages: Any, index: int) -> str:
     prompt = messages[-1].text
     if "</improved_answer>" in prompt:
         return f"<improved_answer>rewrite {index:04d}</improved_answer>"
-    if "your examination" in prompt:
+    if "fewest changes" in prompt:
         return "the gradient"
     return "the loss" if "<chosen_answer>" in prompt else FIRST[index % 4]
 
@@ -114,7 +114,7 @@ class TestSelect:
         loss, _, update = session.prompts()[1:4]
         for prompt in (loss, update):
             assert "<chosen_answer>\ncc\n" in prompt
-            assert "<rejected_answer>\nbbb\n" in prompt
+        assert "<rejected_answer>\nbbb\n" in loss
         step = asyncio.run(session.cache.steps(session.values["run_id"]))[0]
         assert (step["chosen"]["response"], step["rejected"]["response"]) == ("cc", "bbb")
         assert session.values["chosen"]["response"] == "dddd"
@@ -347,7 +347,7 @@ async def test_async():
         out = await graph.ainvoke(Command(resume=answer), config, context=context)
     assert "__interrupt__" not in out
     assert len(model.calls) == 4
-    assert "Be kind." in model.calls[3][0][-2].text
+    assert "Be kind." in model.calls[3][0][-1].text
 
 
 PROCESS = """

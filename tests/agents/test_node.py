@@ -161,7 +161,7 @@ def test_a_killed_process_is_continued_inside_the_child_by_another(tmp_path: Pat
     with SqliteSaver.from_conn_string(database) as saver:
         out = parent_of(model, checkpointer=saver).invoke(None, THREAD, context=SMALL)
     prompts = [messages[-1].text for messages, _ in model.calls]
-    assert ["your examination" in prompts[0], "Now rewrite" in prompts[1]] == [True, True]
+    assert ["fewest changes" in prompts[0], "complete new answer" in prompts[1]] == [True, True]
     assert out["messages"][-1].response_metadata["tpo"]["iteration"] == 1
 
 

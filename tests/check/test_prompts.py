@@ -23,10 +23,10 @@ def check(policy=None, window=None, prompts="tpo", **options):
 def test_the_window_decides():
     limits = {"max_tokens": 1000, "critic_max_tokens": 2000}
     assert check(window=20_000, **limits)[FITS].status == "ok"
-    # Update: chosen, rejected, loss, gradient and the reply come to 7,000 and the prompt's own.
-    tight = check(window=7_300, **limits)[FITS]
+    # Gradient: chosen, loss and the reply come to 5,000 and the prompt's own.
+    tight = check(window=5_300, **limits)[FITS]
     assert tight.status == "warn"
-    assert "update needs up to 73" in tight.detail
+    assert "gradient needs up to 53" in tight.detail
     too_small = check(window=2_100, **limits)[FITS]
     assert too_small.status == "fail"
     assert "lower critic_max_tokens" in too_small.detail
@@ -65,7 +65,7 @@ def test_a_quoted_exchange_counts_with_what_it_quotes(tmp_path, root):
         "input_variables: [loss_user]\noutput_tag: better\nuser: '{loss_user}{loss_user}'\n"
     )
     nested = check(window=100_000, max_tokens=1000, critic_max_tokens=1, prompts=str(folder))
-    assert "update needs up to 3" in plain
+    assert "loss needs up to 2" in plain
     assert "update needs up to 5" in nested[FITS].detail
 
 

@@ -136,7 +136,7 @@ async def test_failed_rows_are_counted_and_in_no_pair(database: str):
 
 
 async def test_runs_without_a_usable_rewrite_are_told(database: str):
-    mute = SeededModel(silent="your examination")
+    mute = SeededModel(silent="fewest changes")
     notes = (await compared(database, model=mute)).notes
     (note,) = [note for note in notes if "usable" in note]
     assert note.startswith("TPO D1-N3: 6 of 6 runs ended early")

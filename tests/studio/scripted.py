@@ -13,10 +13,10 @@ def respond(messages: list[dict[str, Any]], seed: int | None, index: int) -> str
         scores = dict.fromkeys(("correct", "helpful", "clear"), score)
         return json.dumps({"reasons": "long is good", "scores": scores})
     if "</improved_answer>" in prompt:
-        asked, gradient = messages[1]["content"], messages[-2]["content"]
-        chosen = between(asked, "chosen_answer")
+        chosen = between(prompt, "chosen_answer")
+        gradient = prompt.split("Changes to make to it:\n")[1].split("\n")[0]
         return f"<improved_answer>{chosen} {gradient} {index}</improved_answer>"
-    if "your examination" in prompt:
+    if "fewest changes" in prompt:
         return "Be polite."
     if "<chosen_answer>" in prompt:
         return "The chosen answer says more."

@@ -42,7 +42,7 @@ def kind(call: Call) -> str:
     prompt = str(call.messages[-1]["content"])
     marks = {
         "</improved_answer>": "update",
-        "your examination": "gradient",
+        "fewest changes": "gradient",
         "<chosen_answer>": "loss",
     }
     return next((stage for mark, stage in marks.items() if mark in prompt), "sample")

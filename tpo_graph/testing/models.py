@@ -28,7 +28,7 @@ def draft_then_improve(messages: Sequence[BaseMessage], index: int) -> str:
         asked = "\n".join(message.text for message in messages)
         chosen = asked.split("<chosen_answer>\n")[-1].split("\n</chosen_answer>")[0]
         return f"<improved_answer>{chosen.split(' (')[0]}! ({index})</improved_answer>"
-    if "your examination" in prompt:
+    if "fewest changes" in prompt:
         return "1. Add an exclamation mark."
     if "<chosen_answer>" in prompt:
         return "The chosen answer is livelier than the rejected one."

@@ -1,0 +1,159 @@
+"""What rewrites are worth: against fresh samples, and against the answer they started from.
+
+Per task five first samples, shared by all arms. Per arm one loss, one gradient and K rewrites of
+the best first sample. That is one step of TPO, at a fraction of a comparison's price. Arms:
+
+- a prompt set: a name or a folder;
+- `none:SET`: its update, told one standing line instead of a critique;
+- `reasons:SET`: its update, told only what the reward model found wrong.
+
+Everything is appended to a JSON-lines file as it is finished: the same command resumes.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage
+
+from benchmarks.real.tasks import Task
+from tpo_graph.conversation import Turn, transcript
+from tpo_graph.models.sampling import Generated, generate
+from tpo_graph.prompts import PromptSet, load_prompts
+
+STANDING = "Make it better: check every requirement of the request again and meet each one."
+TEMPERATURE, TOP_P = 0.7, 0.95
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, and with what."""
+
+    name: str
+    """Of the model, in the results."""
+    model: BaseChatModel
+    arms: Sequence[str]
+    store: Path
+    firsts: int = 5
+    rewrites: int = 4
+    max_tokens: int = 256
+    critique_tokens: int = 256
+    seed: int | None = None
+    in_flight: int = 4
+
+
+def read(store: Path) -> list[Record]:
+    """All finished records; a line that a kill cut short is left out."""
+    records: list[Record] = []
+    if store.exists():
+        for line in store.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+    return records
+
+
+async def measure(plan: Plan, tasks: Sequence[Task]) -> None:
+    """Run what is not in the store yet, task by task."""
+    bench = _Bench(plan)
+    limit = asyncio.Semaphore(plan.in_flight)
+
+    async def one(task: Task) -> None:
+        async with limit:
+            await bench.task(task)
+
+    await asyncio.gather(*(one(task) for task in tasks))
+
+
+class _Bench:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.sets = {arm: load_prompts(arm.rpartition(":")[2]) for arm in plan.arms}
+        self.done = {(r["task"], r["arm"]): r for r in read(plan.store) if r["model"] == plan.name}
+
+    async def task(self, task: Task) -> None:
+        first = self.done.get((task.id, "first"))
+        if first is None:
+            drawn = await self._ask([HumanMessage(task.request)], self.plan.firsts, None)
+            first = await self._keep(task, "first", drawn.texts, drawn)
+        rewards: list[float] = first["rewards"]
+        if not rewards or min(rewards) == 1:
+            return  # no room: every first sample has the highest reward
+        for arm in self.plan.arms:
+            if (task.id, self._name(arm)) not in self.done:
+                await self._rewrite(task, arm, first)
+
+    async def _rewrite(self, task: Task, arm: str, first: Record) -> None:
+        rewards: list[float] = first["rewards"]
+        best, worst = rewards.index(max(rewards)), rewards.index(min(rewards))
+        chosen = first["texts"][best]
+        values = {
+            "query": task.request,
+            "conversation": transcript([Turn(role="user", content=task.request)]),
+            "chosen": chosen,
+            "rejected": first["texts"][worst],
+            "criteria": "",
+        }
+        prompts, calls = self.sets[arm], list[Generated]()
+        if arm.startswith("none:"):
+            values |= {"loss": "", "gradient": STANDING}
+        elif arm.startswith("reasons:"):
+            values |= {"loss": "", "gradient": first["reasons"][best] or STANDING}
+        else:
+            for stage in ("loss", "gradient"):
+                messages = prompts.render(stage, values).messages()
+                calls.append(await self._ask(messages, 1, None, critic=True))
+                values[stage] = calls[-1].texts[0] if calls[-1].texts else "-"
+        messages = prompts.render("update", values).messages()
+        tag = prompts.update.output_tag
+        calls.append(await self._ask(messages, self.plan.rewrites, tag))
+        more = {"chosen": chosen, "chosen_reward": rewards[best]}
+        more |= {stage: values[stage] for stage in ("loss", "gradient")}
+        await self._keep(task, self._name(arm), calls[-1].texts, *calls, **more)
+
+    def _name(self, arm: str) -> str:
+        prompts: PromptSet = self.sets[arm]
+        control, colon, _ = arm.rpartition(":")
+        return f"{control}{colon}{Path(prompts.name).name}@{prompts.digest}"
+
+    async def _ask(
+        self, messages: Sequence[Any], n: int, tag: str | None, *, critic: bool = False
+    ) -> Generated:
+        limit = self.plan.critique_tokens if critic else self.plan.max_tokens
+        sampling = {"temperature": TEMPERATURE, "top_p": TOP_P, "max_tokens": limit}
+        return await generate(
+            self.plan.model, messages, n, {**sampling, "seed": self.plan.seed}, tag=tag
+        )
+
+    async def _keep(
+        self, task: Task, arm: str, texts: list[str], *calls: Generated, **more: Any
+    ) -> Record:
+        rewards = [await asyncio.to_thread(task.reward, text) for text in texts]
+        record: Record = {
+            "task": task.id,
+            "part": task.part,
+            "model": self.plan.name,
+            "arm": arm,
+            "texts": texts,
+            "rewards": [float(reward) for reward in rewards],
+            "reasons": [reward.reason for reward in rewards],
+            "scores": [await asyncio.to_thread(task.score, text) for text in texts],
+            "unusable": len(calls[-1].unusable),
+            "prompt_tokens": sum(call.usage["prompt_tokens"] for call in calls),
+            "cached_tokens": sum(call.usage["cached_tokens"] for call in calls),
+            "completion_tokens": sum(call.usage["completion_tokens"] for call in calls),
+            "seconds": round(sum(call.usage["seconds"] for call in calls), 1),
+            **more,
+        }
+        with self.plan.store.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self.done[task.id, arm] = record
+        print(f"{task.id:18} {arm:40} {record['rewards']} {record['seconds']} s", flush=True)
+        return record
