@@ -4,8 +4,8 @@ The default set, whose calls are separate prompts; `turns_prompts`, the turns of
 and `nested_prompts`, the same words as the turns, which quotes the loss call whole in the later
 calls, as TextGrad does. They run through `optimize_many` on the simulated engine, whose prefix
 cache works on blocks of 16 tokens and never evicts: what is prefilled is what no earlier call had
-at the same place. vLLM and SGLang keep what they generate in that cache too; a server that does not is
-shown beside it. A token is four characters.
+at the same place. vLLM and SGLang keep what they generate in that cache too; a server that does not
+is shown beside it. A token is four characters.
 
     python -m benchmarks.prefill [--queries 64]
 """

@@ -24,9 +24,9 @@ def test_the_window_decides():
     limits = {"max_tokens": 1000, "critic_max_tokens": 2000}
     assert check(window=20_000, **limits)[FITS].status == "ok"
     # Gradient: chosen, loss and the reply come to 5,000 and the prompt's own.
-    tight = check(window=5_300, **limits)[FITS]
+    tight = check(window=5_050, **limits)[FITS]
     assert tight.status == "warn"
-    assert "gradient needs up to 53" in tight.detail
+    assert "gradient needs up to 51" in tight.detail
     too_small = check(window=2_100, **limits)[FITS]
     assert too_small.status == "fail"
     assert "lower critic_max_tokens" in too_small.detail
