@@ -88,6 +88,7 @@ def test_a_tagged_text_survives_what_surrounds_it(before: str, text: str, after:
     expected = parse_reply(clean)
     assume(expected is not None and re.search(r"\w{4}", expected))
     assume(not re.search("(?i)think|thought|channel", before + clean))
+    assume("improved>" not in (before + after).lower())  # a pair of its own
     assert parse_reply(f"a{before}<improved>{clean}</improved>{after}", TAG) == expected
 
 
