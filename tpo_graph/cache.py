@@ -10,6 +10,7 @@ from typing import Any, Protocol, Required, TypedDict
 
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import Turn, response_key
+from tpo_graph.rewards import Score
 from tpo_graph.usage import Usage
 
 
@@ -36,6 +37,20 @@ class Step(TypedDict, total=False):
     rejected: Candidate
     loss: str
     gradient: str
+
+
+class UnusableReply(TypedDict):
+    """A reply that was paid for and is no candidate."""
+
+    iteration: int
+    stage: str
+    """The node that could not use it."""
+    position: int
+    """Index among the node's unusable replies, from 0."""
+    text: str
+    """All that the model wrote."""
+    why: str
+    """"empty", "no tag" or "cut" (`models.replies`); from `reward_score`, why it has no reward."""
 
 
 class Scores(TypedDict):
@@ -69,6 +84,7 @@ class Cache(Protocol):
         scores: Scores | None = None,
         step: Step | None = None,
         stop_reason: str | None = None,
+        unusable: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Store all that one node has to say, in one transaction.
 
@@ -79,10 +95,11 @@ class Cache(Protocol):
             scores: when given, the candidates' rewards enter the score cache under this key.
             step: fields of this iteration's step; those absent keep their stored values.
             stop_reason: why the run ended; only `select` gives it.
+            unusable: replies that this node could not use: their texts, and why.
         """
         ...
 
-    async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[float | None]:
+    async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[Score | None]:
         """The stored reward of each response, None where there is none (in order)."""
         ...
 
@@ -92,6 +109,10 @@ class Cache(Protocol):
 
     async def steps(self, run_id: str) -> list[Step]:
         """All steps of a run, by iteration."""
+        ...
+
+    async def unusable(self, run_id: str) -> list[UnusableReply]:
+        """The replies of a run that are no candidates, by iteration, stage and position."""
         ...
 
 
@@ -107,6 +128,7 @@ class _MemoryRun:
     def __init__(self) -> None:
         self.candidates: dict[tuple[int, int], Candidate] = {}
         self.steps: dict[int, Step] = {}
+        self.unusable: dict[tuple[int, str, int], UnusableReply] = {}
 
 
 def _score_key(scores: Scores, response: str) -> tuple[str, str, str]:
@@ -126,7 +148,7 @@ class MemoryCache:
         self._max_runs = max_runs
         self._max_scores = max_scores
         self._runs: OrderedDict[str, _MemoryRun] = OrderedDict()
-        self._scores: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._scores: OrderedDict[tuple[str, str, str], Score] = OrderedDict()
 
     async def begin(self, run: Run) -> None:
         """See `Cache.begin`."""
@@ -143,20 +165,26 @@ class MemoryCache:
         scores: Scores | None = None,
         step: Step | None = None,
         stop_reason: str | None = None,
+        unusable: Sequence[tuple[str, str]] = (),
     ) -> None:
         """See `Cache.record`. Usage and stop reason are in the graph's state already."""
         run = self._run(run_id)
         for candidate in candidates:
             run.candidates[candidate["iteration"], candidate["position"]] = candidate
             if scores is not None:
-                self._scores[_score_key(scores, candidate["response"])] = candidate["reward"]
+                score = Score(candidate["reward"], candidate.get("reason", ""))
+                self._scores[_score_key(scores, candidate["response"])] = score
         while len(self._scores) > self._max_scores:
             self._scores.popitem(last=False)
         if step is not None:
             known = run.steps.get(iteration, Step(iteration=iteration))
             run.steps[iteration] = {**known, **step}
+        for position, (text, why) in enumerate(unusable):
+            run.unusable[iteration, stage, position] = UnusableReply(
+                iteration=iteration, stage=stage, position=position, text=text, why=why
+            )
 
-    async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[float | None]:
+    async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[Score | None]:
         """See `Cache.known_rewards`."""
         return [self._scores.get(_score_key(scores, response)) for response in responses]
 
@@ -169,6 +197,11 @@ class MemoryCache:
         """See `Cache.steps`."""
         run = self._run(run_id)
         return [run.steps[key] for key in sorted(run.steps)]
+
+    async def unusable(self, run_id: str) -> list[UnusableReply]:
+        """See `Cache.unusable`."""
+        run = self._run(run_id)
+        return [run.unusable[key] for key in sorted(run.unusable)]
 
     async def whole(self, run_id: str) -> tuple[list[Candidate], list[Step]]:
         """See `RunReader.whole`."""

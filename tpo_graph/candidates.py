@@ -1,6 +1,7 @@
 """The unit of the cache: one scored response, and which of several is best or worst."""
 
 from collections.abc import Iterable
+from typing import NotRequired
 
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
@@ -19,6 +20,11 @@ class Candidate(TypedDict):
     """The reward model's score of the response; finite."""
     response: str
     """The text, as the user would read it."""
+    finish_reason: NotRequired[str]
+    """Why the reply ended: "stop", "length" when the token limit cut it, or the provider's other
+    word; absent when it gave none."""
+    reason: NotRequired[str]
+    """What the reward model said about it, in words; absent when it says nothing."""
 
 
 def place(candidate: Candidate) -> str:

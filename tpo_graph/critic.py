@@ -6,11 +6,10 @@ from langgraph.runtime import Runtime
 
 from tpo_graph.context import TPOContext
 from tpo_graph.handles import Handles
-from tpo_graph.models.sampling import generate
+from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.rendering import render
 from tpo_graph.state import TPOState
 from tpo_graph.tracing import call_metadata
-from tpo_graph.usage import Usage
 
 
 async def ask_critic(
@@ -18,17 +17,17 @@ async def ask_critic(
     state: TPOState,
     runtime: Runtime[TPOContext],
     tpo: Handles,
-) -> tuple[str, Usage]:
+) -> Generated:
     """The critic's reply to the prompt of `stage`, and what it cost.
 
-    The text is empty when no usable reply came, not even to the second request.
+    There is no text when no usable reply came, not even to the second request.
 
     Raises:
         PolicyError: the critic failed.
     """
     context = runtime.context
     prompt = tpo.prompts.loss if stage == "loss" else tpo.prompts.gradient
-    generated = await generate(
+    return await generate(
         await tpo.critic_for(context),
         render(tpo.prompts, stage, state, context).messages(),
         1,
@@ -37,4 +36,3 @@ async def ask_critic(
         stage=stage,
         metadata=call_metadata(state["run_id"], state["iteration"], stage),
     )
-    return (generated.texts[0] if generated.texts else ""), generated.usage

@@ -59,6 +59,11 @@ class TPOState(TypedDict):
     """Why the run ended; None while it goes on."""
     rewards: list[float]
     """Rewards of `samples`, in their order."""
+    finish_reasons: NotRequired[list[str | None]]
+    """Why each of `samples` ended: "stop", "length" when the token limit cut it, or the provider's
+    other word; null where it gave none."""
+    reasons: NotRequired[list[str]]
+    """What the reward model said about each of `samples`, shortened; empty where nothing."""
     history: list[IterationSummary]
     """One row of numbers per scored iteration."""
     usage: Annotated[Ledger, with_entries]
@@ -88,6 +93,8 @@ class StateUpdate(TypedDict, total=False):
     iteration: int
     stop_reason: StopReason | None
     rewards: list[float]
+    finish_reasons: list[str | None]
+    reasons: list[str]
     history: list[IterationSummary]
     usage: Ledger
     chosen: Candidate | None
@@ -101,12 +108,26 @@ class StateUpdate(TypedDict, total=False):
 
 def newest_candidates(state: TPOState) -> list[Candidate]:
     """The newest samples with their rewards, as entries of the cache."""
-    return [
-        Candidate(iteration=state["iteration"], position=position, reward=reward, response=response)
-        for position, (response, reward) in enumerate(
-            zip(state["samples"], state["rewards"], strict=True)
+    samples, rewards = state["samples"], state["rewards"]
+    # Checkpoints of earlier versions do not have them.
+    finish_reasons = state.get("finish_reasons") or [None] * len(samples)
+    reasons = state.get("reasons") or [""] * len(samples)
+    candidates: list[Candidate] = []
+    for response, reward, finish_reason, reason in zip(
+        samples, rewards, finish_reasons, reasons, strict=True
+    ):
+        candidate = Candidate(
+            iteration=state["iteration"],
+            position=len(candidates),
+            reward=reward,
+            response=response,
         )
-    ]
+        if finish_reason is not None:
+            candidate["finish_reason"] = finish_reason
+        if reason:
+            candidate["reason"] = reason
+        candidates.append(candidate)
+    return candidates
 
 
 def compared(state: TPOState) -> tuple[Candidate, Candidate]:

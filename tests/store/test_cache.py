@@ -176,3 +176,20 @@ async def test_any_text_is_kept(store: Store, text: str) -> None:
     assert await store.cache.known_rewards(SCORES, [text]) == [candidate["reward"]]
     with store.engine.connect() as connection:
         assert connection.scalar(select(RunRow.conversation)) == conversation
+
+
+async def test_replies_keep_how_they_ended_and_what_was_said_of_them(cache: Cache) -> None:
+    """Also those that no candidate came of: paid for is paid for."""
+    cut, plain = make_candidates()
+    cut["finish_reason"], cut["reason"] = "length", "test_add failed"
+    await cache.begin(make_run())
+    await cache.record("run-1", 0, "sample", unusable=[("", "empty"), ("<think>", "cut")])
+    await cache.record("run-1", 0, "reward_score", candidates=[cut, plain], scores=SCORES)
+    assert await cache.candidates("run-1") == [cut, plain]
+    assert [
+        (u["stage"], u["position"], u["text"], u["why"]) for u in await cache.unusable("run-1")
+    ] == [
+        ("sample", 0, "", "empty"),
+        ("sample", 1, "<think>", "cut"),
+    ]
+    assert await cache.unusable("another") == []

@@ -5,7 +5,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tpo_graph.cache import Step
+from tpo_graph.cache import Step, UnusableReply
 from tpo_graph.candidates import place
 from tpo_graph.store.runs import RunSummary
 from tpo_graph.store.trajectory import ScoredCandidate, Trajectory
@@ -52,10 +52,13 @@ def print_stored_run(trajectory: Trajectory, *, iteration: int | None, full: boo
     for turn in run["conversation"]:
         _text(console, turn["role"], turn["content"], full)
     steps = {step["iteration"]: step for step in trajectory["steps"]}
-    for number in sorted({c["iteration"] for c in trajectory["candidates"]}):
+    numbers = [each["iteration"] for each in (*trajectory["candidates"], *trajectory["unusable"])]
+    for number in sorted(set(numbers)):
         if iteration in (None, number):
             samples = [c for c in trajectory["candidates"] if c["iteration"] == number]
             _iteration(console, number, samples, steps.get(number), full)
+            unusable = [u for u in trajectory["unusable"] if u["iteration"] == number]
+            _unusable(console, unusable, full)
     if iteration is None:
         _usage(console, trajectory)
 
@@ -66,11 +69,15 @@ def _iteration(
     console.rule(f"iteration {number}", align="left")
     for candidate in samples:
         reward = f"sample {candidate['position'] + 1}  reward {candidate['reward']:.3f}"
+        if candidate.get("finish_reason") == "length":
+            reward += "  cut by the token limit"
         if full:
             _text(console, reward, candidate["response"], full)
         else:
             line = " ".join(candidate["response"].split())[:60]
             console.print(Text(f"{reward}  {line}", no_wrap=True, overflow="ellipsis"))
+        if full and (reason := candidate.get("reason")):
+            _text(console, "the reward model said", reason, full)
     for role in ("chosen", "rejected"):
         if step is not None and (candidate := step.get(role)) is not None:
             title = f"{role}  reward {candidate['reward']:.3f}  ({place(candidate)})"
@@ -78,6 +85,16 @@ def _iteration(
     for part in ("loss", "gradient"):
         if step is not None and (text := step.get(part)):
             _text(console, part, text, full)
+
+
+def _unusable(console: Console, replies: list[UnusableReply], full: bool) -> None:
+    for reply in replies:
+        title = f"unusable reply to {reply['stage']}: {reply['why']}"
+        if full:
+            _text(console, title, reply["text"], full)
+        else:
+            line = " ".join(reply["text"].split())[:60]
+            console.print(Text(f"{title}  {line}", no_wrap=True, overflow="ellipsis"))
 
 
 def _text(console: Console, title: str, text: str, full: bool) -> None:

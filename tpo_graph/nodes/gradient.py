@@ -26,12 +26,14 @@ async def gradient(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) 
         )
         return StateUpdate(gradient="")
 
-    text, usage = await ask_critic("gradient", state, runtime, tpo)
+    said = await ask_critic("gradient", state, runtime, tpo)
+    text, usage = "".join(said.texts), said.usage
 
     unusable = usage["unusable"]
     runtime.stream_writer(
         Gradient(event="gradient", run_id=run_id, iteration=iteration, unusable=unusable, text=text)
     )
     step = Step(iteration=iteration, gradient=text)
-    await tpo.cache.record(run_id, iteration, "gradient", usage=usage, step=step)
+    unread = [(reply.text, reply.why) for reply in said.unusable]
+    await tpo.cache.record(run_id, iteration, "gradient", usage=usage, step=step, unusable=unread)
     return StateUpdate(usage=charge(state["usage"], "gradient", usage), gradient=text)

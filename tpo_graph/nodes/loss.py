@@ -19,12 +19,14 @@ async def loss(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> S
     Raises:
         PolicyError: the critic failed.
     """
-    text, usage = await ask_critic("loss", state, runtime, tpo)
+    said = await ask_critic("loss", state, runtime, tpo)
+    text, usage = "".join(said.texts), said.usage
 
     run_id, iteration, unusable = state["run_id"], state["iteration"], usage["unusable"]
     runtime.stream_writer(
         Loss(event="loss", run_id=run_id, iteration=iteration, unusable=unusable, text=text)
     )
     step = Step(iteration=iteration, loss=text)
-    await tpo.cache.record(run_id, iteration, "loss", usage=usage, step=step)
+    unread = [(reply.text, reply.why) for reply in said.unusable]
+    await tpo.cache.record(run_id, iteration, "loss", usage=usage, step=step, unusable=unread)
     return StateUpdate(usage=charge(state["usage"], "loss", usage), loss=text, gradient="")

@@ -5,17 +5,19 @@ import time
 
 from langgraph.runtime import Runtime
 
-from tpo_graph.cache import Cache, MemoryCache, Scores
+from tpo_graph.cache import Cache, Scores
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn, conversation_key, turns
-from tpo_graph.errors import RewardInputError
+from tpo_graph.errors import RewardInputError, error_line
 from tpo_graph.events import Rewards
 from tpo_graph.handles import Handles
-from tpo_graph.rewards import RewardModel, reuses_scores, score_each
+from tpo_graph.rewards import RewardModel, Score, score_each
 from tpo_graph.state import StateUpdate, TPOState, newest_candidates
 from tpo_graph.usage import Usage, charge, spending
 
 _log = logging.getLogger(__name__)
+_LONGEST_REASON = 2_000
+"""Characters of a reason that are kept: the state must not grow with what a checker prints."""
 
 
 async def reward_score(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
@@ -32,7 +34,7 @@ async def reward_score(state: TPOState, runtime: Runtime[TPOContext], tpo: Handl
     conversation = turns(state["messages"])
     scores = Scores(reward_model=reward_model.name, conversation=conversation_key(conversation))
 
-    found, usage = await _score(
+    found, failed, usage = await _score(
         reward_model,
         conversation,
         state["samples"],
@@ -40,8 +42,20 @@ async def reward_score(state: TPOState, runtime: Runtime[TPOContext], tpo: Handl
         scores,
         first=state["chosen"] is None,
     )
-    samples = [response for response in state["samples"] if response in found]
-    rewards = [found[response] for response in samples]
+    finishes = state.get("finish_reasons") or [None] * len(state["samples"])
+    scored = [
+        (response, finish)
+        for response, finish in zip(state["samples"], finishes, strict=True)
+        if response in found
+    ]
+    left_out = [(response, why) for response, why in failed.items() if response not in found]
+    rewards = [float(found[response]) for response, _ in scored]  # the state holds plain numbers
+    change = StateUpdate(
+        rewards=rewards,
+        finish_reasons=[finish for _, finish in scored],
+        reasons=[found[response].reason[:_LONGEST_REASON] for response, _ in scored],
+        samples=[response for response, _ in scored],
+    )
 
     run_id, iteration = state["run_id"], state["iteration"]
     runtime.stream_writer(
@@ -52,11 +66,12 @@ async def reward_score(state: TPOState, runtime: Runtime[TPOContext], tpo: Handl
         iteration,
         "reward_score",
         usage=usage,
-        candidates=newest_candidates({**state, "samples": samples, "rewards": rewards}),
+        candidates=newest_candidates({**state, **change}),  # pyright: ignore[reportArgumentType]
         scores=scores,
+        unusable=left_out,
     )
-    charged = charge(state["usage"], "reward_score", usage)
-    return StateUpdate(samples=samples, rewards=rewards, usage=charged)
+    change["usage"] = charge(state["usage"], "reward_score", usage)
+    return change
 
 
 async def _score(
@@ -67,17 +82,15 @@ async def _score(
     scores: Scores,
     *,
     first: bool,
-) -> tuple[dict[str, float], Usage]:
-    """Rewards by response; each different one is scored once, and known ones not at all.
+) -> tuple[dict[str, Score], dict[str, str], Usage]:
+    """Scores by response, and why others have none; each text is scored once, known ones never.
 
     Raises:
         RewardInputError: none of them has a reward, and they are the `first` ones.
     """
     started = time.perf_counter()
     failures: dict[str, RewardInputError] = {}
-    stored: list[float | None] = [None for _ in responses]
-    if reuses_scores(reward_model, tell=not isinstance(cache, MemoryCache)):
-        stored = await cache.known_rewards(scores, responses)
+    stored = await cache.known_rewards(scores, responses)
     known = {r: reward for r, reward in zip(responses, stored, strict=True) if reward is not None}
     missing = [response for response in dict.fromkeys(responses) if response not in known]
     with spending() as usage:
@@ -87,7 +100,7 @@ async def _score(
                 if isinstance(score, RewardInputError):
                     failures[response] = score
                 else:
-                    known[response] = float(score)  # state holds plain numbers
+                    known[response] = score
             usage["requests"] = usage["requests"] or 1  # most models make none, and count as one
     usage["score_cache_hits"] = len(responses) - len(missing)
     usage["unusable"] = sum(response in failures for response in responses)
@@ -102,4 +115,4 @@ async def _score(
             len(responses),
             error,
         )
-    return known, usage
+    return known, {text: error_line(error) for text, error in failures.items()}, usage

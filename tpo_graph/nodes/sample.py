@@ -64,13 +64,21 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     runtime.stream_writer(
         Samples(event="samples", run_id=run_id, iteration=0, n=len(samples), unusable=unusable)
     )
-    await tpo.cache.record(run_id, 0, "sample", usage=generated.usage)
+    await tpo.cache.record(
+        run_id,
+        0,
+        "sample",
+        usage=generated.usage,
+        unusable=[(reply.text, reply.why) for reply in generated.unusable],
+    )
     # Everything is set anew: a thread that was used before may hold an earlier run's state.
     return StateUpdate(
         run_id=run_id,
         iteration=0,
         stop_reason=None,
         rewards=[],
+        reasons=[],
+        finish_reasons=[*[None for _ in drafts], *generated.finish_reasons],
         history=[],
         usage=charge({}, "sample", generated.usage),
         chosen=None,

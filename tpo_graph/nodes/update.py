@@ -28,7 +28,10 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         runtime.stream_writer(
             Samples(event="samples", run_id=run_id, iteration=iteration, n=0, unusable=0)
         )
-        return {"iteration": iteration, "rewards": [], **reviewed, "samples": []}
+        nothing = StateUpdate(
+            iteration=iteration, rewards=[], finish_reasons=[], reasons=[], samples=[]
+        )
+        return {**nothing, **reviewed}
     generated = await generate(
         await tpo.policy_for(context),
         render(tpo.prompts, "update", state, context).messages(),
@@ -48,10 +51,18 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
             unusable=generated.usage["unusable"],
         )
     )
-    await tpo.cache.record(run_id, iteration, "update", usage=generated.usage)
+    await tpo.cache.record(
+        run_id,
+        iteration,
+        "update",
+        usage=generated.usage,
+        unusable=[(reply.text, reply.why) for reply in generated.unusable],
+    )
     return {
         "iteration": iteration,
         "rewards": [],
+        "reasons": [],
+        "finish_reasons": generated.finish_reasons,
         "usage": charge(state["usage"], "update", generated.usage),
         **reviewed,
         "samples": generated.texts,

@@ -1,13 +1,14 @@
 """A plain Python function as a reward model."""
 
 import asyncio
+import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from functools import partial
+from tokenize import TokenError
+from typing import Any, cast
 
 from tpo_graph.conversation import Turn, transcript
-from tpo_graph.errors import RewardInputError, TPOError
-from tpo_graph.rewards.function_identity import UnseenError, display_name, function_digest
 
 RewardFunction = Callable[[str, str], float] | Callable[[str, str], Awaitable[float]]
 """f(query, response) -> reward; sync or async."""
@@ -19,48 +20,44 @@ class FunctionReward:
     A sync function runs in a thread, so it may be slow; an async one, for all responses at once.
 
     Args:
-        function: returns a finite number, or a `Score` that says why; more is better.
-        name: identity in the score cache; change it whenever scores change. The default is the
-            function's name and a digest of its code and of the values that it reads (defaults,
-            closure, bound object, globals). When it reads something that is no plain data, or a
-            file, its stored scores are not used: give it a name then.
+        function: returns a finite number, more is better.
+        name: identity in the score cache. The default is the function's name and a digest of its
+            source: give a name when scores depend on more than that (a closure, a file).
     """
 
     def __init__(self, function: RewardFunction, name: str | None = None) -> None:
         self._function: Callable[[str, str], Any] = function
-        self.nameless: str | None = None
-        """Why the name does not tell this function from others, if so; see `reuses_scores`."""
-        if name is None:
-            try:
-                name = f"function:{display_name(function)}@{function_digest(function)}"
-            except UnseenError as error:
-                name, self.nameless = f"function:{display_name(function)}@unnamed", str(error)
-        self.name = name
+        self.name = name or _name(function)
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
-        """See `RewardModel.score`.
-
-        Raises:
-            RewardInputError: the function raised something that the texts may have caused, such as
-                ValueError or KeyError; not for the network's errors.
-        """
+        """See `RewardModel.score`."""
         users = [t["content"] for t in conversation if t["role"] == "user" and "tool" not in t]
         query = users[-1] if users else transcript(conversation)
-        try:
-            if _is_async(self._function):
-                return list(await asyncio.gather(*(self._function(query, r) for r in responses)))
-            return await asyncio.to_thread(lambda: [self._function(query, r) for r in responses])
-        except _BY_TEXTS as error:
-            if isinstance(error, TPOError):
-                raise
-            raise RewardInputError(
-                f"reward model {self.name!r} failed: {type(error).__name__}: {error}"
-            ) from error
-
-
-_BY_TEXTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+        if _is_async(self._function):
+            return list(await asyncio.gather(*(self._function(query, r) for r in responses)))
+        return await asyncio.to_thread(lambda: [self._function(query, r) for r in responses])
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
     call = getattr(function, "__call__", None)  # noqa: B004
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    inner: Any = function
+    bound: list[object] = []
+    while isinstance(inner, partial):
+        piece = cast("partial[Any]", inner)
+        bound += [piece.args, sorted(piece.keywords.items())]
+        inner = piece.func
+    described: Any = inner if hasattr(inner, "__qualname__") else cast(Any, type(inner))
+    digest = hashlib.sha256(_source(described) + repr(bound or "").encode()).hexdigest()[:12]
+    return f"function:{described.__module__}.{described.__qualname__}@{digest}"
+
+
+def _source(described: Any) -> bytes:
+    try:
+        return inspect.getsource(described).encode()
+    except (OSError, TypeError, SyntaxError, TokenError):  # typed at a prompt, or not Python
+        code = getattr(described, "__code__", None)
+        return code.co_code + repr(code.co_names).encode() if code else b""

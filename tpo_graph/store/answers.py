@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import response_key
+from tpo_graph.store.cache import candidate_of
 from tpo_graph.store.tables import CandidateRow, RewardRow, RunRow, UsageRow
 from tpo_graph.usage import Ledger, Usage
 
@@ -77,6 +78,8 @@ def _top(
         CandidateRow.position,
         CandidateRow.reward,
         CandidateRow.response,
+        CandidateRow.finish_reason,
+        CandidateRow.reason,
     ).join(
         ranked,
         (ranked.c.run_id == CandidateRow.run_id)
@@ -84,10 +87,7 @@ def _top(
         & (ranked.c.position == CandidateRow.position)
         & (ranked.c.place == 1),
     )
-    return [
-        (run_id, Candidate(iteration=iteration, position=position, reward=reward, response=text))
-        for run_id, iteration, position, reward, text in connection.execute(query)
-    ]
+    return [(row.run_id, candidate_of(row)) for row in connection.execute(query)]
 
 
 def _audit(connection: Connection, answers: Mapping[str, RunAnswer], auditor: str) -> None:

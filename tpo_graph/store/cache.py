@@ -10,13 +10,23 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, select
 
-from tpo_graph.cache import Run, Scores, Step
+from tpo_graph.cache import Run, Scores, Step, UnusableReply
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import conversation_key, response_key
+from tpo_graph.rewards import Score
 from tpo_graph.store.failures import explained
 from tpo_graph.store.outbox import Outbox
 from tpo_graph.store.statements import Statement
-from tpo_graph.store.tables import Base, CandidateRow, RewardRow, RunRow, StepRow, UsageRow, now
+from tpo_graph.store.tables import (
+    Base,
+    CandidateRow,
+    RewardRow,
+    RunRow,
+    StepRow,
+    UnusableRow,
+    UsageRow,
+    now,
+)
 from tpo_graph.store.upserts import upsertion
 from tpo_graph.store.writer import Writer
 from tpo_graph.usage import Usage
@@ -68,6 +78,7 @@ class SqlCache:
         scores: Scores | None = None,
         step: Step | None = None,
         stop_reason: str | None = None,
+        unusable: Sequence[tuple[str, str]] = (),
     ) -> None:
         """See `Cache.record`.
 
@@ -85,19 +96,28 @@ class SqlCache:
         if candidates:
             keys = [response_key(candidate["response"]) for candidate in candidates]
             rows = [
-                {**candidate, "run_id": run_id, "response_key": key}
+                {**_UNSAID, **candidate, "run_id": run_id, "response_key": key}
                 for candidate, key in zip(candidates, keys, strict=True)
             ]
-            put(CandidateRow, rows, ("reward", "response", "response_key"))
+            put(CandidateRow, rows, ("reward", "response", "response_key", *_UNSAID))
             if scores is not None:
-                rewards = {k: c["reward"] for c, k in zip(candidates, keys, strict=True)}
-                put(RewardRow, _reward_rows(rewards, scores), ("reward",))
+                rewards = {
+                    key: (candidate["reward"], candidate.get("reason"))
+                    for candidate, key in zip(candidates, keys, strict=True)
+                }
+                put(RewardRow, _reward_rows(rewards, scores), ("reward", "reason"))
         here = {"run_id": run_id, "iteration": iteration}
         if step is not None:
             fields = _step_fields(step)
             put(StepRow, [{**here, **fields}], tuple(fields))
         if usage is not None:
             put(UsageRow, [{**here, "stage": stage, **usage}], tuple(usage))
+        if unusable:
+            rows = [
+                {**here, "stage": stage, "position": position, "text": text, "why": why}
+                for position, (text, why) in enumerate(unusable)
+            ]
+            put(UnusableRow, rows, ("text", "why"))
         if stop_reason is not None:
             statements.append(_finish(run_id, stop_reason, dialect))
 
@@ -110,7 +130,7 @@ class SqlCache:
             waiting.more_follows = stage == "reward_score"
             waiting.finished = stop_reason is not None
 
-    async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[float | None]:
+    async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[Score | None]:
         """See `Cache.known_rewards`."""
         if not self._reuse_scores:
             return [None] * len(responses)
@@ -121,10 +141,10 @@ class SqlCache:
 
     async def remember(self, scores: Scores, rewards: Mapping[str, float]) -> None:
         """Put rewards by response into the score cache, outside of any run."""
-        rows = _reward_rows({response_key(text): r for text, r in rewards.items()}, scores)
-        if rows:
+        keyed = {response_key(text): (reward, None) for text, reward in rewards.items()}
+        if rows := _reward_rows(keyed, scores):
             await self._writer.write(
-                [upsertion(RewardRow, rows, ("reward",), self._writer.dialect)]
+                [upsertion(RewardRow, rows, ("reward", "reason"), self._writer.dialect)]
             )
 
     async def candidates(self, run_id: str) -> list[Candidate]:
@@ -134,6 +154,10 @@ class SqlCache:
     async def steps(self, run_id: str) -> list[Step]:
         """See `Cache.steps`."""
         return await self._read(lambda connection: read_steps(connection, run_id))
+
+    async def unusable(self, run_id: str) -> list[UnusableReply]:
+        """See `Cache.unusable`."""
+        return await self._read(lambda connection: read_unusable(connection, run_id))
 
     async def whole(self, run_id: str) -> tuple[list[Candidate], list[Step]]:
         """See `RunReader.whole`."""
@@ -150,6 +174,10 @@ class SqlCache:
                 return work(connection)
 
         return await asyncio.to_thread(in_thread)
+
+
+_UNSAID: dict[str, Any] = {"finish_reason": None, "reason": None}
+"""Columns of a candidate that it need not have."""
 
 
 def run_row(run: Run) -> dict[str, Any]:
@@ -180,17 +208,19 @@ def _finish(run_id: str, stop_reason: str, dialect: str) -> Statement:
     return sql, [{"reason": stop_reason, "at": at, "run": run_id}]
 
 
-def _known(connection: Connection, scores: Scores, keys: set[str]) -> dict[str, float]:
+def _known(connection: Connection, scores: Scores, keys: set[str]) -> dict[str, Score]:
     mark = "?" if connection.dialect.name == "sqlite" else "%s"
     found = connection.exec_driver_sql(
-        f"SELECT response_key, reward FROM tpo_rewards WHERE conversation_key = {mark} "
+        f"SELECT response_key, reward, reason FROM tpo_rewards WHERE conversation_key = {mark} "
         f"AND reward_model = {mark} AND response_key IN ({', '.join([mark] * len(keys))})",
         (scores["conversation"], scores["reward_model"], *keys),
     )
-    return {row.response_key: row.reward for row in found}
+    return {row.response_key: Score(row.reward, row.reason or "") for row in found}
 
 
-def _reward_rows(rewards: Mapping[str, float], scores: Scores) -> list[dict[str, Any]]:
+def _reward_rows(
+    rewards: Mapping[str, tuple[float, str | None]], scores: Scores
+) -> list[dict[str, Any]]:
     moment = now()
     # In one order everywhere, so that two processes with the same texts cannot deadlock.
     return [
@@ -198,7 +228,8 @@ def _reward_rows(rewards: Mapping[str, float], scores: Scores) -> list[dict[str,
             "conversation_key": scores["conversation"],
             "response_key": key,
             "reward_model": scores["reward_model"],
-            "reward": rewards[key],
+            "reward": rewards[key][0],
+            "reason": rewards[key][1],
             "created_at": moment,
         }
         for key in sorted(rewards)
@@ -225,14 +256,33 @@ def read_candidates(connection: Connection, run_id: str) -> list[Candidate]:
             CandidateRow.position,
             CandidateRow.reward,
             CandidateRow.response,
+            CandidateRow.finish_reason,
+            CandidateRow.reason,
         )
         .where(CandidateRow.run_id == run_id)
         .order_by(CandidateRow.iteration, CandidateRow.position)
     )
-    return [
-        Candidate(iteration=iteration, position=position, reward=reward, response=response)
-        for iteration, position, reward, response in connection.execute(query)
-    ]
+    return [candidate_of(row) for row in connection.execute(query)]
+
+
+def candidate_of(row: Any) -> Candidate:
+    """A candidate from its columns; what the row does not say is absent."""
+    candidate = Candidate(
+        iteration=row.iteration, position=row.position, reward=row.reward, response=row.response
+    )
+    if row.finish_reason is not None:
+        candidate["finish_reason"] = row.finish_reason
+    if row.reason is not None:
+        candidate["reason"] = row.reason
+    return candidate
+
+
+def read_unusable(connection: Connection, run_id: str) -> list[UnusableReply]:
+    """The replies of a run that are no candidates, by iteration, stage and position."""
+    columns = [getattr(UnusableRow, name) for name in UnusableReply.__annotations__]
+    query = select(*columns).where(UnusableRow.run_id == run_id)
+    ordered = query.order_by(UnusableRow.iteration, UnusableRow.stage, UnusableRow.position)
+    return [UnusableReply(**row) for row in connection.execute(ordered).mappings()]  # type: ignore[typeddict-item]
 
 
 def read_steps(

@@ -19,6 +19,7 @@ from tpo_graph.store.tables import (
     RewardRow,
     RunRow,
     StepRow,
+    UnusableRow,
     UsageRow,
 )
 
@@ -105,7 +106,8 @@ async def _delete_runs(store: Store, rows: Sequence[Any], *, keep_best: bool = F
 
 def _delete(connection: Connection, ids: Sequence[str], keep_best: bool) -> None:
     # Children first and by name: an engine of a parent application may not enforce foreign keys.
-    connection.execute(delete(StepRow).where(StepRow.run_id.in_(ids)))
+    for child in (StepRow, UnusableRow):
+        connection.execute(delete(child).where(child.run_id.in_(ids)))
     if keep_best:
         for run_id in ids:
             _reduce(connection, run_id)

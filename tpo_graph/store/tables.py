@@ -93,6 +93,29 @@ class CandidateRow(Base):
     response: Mapped[str]
     response_key: Mapped[str]
     """Digest of `response`."""
+    finish_reason: Mapped[str | None]
+    """Why the reply ended: "stop", "length" (cut by the token limit), or the provider's word."""
+    reason: Mapped[str | None]
+    """What the reward model said about the response, in words, if it says anything."""
+
+
+class UnusableRow(Base):
+    """A reply that was paid for and is no candidate."""
+
+    __tablename__ = "tpo_unusable"
+
+    run_id: Mapped[str] = mapped_column(
+        ForeignKey("tpo_runs.run_id", ondelete="CASCADE"), primary_key=True
+    )
+    iteration: Mapped[int] = mapped_column(primary_key=True)
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    """Name of the node that could not use it."""
+    position: Mapped[int] = mapped_column(primary_key=True)
+    """Index among the node's unusable replies, from 0."""
+    text: Mapped[str]
+    """All that the model wrote."""
+    why: Mapped[str]
+    """"empty", "no tag" or "cut" (`models.replies`); from `reward_score`, why it has no reward."""
 
 
 class StepRow(Base):
@@ -135,6 +158,8 @@ class RewardRow(Base):
     reward_model: Mapped[str] = mapped_column(primary_key=True)
     """`RewardModel.name`: everything that decides a score."""
     reward: Mapped[float]
+    reason: Mapped[str | None]
+    """As in `tpo_candidates`."""
     created_at: Mapped[datetime]
     """UTC; `tpo runs prune` deletes by it."""
 

@@ -5,10 +5,10 @@ from typing import Any, TypedDict
 
 from sqlalchemy import Connection, select
 
-from tpo_graph.cache import Step
+from tpo_graph.cache import Step, UnusableReply
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import response_key
-from tpo_graph.store.cache import read_candidates, read_steps
+from tpo_graph.store.cache import read_candidates, read_steps, read_unusable
 from tpo_graph.store.opening import Store
 from tpo_graph.store.runs import (
     EVERY_RUN,
@@ -36,6 +36,8 @@ class Trajectory(TypedDict):
     candidates: list[ScoredCandidate]
     """By iteration and position."""
     steps: list[Step]
+    unusable: list[UnusableReply]
+    """Replies that are no candidates, by iteration, stage and position."""
     usage: Ledger
     """Per stage, over all iterations."""
 
@@ -79,6 +81,7 @@ def _trajectory(connection: Connection, run: StoredRun) -> Trajectory:
         run=run,
         candidates=candidates,
         steps=read_steps(connection, run["run_id"]),
+        unusable=read_unusable(connection, run["run_id"]),
         usage=_usage(connection, run["run_id"]),
     )
 
