@@ -281,7 +281,7 @@ class TestResuming:
         assert question.value["gradient"]
         answer = Command(resume={"action": "continue", "gradient": "Shout louder."})
         out = await run(agent, way, answer, THREAD)
-        assert "Shout louder." in model.calls[-1][0][-2].text
+        assert "Shout louder." in model.calls[-1][0][-1].text
         assert out["messages"][-1].response_metadata["tpo"]["iteration"] == 1
 
 
