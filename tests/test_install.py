@@ -1,6 +1,7 @@
-"""Prompts and migrations are found from a checkout, an editable install and a wheel."""
+"""A checkout, an editable install, a wheel and an sdist find their data and run."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -64,3 +65,62 @@ def test_an_editable_install(tmp_path: Path):
     *found, where = look(Path(sys.executable), tmp_path)
     assert found[2] == "True"
     assert where == str(ROOT / "prompts")
+
+
+RUN = (
+    "from tpo_graph import optimize; "
+    "from tpo_graph.testing import ScriptedChatModel, prefer_longer; "
+    "print(optimize('Hi?', model=ScriptedChatModel(), reward_model=prefer_longer, "
+    "depth=1, width=2).stop_reason)"
+)
+OFFLINE = ROOT / "examples" / "offline" / "models"
+NEWER = [f for minor in (14, 13) if (f := shutil.which(f"python3.{minor}"))]
+# A version manager's shim may be there without its Python.
+NEWEST = next(
+    (f for f in NEWER if not subprocess.run([f, "-c", ""], capture_output=True).returncode), None
+)
+ALL = "[encryption,evaluate,local,postgres,ray,report]"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", [sys.executable, pytest.param(NEWEST, id="newest")])
+@pytest.mark.parametrize(
+    ("kind", "extras"), [("wheel", ""), ("sdist", ""), ("wheel", "[local]"), ("wheel", ALL)]
+)
+def test_an_empty_environment(tmp_path: Path, python: str | None, kind: str, extras: str):
+    """Needs a package index; with [local], a Python without torch's CPU build takes gigabytes."""
+    if python is None:
+        pytest.skip("no newer Python here")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+
+    def call(*command: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    build = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True)
+    (built,) = tmp_path.glob("*.whl" if kind == "wheel" else "*.tar.gz")
+    assert call(python, "-m", "venv", "env").returncode == 0
+    inside = tmp_path / "env" / "bin"
+    lock = ROOT / "requirements" / "lock.txt"
+    pip = [inside / "python", "-m", "pip", "--quiet", "install", "--constraint", lock]
+    done = call(*pip, f"{built}{extras}")
+    assert done.returncode == 0, done.stderr
+
+    assert "Usage: tpo" in call(inside / "tpo", "--help").stdout
+    done = call(inside / "python", "-c", RUN)
+    assert done.stdout == "depth\n", done.stderr
+    models = [
+        "--model",
+        f"local:{OFFLINE}/policy",
+        "--reward-model",
+        f"local:{OFFLINE}/reward-warm",
+    ]
+    done = call(inside / "tpo", "run", *models, "--depth", "0", "--width", "2", "I am Nia Gray.")
+    if extras:
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()
+    else:
+        assert done.returncode == 2
+        assert "pip install 'tpo-graph[local]'" in done.stderr

@@ -81,11 +81,18 @@ def test_code_of_the_repository_does_not_run_unasked(folder: Path):
         load(folder)
 
 
-@pytest.mark.parametrize("module", ["torch", "transformers"])
+@pytest.mark.parametrize("module", ["jinja2", "torch", "transformers"])
 def test_a_missing_library_names_the_extra(folder: Path, monkeypatch, module: str):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigurationError, match=r"pip install 'tpo-graph\[local\]'"):
         load(folder)
+
+
+@pytest.mark.parametrize("module", ["jinja2", "transformers"])
+def test_a_tokenizer_without_its_library_names_the_extra(folder: Path, monkeypatch, module: str):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigurationError, match=rf"{module!r}.*pip install 'tpo-graph\[local\]'"):
+        weights.load_tokenizer(str(folder))
 
 
 def test_loading_from_a_folder_prints_no_progress(folder: Path, capfd):

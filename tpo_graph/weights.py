@@ -7,6 +7,7 @@ runs only where the caller asks for it. Local policies and local reward models l
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from threading import RLock
 from typing import Any, NamedTuple
@@ -108,13 +109,15 @@ def load_tokenizer(source: str, trust_remote_code: bool = False) -> Any:
     """The tokenizer alone, for models that another process serves. Needs transformers, not torch.
 
     Raises:
-        ConfigurationError: transformers is missing, or there is no such tokenizer.
+        ConfigurationError: transformers or jinja2 is missing, or there is no such tokenizer.
     """
     try:
+        import_module("jinja2")  # chat templates; transformers does not bring it
         from transformers import AutoTokenizer
     except ImportError as error:
         raise ConfigurationError(
-            f"the tokenizer of {source!r} needs transformers: pip install transformers"
+            f"the tokenizer of {source!r} needs {error.name!r}, which is not installed: "
+            "pip install 'tpo-graph[local]'"
         ) from error
     tokenizer: Any = AutoTokenizer  # its methods have no types
     try:
@@ -140,6 +143,7 @@ def load_config(source: str, options: Options) -> Any:
 
 def _libraries() -> tuple[Any, Any]:
     try:
+        import_module("jinja2")  # chat templates; transformers does not bring it
         import torch
         import transformers
     except ImportError as error:
