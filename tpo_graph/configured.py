@@ -22,7 +22,7 @@ def read_toml(path: Path, form: type[M], what: str = "reward model's file") -> M
         ConfigurationError: it cannot be read, or does not fit; names the file and every problem.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"the {what} {str(path)!r} cannot be read: {error}") from error
     try:

@@ -160,7 +160,7 @@ def _find(name: str | Path) -> Path:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as e:
         raise PromptError(
             f"prompt file {str(path)!r} is missing; a set has loss.yaml, gradient.yaml "

@@ -6,6 +6,7 @@ SIGTERM.
 """
 
 import errno
+import io
 import os
 import sys
 
@@ -52,6 +53,10 @@ def main() -> None:
     """Entry point of the `tpo` command."""
     from tpo_graph.errors import ConfigurationError, TPOError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # An answer that was paid for is printed, whatever the terminal's encoding lacks.
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(tpo(standalone_mode=False))
     except click.ClickException as e:

@@ -7,12 +7,11 @@ from types import TracebackType
 from typing import Self, cast
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tpo_graph.batch.progress import BatchProgress
-from tpo_graph.cli.display import console
+from tpo_graph.cli.display import Console, console
 from tpo_graph.context import RunOptions
 from tpo_graph.costs import Bill, CostTable, Role, bill, ledger_table
 from tpo_graph.usage import total_tokens

@@ -4,10 +4,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tpo_graph.cli.display import Console
 from tpo_graph.cli.options import database_option, with_store
 from tpo_graph.cli.runs import as_json_text
 

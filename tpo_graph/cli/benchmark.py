@@ -148,9 +148,10 @@ def score(
 
 
 def _print(name: str, result: "Score") -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from tpo_graph.cli.display import Console
 
     table = Table(name, "rows", result.metric, "95% interval", box=None, pad_edge=False)
     for column in table.columns[1:]:

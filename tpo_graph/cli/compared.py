@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tpo_graph.cli.display import Console
 from tpo_graph.evaluation.results import (
     Comparison,
     Cost,

@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tpo_graph.check import Finding
-from tpo_graph.cli.display import console
+from tpo_graph.cli.display import Console, console
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 

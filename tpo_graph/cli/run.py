@@ -43,7 +43,7 @@ def run(
     model, reward_model = settings.policy_name(), settings.reward_model_name()
 
     # Past the cheap mistakes: only now the heavy imports.
-    from tpo_graph.cli.display import Progress, print_iterations, print_trajectory
+    from tpo_graph.cli.display import Progress, print_answer, print_iterations, print_trajectory
     from tpo_graph.cli.stopping import resume_command, stoppable
     from tpo_graph.run import optimize
 
@@ -72,7 +72,7 @@ def run(
         return
     if trajectory:
         print_trajectory(result)
-    click.echo(result.response)
+    print_answer(result.response)
     print_iterations(result)
 
 
@@ -94,6 +94,6 @@ def _query(query: str | None, file: Path | None) -> str:
 
 def _decode(data: bytes, what: str) -> str:
     try:
-        return data.decode("utf-8").removesuffix("\n")
+        return data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as e:
         raise click.UsageError(f"{what} is not UTF-8 text: {e}") from e

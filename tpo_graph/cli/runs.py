@@ -168,7 +168,7 @@ def _go_on(
     function: Callable[..., Any],
     handles: dict[str, Any],
 ) -> None:
-    from tpo_graph.cli.display import Progress, print_iterations
+    from tpo_graph.cli.display import Progress, print_answer, print_iterations
     from tpo_graph.cli.stopping import resume_command, stoppable
     from tpo_graph.store.runs import get_run
 
@@ -189,7 +189,7 @@ def _go_on(
     if as_json:
         click.echo(as_json_text(asdict(result), indent=2))
         return
-    click.echo(result.response)
+    print_answer(result.response)
     print_iterations(result)
 
 

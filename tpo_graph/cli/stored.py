@@ -1,12 +1,12 @@
 """How stored runs look on standard output: the list, the trajectory, rewards of several models."""
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from tpo_graph.cache import Step, UnusableReply
 from tpo_graph.candidates import place
+from tpo_graph.cli.display import Console
 from tpo_graph.store.runs import RunSummary
 from tpo_graph.store.trajectory import ScoredCandidate, Trajectory
 

@@ -1,0 +1,59 @@
+"""What reaches a terminal or a narrow encoding, and files as Windows writes them."""
+
+import io
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from tpo_graph.cli import main, tpo
+from tpo_graph.cli.display import Console, print_answer
+from tpo_graph.cli.run import _query
+from tpo_graph.settings import Settings
+
+HOSTILE = "a\x1b]0;title\x07 \x1b[2J\x9b2J\rb\n\tc"
+VISIBLE = "a\\x1b]0;title\\x07 \\x1b[2J\\x9b2J\\x0db\n\tc\n"
+
+
+@pytest.mark.parametrize(("terminal", "shown"), [(True, VISIBLE), (False, HOSTILE + "\n")])
+def test_an_answer_cannot_steer_a_terminal(
+    terminal: bool, shown: str, monkeypatch: pytest.MonkeyPatch
+):
+    out = io.StringIO(newline="")
+    monkeypatch.setattr(out, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stdout", out)
+    print_answer(HOSTILE)
+    assert out.getvalue() == shown
+
+
+def test_tables_and_texts_of_rich_cannot_either():
+    out = io.StringIO()
+    Console(file=out, force_terminal=True, width=200).print("[bold]x[/] " + HOSTILE)
+    assert "\x1b[1m" in out.getvalue()  # its own styles stay
+    for each in ("\x1b]", "\x1b[2J", "\x9b", "\x07"):
+        assert each not in out.getvalue()
+
+
+def test_an_answer_is_printed_whatever_the_encoding_lacks(monkeypatch: pytest.MonkeyPatch):
+    @click.command()
+    def answer() -> None:
+        print_answer("caf\xe9 \U0001f600 \ud800")
+
+    monkeypatch.setitem(tpo.commands, "answer", answer)
+    monkeypatch.setattr(sys, "argv", ["tpo", "answer"])
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="latin-1"))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    sys.stdout.flush()
+    assert raw.getvalue() == b"caf\xe9 \\U0001f600 \\ud800\n"
+
+
+def test_files_may_begin_with_a_byte_order_mark(tmp_path: Path):
+    config, query = tmp_path / "tpo.toml", tmp_path / "query.txt"
+    config.write_bytes(b"\xef\xbb\xbfdepth = 3\r\n")
+    query.write_bytes(b"\xef\xbb\xbfWhy?\r\n")
+    assert Settings.load({}, config).depth == 3
+    assert _query(None, query) == "Why?"
