@@ -2,16 +2,29 @@
 
 The whole conversation, system prompt and history included, is what is answered. It reaches the
 policy as messages (tool use in words); the reward model as turns; the critic's prompts as text.
+Pictures, sound and files reach models that answer or rewrite as they are, everybody else in words.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NotRequired, TypedDict, cast
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    HumanMessage,
+    MessageLikeRepresentation,
+    ToolMessage,
+    convert_to_messages,
+)
 
 from tpo_graph.errors import ConfigurationError
+
+Query = str | Sequence[MessageLikeRepresentation]
+"""A question, or a conversation in any form that LangChain takes: messages, dictionaries with role
+and content, pairs of role and content."""
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}
 _HEADINGS = {"user": "User", "assistant": "Assistant", "system": "System"}
@@ -28,17 +41,47 @@ class Turn(TypedDict):
     """Set when a tool said this instead of the person: the tool's name."""
 
 
+def as_messages(query: Query) -> list[BaseMessage]:
+    """The conversation that a query stands for.
+
+    Raises:
+        ConfigurationError: it has no form that LangChain takes, or nothing in it to answer.
+    """
+    if isinstance(query, str):
+        messages: list[BaseMessage] = [HumanMessage(query)]
+    else:
+        try:
+            messages = convert_to_messages(query)
+        except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
+            raise ConfigurationError(
+                f"not a conversation: {repr(query)[:200]}. Give a text, or messages such as "
+                f'[{{"role": "user", "content": "..."}}]. ({type(error).__name__})'
+            ) from error
+    query_text(messages)
+    return messages
+
+
 def turns(messages: Sequence[AnyMessage] | Sequence[BaseMessage]) -> list[Turn]:
     """The conversation as role and text, in order.
 
     Tool calls and tool results become text of the assistant and the user: reward models' chat
-    templates rarely know the role "tool".
+    templates rarely know the role "tool". Results that follow each other are one turn, as are a
+    result and what the person says after it: many templates want user and assistant to alternate.
     """
-    return [_turn(message) for message in messages]
+    found: list[Turn] = []
+    for message in messages:
+        turn = _turn(message)
+        if found and "tool" in found[-1] and turn["role"] == "user":
+            both = f"{found[-1]['content']}\n\n{turn['content']}"
+            tool = {"tool": found[-1].get("tool", "tool")} if "tool" in turn else {}
+            found[-1] = cast(Turn, {"role": "user", "content": both, **tool})
+        else:
+            found.append(turn)
+    return found
 
 
 def _turn(message: BaseMessage) -> Turn:
-    turn = Turn(role=_ROLES.get(message.type, "user"), content=_text(message))
+    turn = Turn(role=_ROLES.get(message.type, "user"), content=well_formed(_text(message)))
     return {**turn, "tool": message.name or "tool"} if isinstance(message, ToolMessage) else turn
 
 
@@ -46,27 +89,123 @@ def without_tools(messages: Sequence[AnyMessage] | Sequence[BaseMessage]) -> lis
     """The conversation with tool calls and tool results as text of the assistant and the user.
 
     Some providers refuse tool messages from a caller that declares no tools, and first samples
-    declare none: they are answers. All other messages stay as they are.
+    declare none: they are answers. Results that follow each other are one message. All other
+    messages stay as they are, but for characters that no provider takes.
     """
-    return [_in_words(message) for message in messages]
+    found: list[BaseMessage] = []
+    after_tool = False
+    for message in messages:
+        now = _in_words(message)
+        tool = isinstance(message, ToolMessage)
+        if after_tool and isinstance(now, HumanMessage):
+            blocks = [*_blocks(found[-1]), *_blocks(now)]
+            texts = [block["text"] for block in blocks if block["type"] == "text"]
+            plain = len(texts) == len(blocks)
+            found[-1] = HumanMessage("\n\n".join(texts) if plain else cast("Any", blocks))
+        else:
+            found.append(now)
+        after_tool = tool
+    return found
 
 
 def _in_words(message: BaseMessage) -> BaseMessage:
-    if isinstance(message, AIMessage) and message.tool_calls:
-        return AIMessage(_text(message))
-    return HumanMessage(_text(message)) if isinstance(message, ToolMessage) else message
+    if isinstance(message, AIMessage) and _called(message):
+        return AIMessage(well_formed(_text(message)))
+    if isinstance(message, ToolMessage):
+        said = well_formed(_text(message))
+        seen = [block for block in _blocks(message) if not _is_words(block)]
+        return HumanMessage(cast("Any", [{"type": "text", "text": said}, *seen]) if seen else said)
+    content = _clean(message.content)
+    return (
+        message if content == message.content else message.model_copy(update={"content": content})
+    )
+
+
+def attachments(messages: Sequence[AnyMessage] | Sequence[BaseMessage]) -> list[dict[str, Any]]:
+    """The pictures, sounds and files of the conversation, as content blocks, in order."""
+    users = (m for m in messages if isinstance(m, HumanMessage | ToolMessage))
+    return [block for message in users for block in _blocks(message) if not _is_words(block)]
+
+
+def attached(messages: Iterable[BaseMessage], blocks: list[dict[str, Any]]) -> list[BaseMessage]:
+    """A prompt whose first user turn carries content blocks beside its text."""
+    found = list(messages)
+    place = next((i for i, m in enumerate(found) if isinstance(m, HumanMessage)), None)
+    if blocks and place is not None:
+        content: Any = [{"type": "text", "text": str(found[place].text)}, *blocks]
+        found[place] = found[place].model_copy(update={"content": content})
+    return found
+
+
+def _blocks(message: BaseMessage) -> list[dict[str, Any]]:
+    """Content as blocks, a plain text as one."""
+    content = message.content
+    parts: list[Any] = [content] if isinstance(content, str) else list(content)
+    return [
+        {"type": "text", "text": part} if isinstance(part, str) else cast("dict[str, Any]", part)
+        for part in parts
+        if part
+    ]
+
+
+_THOUGHTS = {"reasoning", "thinking", "redacted_thinking", "reasoning_content"}
+_CALLS = {"tool_use", "tool_call", "tool_call_chunk", "function_call", "server_tool_call"}
+
+
+def _is_words(block: Mapping[str, Any]) -> bool:
+    return block.get("type") in {"text", *_THOUGHTS, *_CALLS}
+
+
+def _said(block: Mapping[str, Any]) -> str:
+    """A block in words: its text, or what it is."""
+    kind = str(block.get("type", "content"))
+    if kind == "text":
+        return str(block.get("text", ""))
+    if kind in _THOUGHTS | _CALLS:
+        return ""
+    for name in ("image", "audio", "video", "file", "document"):
+        if name in kind:
+            return f"[{name}]"
+    return f"[{kind}]"
+
+
+def _called(message: AIMessage) -> list[str]:
+    """The calls that a message makes, in words: broken ones too, which some servers refuse."""
+    calls = [
+        f"{call['name']}({json.dumps(call['args'], default=str)})" for call in message.tool_calls
+    ]
+    calls += [f"{call['name']}({call['args']})" for call in message.invalid_tool_calls]
+    if not calls:
+        raw: Any = message.additional_kwargs.get("tool_calls") or []
+        for call in cast("list[dict[str, Any]]", raw):
+            function: dict[str, Any] = call.get("function") or {}
+            calls.append(f"{function.get('name')}({function.get('arguments')})")
+    return calls
 
 
 def _text(message: BaseMessage) -> str:
-    text = message.text
-    if isinstance(message, AIMessage) and message.tool_calls:
-        calls = [f"{c['name']}({json.dumps(c['args'], default=str)})" for c in message.tool_calls]
-        return "\n".join([*([text] if text else []), "Called: " + ", ".join(calls)])
+    content = message.content
+    blocks = _blocks(message)
+    if isinstance(content, str) or all(map(_is_words, blocks)):
+        said = str(message.text)
+    else:
+        said = "\n".join(filter(None, map(_said, blocks)))
+    if isinstance(message, AIMessage) and (calls := _called(message)):
+        return "\n".join([*([said] if said else []), "Called: " + ", ".join(calls)])
     if isinstance(message, ToolMessage):
-        return f"Result of {message.name or 'the tool'}: {text}"
-    if not text and message.content:
-        return json.dumps(message.content, default=str)[:2_000]
-    return text
+        return f"Result of {message.name or 'the tool'}: {said}"
+    return said
+
+
+def _clean(content: Any) -> Any:
+    """Content without characters that no provider takes."""
+    if isinstance(content, str):
+        return well_formed(content)
+    if isinstance(content, list):
+        return [_clean(each) for each in cast("list[Any]", content)]
+    if isinstance(content, dict):
+        return {key: _clean(each) for key, each in cast("dict[str, Any]", content).items()}
+    return content
 
 
 def query_text(messages: Sequence[AnyMessage] | Sequence[BaseMessage]) -> str:

@@ -5,6 +5,7 @@ from typing import Literal
 from langgraph.runtime import Runtime
 
 from tpo_graph.context import TPOContext
+from tpo_graph.conversation import attached, attachments
 from tpo_graph.handles import Handles
 from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.rendering import render
@@ -27,9 +28,13 @@ async def ask_critic(
     """
     context = runtime.context
     prompt = tpo.prompts.loss if stage == "loss" else tpo.prompts.gradient
+    critic = await tpo.critic_for(context)
+    # The policy takes pictures, or the conversation would not have been answered; another may not.
+    same = critic is await tpo.policy_for(context)
+    seen = attachments(state["messages"]) if same else []
     return await generate(
-        await tpo.critic_for(context),
-        render(tpo.prompts, stage, state, context).messages(),
+        critic,
+        attached(render(tpo.prompts, stage, state, context).messages(), seen),
         1,
         context.critic_sampling(state["iteration"], stage),
         tag=prompt.output_tag,

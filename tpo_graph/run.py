@@ -1,16 +1,14 @@
 """One query, one answer: `optimize` and `aoptimize`."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage, HumanMessage
 from langgraph.runtime import RunControl
 
 from tpo_graph.background import run_in_background
 from tpo_graph.context import TPOContext
-from tpo_graph.conversation import query_text
+from tpo_graph.conversation import Query, as_messages
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.execution import OnEvent
 from tpo_graph.launcher import launcher
@@ -21,8 +19,6 @@ from tpo_graph.rewards import RewardFunction, RewardModel
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
-
-Query = str | Sequence[BaseMessage]
 
 
 def optimize(
@@ -125,17 +121,6 @@ async def aoptimize(
         return await runs.run(
             messages, context, run_id or str(uuid4()), on_event=on_event, control=control
         )
-
-
-def as_messages(query: Query) -> list[BaseMessage]:
-    """The conversation that a query stands for.
-
-    Raises:
-        ConfigurationError: there is nothing in it to answer.
-    """
-    messages: list[BaseMessage] = [HumanMessage(query)] if isinstance(query, str) else list(query)
-    query_text(messages)
-    return messages
 
 
 def make_context(settings: dict[str, Any]) -> TPOContext:

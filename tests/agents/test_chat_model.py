@@ -219,3 +219,34 @@ class TestCallbacks:
         answer = bound.invoke("Say hello.", {"callbacks": [usage]})
         assert usage.usage_metadata["tpo:ToolCallingModel"] == answer.usage_metadata
         assert usage.usage_metadata.keys() == {"tpo:ToolCallingModel", "scripted-1"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"reward_model": lambda q, r: -float(len(r))},
+        {"critic": ScriptedChatModel(temperature=0.2)},
+        {"model": ScriptedChatModel(temperature=0.1)},
+        {"prompts": "revision"},
+        {"settings": {"criteria": "Be brief."}},
+        {"temperature": 0.0},
+        {"max_tokens": 7},
+        {"depth": 1},
+    ],
+)
+def test_langchains_cache_tells_apart_what_answers_differently(other: dict[str, Any]):
+    given: dict[str, Any] = {"model": ScriptedChatModel(), "reward_model": prefer_longer}
+    key = ChatTPO(**given)._get_llm_string()
+    assert key == ChatTPO(**given)._get_llm_string()
+    assert key != ChatTPO(**{**given, **other})._get_llm_string()
+
+
+def test_an_argument_that_would_reach_one_request_only_is_refused():
+    model = ScriptedChatModel()
+    chat = ChatTPO(model=model, reward_model=prefer_longer)
+    for arguments in ({"extra_body": {"top_k": 5}}, {"n": 2}, {"reasoning_effort": "low"}):
+        with pytest.raises(ConfigurationError, match=next(iter(arguments))):
+            chat.bind(**arguments).invoke("Hi")
+    with pytest.raises(ConfigurationError, match="Did you mean 'depth'"):
+        chat.invoke("Hi", depht=3)
+    assert model.calls == []

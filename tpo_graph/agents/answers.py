@@ -11,10 +11,13 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata, add_usage
 
 from tpo_graph.errors import TPOError
+from tpo_graph.models.replies import parse_reply
 from tpo_graph.state import TPOState
 from tpo_graph.usage import Ledger
 
 _PLAIN = {"text", "reasoning"}
+_WHO = ("model_name", "model", "model_provider", "system_fingerprint")
+"""What a draft's metadata says of who wrote it."""
 
 
 def is_final_answer(message: AIMessage) -> bool:
@@ -33,11 +36,15 @@ def refined(draft: AIMessage, state: TPOState) -> AIMessage:
     """
     answer = cast(AIMessage, state["messages"][-1])
     usages = [u for u in (draft.usage_metadata, usage_metadata(state["usage"])) if u]
+    kept = parse_reply(str(draft.text)) == answer.text
+    about = draft.response_metadata
+    if not kept:  # another text has another ending
+        about = {name: about[name] for name in _WHO if name in about}
     changes = {
-        "response_metadata": {**draft.response_metadata, **answer.response_metadata},
+        "response_metadata": {**about, **answer.response_metadata},
         "usage_metadata": reduce(add_usage, usages) if usages else None,
     }
-    if answer.text == draft.text:
+    if kept:
         return draft.model_copy(update=changes)
     return AIMessage(answer.text, id=draft.id, name=draft.name, **changes)
 

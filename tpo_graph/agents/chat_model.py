@@ -5,6 +5,7 @@ call, beneath it in traces, without checkpoints: like any model call it is repea
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any, Self, cast
 from uuid import uuid4
 
@@ -30,11 +31,18 @@ from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models import load_chat_model
 from tpo_graph.models import model_name as name_of
 from tpo_graph.models.loops import handle
+from tpo_graph.prompts import PromptSet, load_prompts
+from tpo_graph.redaction import redacted
+from tpo_graph.rewards import as_reward_model
 from tpo_graph.run import make_context
 from tpo_graph.state import TPOInput, TPOState
 
 _CONNECTION = ("timeout", "max_retries", "api_key", "streaming")
 """What LangChain gives any chat model when it makes one; here it is `model`'s own affair."""
+
+
+_OF_A_TURN = {"tools", "tool_choice", "parallel_tool_calls", "response_format", "functions"}
+"""What concerns the inner model's own turn alone: whether and how it calls tools."""
 
 
 class ChatTPO(BaseChatModel):
@@ -106,7 +114,19 @@ class ChatTPO(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model_name": self.model_name, "depth": self.depth, "width": self.width}
+        """All that an answer depends on: LangChain's cache tells models apart by it."""
+        critic = self.model if self.critic is None else load_chat_model(self.critic)
+        prompts = (
+            self.prompts if isinstance(self.prompts, PromptSet) else load_prompts(self.prompts)
+        )
+        return {
+            "model_name": self.model_name,
+            "model": _configuration(self.model),
+            "critic": _configuration(critic),
+            "reward_model": as_reward_model(self.reward_model).name,
+            "prompts": prompts.digest,
+            "settings": self._context({}).model_dump(mode="json"),
+        }
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
@@ -195,6 +215,14 @@ class ChatTPO(BaseChatModel):
         options = {name: given.pop(name) for name in RunOptions.model_fields if name in given}
         context = self._context(options)
         stop = stop or self.stop
+        if unknown := given.keys() - _OF_A_TURN:
+            close = get_close_matches(min(unknown), RunOptions.model_fields, n=1)
+            guess = f" Did you mean {close[0]!r}?" if close else ""
+            raise ConfigurationError(
+                f"{sorted(unknown)!r} would reach one request of the run and no other.{guess} Give "
+                "what all requests are to have to the inner model: ChatTPO(model=ChatOpenAI(..., "
+                "extra_body=...))."
+            )
         draft = None
         if given:
             config = RunnableConfig(callbacks=callbacks, tags=[TAG_NOSTREAM], run_name="draft")
@@ -217,6 +245,11 @@ class ChatTPO(BaseChatModel):
         fields = {name: getattr(self, name) for name in ("depth", "width")}
         fields |= {name: getattr(self, name) for name in ("temperature", "max_tokens")}
         return make_context({**fields, **self.settings, **options})
+
+
+def _configuration(model: BaseChatModel) -> dict[str, Any]:
+    """A model's class and the parameters that it says identify it, without keys."""
+    return {"class": type(model).__qualname__, **redacted(model.asdict())}
 
 
 def _child(

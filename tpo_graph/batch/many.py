@@ -18,6 +18,7 @@ from tpo_graph.batch.engine import awaited
 from tpo_graph.batch.steps import StepReporter
 from tpo_graph.concurrency import Flight, run_all
 from tpo_graph.context import TPOContext
+from tpo_graph.conversation import Query, as_messages
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.execution import OnEvent
 from tpo_graph.launcher import Launcher, launcher
@@ -26,7 +27,7 @@ from tpo_graph.outages import WAIT_SECONDS, ServerWait, waiting
 from tpo_graph.prompts import PromptSet
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel
-from tpo_graph.run import Query, as_messages, make_context
+from tpo_graph.run import make_context
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store

@@ -12,6 +12,7 @@ from tpo_graph.errors import ConfigurationError, PolicyError
 from tpo_graph.events import Samples
 from tpo_graph.handles import Handles
 from tpo_graph.models.load import model_name
+from tpo_graph.models.replies import parse_reply
 from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.review import can_wait
 from tpo_graph.state import StateUpdate, TPOState
@@ -41,7 +42,9 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     policy = await tpo.policy_for(context)
     await tpo.cache.begin(await _run(state, runtime, context, tpo, run_id))
 
-    drafts = [draft for draft in state.get("drafts", []) if draft.strip()]
+    # Read like any reply: a draft may carry thoughts, which the samples beside it do not.
+    read = (parse_reply(draft) for draft in state.get("drafts", []))
+    drafts = [draft for draft in read if draft is not None]
     missing = context.width - len(drafts)
     generated = Generated([], no_usage())
     if missing > 0:

@@ -3,6 +3,7 @@
 from langgraph.runtime import Runtime
 
 from tpo_graph.context import TPOContext
+from tpo_graph.conversation import attached, attachments
 from tpo_graph.events import Samples
 from tpo_graph.handles import Handles
 from tpo_graph.models.sampling import generate
@@ -34,7 +35,9 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         return {**nothing, **reviewed}
     generated = await generate(
         await tpo.policy_for(context),
-        render(tpo.prompts, "update", state, context).messages(),
+        attached(
+            render(tpo.prompts, "update", state, context).messages(), attachments(state["messages"])
+        ),
         context.width,
         context.response_sampling(iteration),
         tag=tpo.prompts.update.output_tag,

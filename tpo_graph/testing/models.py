@@ -63,6 +63,11 @@ class ScriptedChatModel(BaseChatModel):
     def _llm_type(self) -> str:
         return "scripted"
 
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        names = ("temperature", "top_p", "max_tokens", "seed")
+        return {name: getattr(self, name) for name in names}
+
     def _generate(
         self,
         messages: list[BaseMessage],
