@@ -17,6 +17,7 @@ from tpo_graph.context import TPOContext
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.execution import OnEvent, OnTask, read_result, run_config, run_graph
 from tpo_graph.graph import TPOGraph
+from tpo_graph.redaction import redacted
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardModel
 from tpo_graph.rows import as_messages
@@ -143,7 +144,9 @@ def need_same_rewards(run: StoredRun, reward_model: RewardModel) -> None:
     Raises:
         ConfigurationError: it is another one.
     """
-    if run["settings"].get("reward_model") is None and reward_model.name != run["reward_model"]:
+    if run["settings"].get("reward_model") is None and redacted(reward_model.name) != redacted(
+        run["reward_model"]
+    ):
         raise ConfigurationError(
             f"the reward model {reward_model.name!r} is not {run['reward_model']!r}, which scored "
             f"run {run['run_id']!r} so far: rewards of two models cannot be compared. Give the "

@@ -16,6 +16,8 @@ Each message shows the offending value with ``repr`` and says the fix; the cause
 ``__cause__``. Errors of LangGraph itself (recursion limit, interrupts) pass through untouched.
 """
 
+from tpo_graph.redaction import redacted
+
 
 class TPOError(Exception):
     """Base of every error tpo_graph raises on purpose."""
@@ -62,5 +64,5 @@ class DatabaseVersionError(StoreError):
 
 
 def error_line(error: BaseException) -> str:
-    """An error in one line of at most 500 characters, as rows of a database keep it."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0][:500]
+    """An error in one line of at most 500 characters, redacted, as rows of a database keep it."""
+    return redacted(f"{type(error).__name__}: {error}".partition("\n")[0])[:500]

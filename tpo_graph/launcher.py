@@ -22,6 +22,7 @@ from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models.connection import stored_options
 from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.prompts import PromptSet, load_prompts
+from tpo_graph.redaction import redacted
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 
@@ -41,7 +42,7 @@ class Launcher:
     names: dict[str, str]
     """What a stored run says of its models and prompts."""
     specs: dict[str, Any]
-    """By what to load them again; None for an object, which a resume must be given."""
+    """By what to load them again, redacted; None for an object, which a resume must be given."""
     auditor: RewardModel | None
     audit_fallback: bool
 
@@ -186,7 +187,7 @@ async def launcher(
         "prompts": prompts,
     }
     specs: dict[str, Any] = {
-        name: value if isinstance(value, str) else None for name, value in given.items()
+        name: redacted(value) if isinstance(value, str) else None for name, value in given.items()
     }
     if options := stored_options(**given):
         specs["options"] = options
@@ -195,9 +196,9 @@ async def launcher(
     judge = as_reward_model(reward_model)
     prompt_set = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
     names = {
-        "policy": model_name(policy),
-        "critic": model_name(critic_model),
-        "reward_model": judge.name,
+        "policy": redacted(model_name(policy)),
+        "critic": redacted(model_name(critic_model)),
+        "reward_model": redacted(judge.name),
         "prompts": f"{prompt_set.name}@{prompt_set.digest}",
     }
     auditor = None if audit is None else as_reward_model(audit)

@@ -21,6 +21,7 @@ _SECRET_NAME = re.compile(
     r"key$|token$|secret|passw|pwd|auth(?!or)|credential|cookie|signature", re.IGNORECASE
 )
 _NAMES_OF_SECRETS = re.compile(r"_env$", re.IGNORECASE)
+_IN_ROWS = ("launch", "policy", "critic", "reward_model", "prompts", "error")
 _PLAIN_HEADERS = ("accept", "content-type", "user-agent")
 
 
@@ -43,6 +44,14 @@ def redacted(value: Any) -> Any:
     if hasattr(value, "get_secret_value"):
         return HIDDEN
     return value
+
+
+def redacted_row(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A stored run or batch, redacted where it names models or tells an error.
+
+    Done when it is read as well: earlier versions stored specs as they were given.
+    """
+    return {**row, **{name: redacted(row[name]) for name in _IN_ROWS if name in row}}
 
 
 def has_hidden(value: Any) -> bool:

@@ -19,6 +19,7 @@ from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models import load_chat_model
 from tpo_graph.models.connection import ROLES, connected, reconnected
 from tpo_graph.prompts import PromptSet, load_prompts
+from tpo_graph.redaction import HIDDEN, has_hidden
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.store import Store
@@ -225,6 +226,13 @@ def _rebuild(
                 f"run {run['run_id']!r} was started with an object as its {name} "
                 f"({run['policy' if name == 'model' else name]!r}), which no database can hold. "
                 f"Give {name}=... to go on with it."
+            )
+    for name, each in given.items():
+        if handles.get(name) is None and has_hidden(each):
+            raise ConfigurationError(
+                f"run {run['run_id']!r} was started with {name}={each!r}, and what stands as "
+                f"{HIDDEN!r} is kept nowhere. Give {name}=... again "
+                f"(--{name.replace('_', '-')} SPEC)."
             )
     before: dict[str, Any] = launch.get("options") or {}
     for role in ("model", "reward_model", "critic"):

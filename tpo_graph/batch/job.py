@@ -22,6 +22,7 @@ from tpo_graph.launcher import launcher
 from tpo_graph.models.connection import connected
 from tpo_graph.outages import WAIT_SECONDS
 from tpo_graph.prompts import PromptSet, load_prompts
+from tpo_graph.redaction import redacted
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.rows import BadRow, Row
 from tpo_graph.run import make_context
@@ -162,7 +163,9 @@ async def arun_batch(
         "prompts": prompts,
         "audit": audit,
     }
-    launch: dict[str, Any] = {n: v if isinstance(v, str) else None for n, v in given.items()}
+    launch: dict[str, Any] = {
+        n: redacted(v) if isinstance(v, str) else None for n, v in given.items()
+    }
     launch["audit_fallback"] = audit_fallback
     async with AsyncExitStack() as stack:
         if engine is None:
@@ -194,7 +197,7 @@ async def arun_batch(
             prompt_set = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
             names = {"prompts": f"{prompt_set.name}@{prompt_set.digest}"}
             auditor = None if audit is None else as_reward_model(audit)
-        launch["names"] = {**names, "audit": None if auditor is None else auditor.name}
+        launch["names"] = {**names, "audit": None if auditor is None else redacted(auditor.name)}
         plain = context.model_dump(mode="json")
         held = hold_batch(store, name, plain, launch)
         before = await stack.enter_async_context(held)

@@ -22,6 +22,7 @@ from tpo_graph.context import TPOContext
 from tpo_graph.errors import RunBusyError, TPOError
 from tpo_graph.launcher import Launcher, launcher
 from tpo_graph.outages import ServerWait, waiting
+from tpo_graph.redaction import redacted
 from tpo_graph.result import TPOResult
 from tpo_graph.rows import as_messages
 from tpo_graph.store.leases import STALE_SECONDS
@@ -169,7 +170,9 @@ class PolicyWorker:
                     )
                 )
                 # Runs are stored with the model itself, not with the pool: they outlive it.
-                runs = replace(runs, specs={**runs.specs, "reward_model": orders.reward_model})
+                runs = replace(
+                    runs, specs={**runs.specs, "reward_model": redacted(orders.reward_model)}
+                )
                 in_flight, wait = awaited(
                     orders.width,
                     orders.max_in_flight,

@@ -52,6 +52,7 @@ tpo.add_command(analyze)
 def main() -> None:
     """Entry point of the `tpo` command."""
     from tpo_graph.errors import ConfigurationError, TPOError
+    from tpo_graph.redaction import redacted
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -60,12 +61,13 @@ def main() -> None:
     try:
         sys.exit(tpo(standalone_mode=False))
     except click.ClickException as e:
+        e.message = redacted(e.message)  # pyright: ignore[reportAttributeAccessIssue]
         e.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except TPOError as e:
-        click.echo(f"Error: {e}", err=True)
+        click.echo(f"Error: {redacted(str(e))}", err=True)
         sys.exit(2 if isinstance(e, ConfigurationError) else 1)
     except OSError as e:
         if e.errno not in _UNWRITABLE:

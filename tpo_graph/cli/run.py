@@ -48,8 +48,10 @@ def run(
     from tpo_graph.run import optimize
 
     run_id = str(uuid4())
+    specs = {"model": model, "reward_model": reward_model, "critic": settings.critic}
+    again = resume_command(run_id, settings.database_url, **specs)
     with (
-        stoppable(resume_command(run_id, settings.database_url), settings.grace) as control,
+        stoppable(again, settings.grace) as control,
         Progress(settings.depth) as progress,
     ):
         result = optimize(

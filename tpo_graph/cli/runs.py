@@ -176,7 +176,8 @@ def _go_on(
     run = with_store(database, lambda store: get_run(store, run_id))
     options = {} if depth is None else {"depth": depth}
     shown = depth or run["settings"]["depth"]
-    again = resume_command(run_id, database)
+    specs = {role: handles.get(role) for role in ("model", "reward_model", "critic")}
+    again = resume_command(run_id, database, **specs)
     with stoppable(again, handles.pop("grace")) as control, Progress(shown) as progress:
         result = function(
             run_id,

@@ -1,18 +1,20 @@
 """SIGINT and SIGTERM while something is being kept: stop before the next step, say how to go on."""
 
+import json
 import logging
 import shlex
 import signal
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import click
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 
+from tpo_graph.redaction import has_hidden, redacted
 from tpo_graph.store.urls import parse_url, shown
 
 _LATE = "Calls that took longer than {:g} s were cut off and are made again."
@@ -74,13 +76,29 @@ def stoppable(again: str | None, grace: float = 10.0) -> Generator[RunControl]:
             signal.signal(number, handler)
 
 
-def resume_command(run_id: str, database: str | None) -> str | None:
-    """The command that goes on with a run; None when it is not kept."""
+def resume_command(run_id: str, database: str | None, **specs: str | None) -> str | None:
+    """The command that resumes a run; None when it is not kept.
+
+    Args:
+        specs: the names of its models, by role; those with a secret must be given again.
+    """
     if database is None:
         return None
-    return f"tpo runs resume {run_id} --database {shown(parse_url(database))}"
+    words = ["tpo", "runs", "resume", run_id, "--database", shown(parse_url(database))]
+    for role, spec in specs.items():
+        if has_hidden(hidden := redacted(spec)):
+            words += [f"--{role.replace('_', '-')}", hidden]
+    return shlex.join(words)
 
 
 def same_command() -> str:
-    """The command of this process, but for `--fresh`, which would begin anew."""
-    return shlex.join(["tpo", *(word for word in sys.argv[1:] if word != "--fresh")])
+    """The command of this process, redacted, and without `--fresh`, which would begin anew."""
+    return shlex.join(["tpo", *(_shown(word) for word in sys.argv[1:] if word != "--fresh")])
+
+
+def _shown(word: str) -> str:
+    before, brace, _ = word.partition("{")
+    if brace and (not before or before.endswith("=")):
+        with suppress(ValueError):
+            return before + json.dumps(redacted(json.loads(word[len(before) :])))
+    return redacted(word)

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from sqlalchemy import Connection, Select, and_, case, func, select
 
 from tpo_graph.errors import RunNotFoundError
+from tpo_graph.redaction import redacted_row
 from tpo_graph.store.opening import Store
 from tpo_graph.store.runs import read
 from tpo_graph.store.tables import BatchItemRow, BatchRow, CandidateRow, RunRow, UsageRow
@@ -102,7 +103,7 @@ def select_batch(connection: Connection, name: str) -> StoredBatch | None:
     """See `find_batch`."""
     query = select(*_BATCH_COLUMNS).where(BatchRow.name == name)
     row = connection.execute(query).mappings().one_or_none()
-    return None if row is None else StoredBatch(**row)  # type: ignore[typeddict-item]
+    return None if row is None else StoredBatch(**redacted_row(row))  # type: ignore[typeddict-item]
 
 
 async def list_batches(store: Store) -> list[BatchSummary]:
@@ -120,7 +121,7 @@ async def list_batches(store: Store) -> list[BatchSummary]:
             counts.setdefault(name, {})[status] = count
         return [
             BatchSummary(
-                **row,  # type: ignore[typeddict-item]
+                **redacted_row(row),  # type: ignore[typeddict-item]
                 total=sum(counts.get(row["name"], {}).values()),
                 finished=counts.get(row["name"], {}).get("finished", 0),
                 failed=counts.get(row["name"], {}).get("failed", 0),

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, select
 from tpo_graph.cache import Run, Scores, Step, UnusableReply
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import conversation_key, response_key
+from tpo_graph.redaction import redacted, redacted_row
 from tpo_graph.rewards import Score
 from tpo_graph.store.failures import explained
 from tpo_graph.store.outbox import Outbox
@@ -184,7 +185,7 @@ def run_row(run: Run) -> dict[str, Any]:
     """The row of a run that begins now."""
     moment = now()
     return {
-        **run,
+        **redacted_row(run),
         "conversation_key": conversation_key(run["conversation"]),
         "status": "running",
         "stop_reason": None,
@@ -213,7 +214,7 @@ def _known(connection: Connection, scores: Scores, keys: set[str]) -> dict[str, 
     found = connection.exec_driver_sql(
         f"SELECT response_key, reward, reason FROM tpo_rewards WHERE conversation_key = {mark} "
         f"AND reward_model = {mark} AND response_key IN ({', '.join([mark] * len(keys))})",
-        (scores["conversation"], scores["reward_model"], *keys),
+        (scores["conversation"], redacted(scores["reward_model"]), *keys),
     )
     return {row.response_key: Score(row.reward, row.reason or "") for row in found}
 
@@ -227,7 +228,7 @@ def _reward_rows(
         {
             "conversation_key": scores["conversation"],
             "response_key": key,
-            "reward_model": scores["reward_model"],
+            "reward_model": redacted(scores["reward_model"]),
             "reward": rewards[key][0],
             "reason": rewards[key][1],
             "created_at": moment,

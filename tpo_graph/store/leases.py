@@ -20,6 +20,7 @@ from sqlalchemy import Connection, select, update
 from tpo_graph.cache import Run
 from tpo_graph.errors import RunBusyError, RunNotFoundError, StoreError, error_line
 from tpo_graph.outages import gave_up
+from tpo_graph.redaction import redacted
 from tpo_graph.store.cache import run_row
 from tpo_graph.store.outbox import Outbox
 from tpo_graph.store.tables import RunRow, now
@@ -108,7 +109,7 @@ class Leases:
             self._lost.discard(run_id)
 
     def _begin(self, connection: Connection, run: Run, launch: dict[str, Any] | None) -> None:
-        mine = {"lease_owner": self.owner, "lease_seen_at": now(), "launch": launch or {}}
+        mine = {"lease_owner": self.owner, "lease_seen_at": now(), "launch": redacted(launch or {})}
         row = {**run_row(run), **mine}
         sql, (values,) = upsertion(RunRow, [row], (), connection.dialect.name)
         if connection.exec_driver_sql(sql, values).rowcount == 1:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, upd
 
 from tpo_graph.cache import Run
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
+from tpo_graph.redaction import redacted, redacted_row
 from tpo_graph.store.failures import explained
 from tpo_graph.store.opening import Store
 from tpo_graph.store.tables import BatchItemRow, CandidateRow, RunRow, now
@@ -75,7 +76,7 @@ async def find_run(store: Store, run_id: str) -> StoredRun | None:
     """One run, or None when no such run is stored."""
     query = select(*_COLUMNS).where(RunRow.run_id == run_id)
     row = await read(store, lambda connection: connection.execute(query).mappings().one_or_none())
-    return None if row is None else StoredRun(**row)  # type: ignore[typeddict-item]
+    return None if row is None else StoredRun(**redacted_row(row))  # type: ignore[typeddict-item]
 
 
 async def whole_run_id(store: Store, prefix: str) -> str:
@@ -127,8 +128,8 @@ class RunFilter:
         if self.model is not None:
             found.append(RunRow.policy == self.model)
         if self.reward_model is not None:
-            given = RunRow.launch["reward_model"].as_string()
-            found.append(or_(RunRow.reward_model == self.reward_model, given == self.reward_model))
+            given, wanted = RunRow.launch["reward_model"].as_string(), redacted(self.reward_model)
+            found.append(or_(RunRow.reward_model == wanted, given == wanted))
         if self.batch is not None:
             answering = select(BatchItemRow.run_id).where(
                 BatchItemRow.batch == self.batch, BatchItemRow.run_id.is_not(None)
@@ -156,7 +157,7 @@ async def list_runs(
     query = _summaries().where(*filters.clauses()).limit(limit)
     query = query.order_by(RunRow.created_at.desc(), RunRow.run_id.desc())
     rows = await read(store, lambda connection: connection.execute(query).mappings().all())
-    return [RunSummary(**row) for row in rows]  # type: ignore[typeddict-item]
+    return [RunSummary(**redacted_row(row)) for row in rows]  # type: ignore[typeddict-item]
 
 
 async def filtered_run_ids(
