@@ -207,7 +207,7 @@ def configured_probes(config: str | Path | None) -> Path | None:
 def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise ConfigurationError(f"the configuration file {str(path)!r} cannot be read: {e}") from e
 
 

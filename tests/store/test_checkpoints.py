@@ -11,7 +11,7 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from sqlalchemy import text
 
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.errors import ConfigurationError, StoreError
 from tpo_graph.store import Store, open_store
 from tpo_graph.store.checkpoints import KEY_VARIABLE, strict_serializer
 
@@ -108,7 +108,11 @@ async def test_encrypted_checkpoints_hide_their_text(
     assert b"secret sentence" not in file.read_bytes()  # noqa: ASYNC240
     monkeypatch.delenv(KEY_VARIABLE)
     async with open_store(sqlite_url) as store:
-        with pytest.raises(NotImplementedError, match="aes"):
+        with pytest.raises(StoreError, match=f"no key is given. Set {KEY_VARIABLE}"):
+            await read(store)
+    monkeypatch.setenv(KEY_VARIABLE, KEY[::-1])
+    async with open_store(sqlite_url) as store:
+        with pytest.raises(StoreError, match="written with another key"):
             await read(store)
 
 

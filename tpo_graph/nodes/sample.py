@@ -1,5 +1,6 @@
 """Step 1 of the algorithm: N responses of the policy to the query."""
 
+from typing import cast
 from uuid import uuid4
 
 from langgraph.config import get_config
@@ -43,7 +44,7 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     await tpo.cache.begin(await _run(state, runtime, context, tpo, run_id))
 
     # Read like any reply: a draft may carry thoughts, which the samples beside it do not.
-    read = (parse_reply(draft) for draft in state.get("drafts", []))
+    read = (parse_reply(draft) for draft in _drafts(state))
     drafts = [draft for draft in read if draft is not None]
     missing = context.width - len(drafts)
     generated = Generated([], no_usage())
@@ -113,3 +114,11 @@ async def _run(
         reward_model=(await tpo.reward_model_for(context)).name,
         prompts=f"{tpo.prompts.name}@{tpo.prompts.digest}",
     )
+
+
+def _drafts(state: TPOState) -> list[str]:
+    given: object = state.get("drafts", [])
+    texts = cast("list[object]", given) if isinstance(given, list | tuple) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise ConfigurationError(f"drafts={given!r:.200} must be a list of texts.")
+    return cast("list[str]", texts)

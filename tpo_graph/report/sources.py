@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import compress
 from pathlib import Path
+from typing import Any, cast
 
+from pydantic import ValidationError
 from sqlalchemy import select
 
 from tpo_graph.candidates import best
@@ -25,6 +27,7 @@ from tpo_graph.store.tables import RunRow
 from tpo_graph.store.trajectory import read_trajectory
 from tpo_graph.usage import add_ledgers
 
+_PRICES = {"input_price", "cached_price", "output_price"}
 _QUERY = 400
 """Characters of a query that the list keeps."""
 
@@ -152,8 +155,7 @@ class Reader:
             "critic": first["critic"],
             "reward_model": first["reward_model"],
         }
-        known = {k: v for k, v in first["settings"].items() if k in RunOptions.model_fields}
-        cost = bill(ledger, models, self._costs, RunOptions.model_validate(known))
+        cost = bill(ledger, models, self._costs, _prices(first["settings"]))
         return Series(name, first["reward_model"], [run for _, run in runs], cost)
 
     async def _run(
@@ -184,6 +186,15 @@ class Reader:
         )
 
 
+def _prices(settings: object) -> RunOptions | None:
+    """What the run said of prices; None where it is not what this version could have stored."""
+    stored = cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}
+    try:
+        return RunOptions.model_validate({name: stored[name] for name in _PRICES & stored.keys()})
+    except ValidationError:
+        return None
+
+
 def _row_only(item: BatchItem) -> Run:
     asked = item.columns.get("prompt")
     query = asked if isinstance(asked, str) else f"row {item.row_id}"
@@ -200,7 +211,7 @@ def _counted(what: str, count: int) -> str:
 
 
 def _set_up(run: StoredRun) -> tuple[str, ...]:
-    settings = run["settings"]
+    settings: Any = run["settings"] if isinstance(run["settings"], dict) else {}  # pyright: ignore[reportUnnecessaryIsInstance]
     size = f"D{settings.get('depth')}-N{settings.get('width')}"
     return (run["policy"], run["critic"], run["reward_model"], run["prompts"], size)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from tpo_graph.cache import Step
 from tpo_graph.candidates import Candidate, best, place
@@ -148,7 +149,7 @@ def _iteration(step: Step, shown: dict[str, Candidate]) -> list[Node]:
 
 
 def _facts(run: StoredRun) -> Element:
-    settings = run["settings"]
+    settings: Any = run["settings"] if isinstance(run["settings"], dict) else {}  # pyright: ignore[reportUnnecessaryIsInstance]
     names = ("temperature", "top_p", "max_tokens", "seed", "criteria", "target_reward", "patience")
     chosen = [f"{name} {settings[name]}" for name in names if settings.get(name) is not None]
     facts = [

@@ -119,7 +119,7 @@ def stored_scores(path: Path | str, reward_model: str | None = None) -> list[Sco
     found: dict[str, list[tuple[str, float]]] = {}
     names: set[str] = set()
     try:
-        with Path(path).open(encoding="utf-8") as lines:
+        with Path(path).open(encoding="utf-8-sig") as lines:
             for line in filter(str.strip, lines):
                 trajectory = cast("dict[str, Any]", json.loads(line))
                 run = trajectory["run"]

@@ -54,7 +54,7 @@ def load_reward_model(name: str) -> RewardModel:
     scheme, _, source = name.partition(":")
     if scheme not in _SCHEMES or not source:
         known = ", ".join(f"{known}:..." for known in _SCHEMES)
-        shown = name if "@" not in name else f"{scheme}:..."  # a URL may hold a password
+        shown = name[:200] if "@" not in name else f"{scheme}:..."  # a URL may hold a password
         raise ConfigurationError(f"unknown reward model {shown!r}: known are {known}")
     options = options_of(name)
     if options and scheme not in ("vllm", "sglang", "judge"):

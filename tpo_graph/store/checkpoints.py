@@ -12,12 +12,12 @@ from typing import Any
 
 import aiosqlite
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from sqlalchemy import URL
 
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.errors import ConfigurationError, StoreError
 from tpo_graph.store.grouped import GroupedSqliteSaver
 from tpo_graph.store.outbox import Outbox
 from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK
@@ -38,13 +38,11 @@ def strict_serializer() -> SerializerProtocol:
         ConfigurationError: the key has another length, or pycryptodome is not installed.
     """
     # LangGraph's default imports and calls any name that a row contains.
-    plain = JsonPlusSerializer(
-        pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None
-    )
+    plain = _Plain(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
     if not os.environ.get(KEY_VARIABLE):
         return plain
     try:
-        return EncryptedSerializer.from_pycryptodome_aes(serde=plain)
+        encrypted = EncryptedSerializer.from_pycryptodome_aes(serde=plain)
     except ImportError as e:
         raise ConfigurationError(
             f"{KEY_VARIABLE} asks for encrypted checkpoints, which need pycryptodome. "
@@ -55,6 +53,34 @@ def strict_serializer() -> SerializerProtocol:
             f"{KEY_VARIABLE} must be 16, 24 or 32 bytes long "
             f"(it has {len(os.environ[KEY_VARIABLE].encode())})."
         ) from e
+    return EncryptedSerializer(_Cipher(encrypted.cipher), plain)
+
+
+class _Plain(JsonPlusSerializer):
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        if "+" in data[0]:
+            raise StoreError(
+                f"the checkpoints are encrypted ({data[0]!r}) and no key is given. Set "
+                f"{KEY_VARIABLE} to the key that they were written with."
+            )
+        return super().loads_typed(data)
+
+
+class _Cipher(CipherProtocol):
+    def __init__(self, cipher: CipherProtocol) -> None:
+        self._cipher = cipher
+
+    def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
+        return self._cipher.encrypt(plaintext)
+
+    def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:
+        try:
+            return self._cipher.decrypt(ciphername, ciphertext)
+        except ValueError as e:
+            raise StoreError(
+                f"a checkpoint cannot be decrypted ({e}): it was written with another key, or is "
+                f"damaged. Set {KEY_VARIABLE} to the key that it was written with."
+            ) from e
 
 
 @asynccontextmanager

@@ -72,6 +72,11 @@ def explained(url: URL) -> Generator[None]:
     """Turn whatever the database raises inside into a `StoreError`."""
     try:
         yield
+    except UnicodeEncodeError as e:
+        raise StoreError(
+            f"{e.object[max(0, e.start - 20) : e.end + 20]!r} is no text that a database can hold: "
+            "it has half a character. Leave that out."
+        ) from e
     except Exception as e:
         if not is_database_failure(e):
             raise

@@ -100,7 +100,7 @@ async def whole_run_id(store: Store, prefix: str) -> str:
 
 def _not_found(store: Store, run_id: str) -> RunNotFoundError:
     return RunNotFoundError(
-        f"no run {run_id!r} is stored in {store.url!r}. List what there is with: tpo runs list"
+        f"no run {run_id!r:.200} is stored in {store.url!r}. List what there is with: tpo runs list"
     )
 
 
