@@ -32,13 +32,31 @@ def place(candidate: Candidate) -> str:
     return f"iteration {candidate['iteration']}, sample {candidate['position'] + 1}"
 
 
+def is_cut(candidate: Candidate) -> bool:
+    """Whether the token limit cut the response off: half an answer, whatever its reward."""
+    return candidate.get("finish_reason") == "length"
+
+
+def rank(candidate: Candidate) -> tuple[bool, float, int, int]:
+    """Sorts candidates from the best down: whole ones before cut ones, then by reward, then the
+    earliest first."""
+    return (
+        is_cut(candidate),
+        -candidate["reward"],
+        candidate["iteration"],
+        candidate["position"],
+    )
+
+
 def best(candidates: Iterable[Candidate]) -> Candidate:
     """The candidate of the highest reward; ties go to the earliest (argmax of the cache).
+
+    One that the token limit cut wins only where no whole one is.
 
     Raises:
         ValueError: there is no candidate.
     """
-    return max(candidates, key=lambda c: (c["reward"], -c["iteration"], -c["position"]))
+    return min(candidates, key=rank)
 
 
 def worst(candidates: Iterable[Candidate]) -> Candidate:

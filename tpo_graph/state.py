@@ -12,7 +12,7 @@ from langgraph.channels import EphemeralValue
 from langgraph.graph import add_messages
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
-from tpo_graph.candidates import Candidate
+from tpo_graph.candidates import Candidate, rank
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.stopping import StopReason
 from tpo_graph.summary import IterationSummary
@@ -160,7 +160,7 @@ def candidates_at_hand(state: TPOState) -> list[Candidate]:
     """The newest candidates and the extremes of all iterations, the best first."""
     extremes = [c for c in (state["chosen"], state["rejected"]) if c is not None]
     by_place = {(c["iteration"], c["position"]): c for c in [*newest_candidates(state), *extremes]}
-    return sorted(by_place.values(), key=lambda c: (-c["reward"], c["iteration"], c["position"]))
+    return sorted(by_place.values(), key=rank)
 
 
 def _at(state: TPOState, place: Place | None) -> Candidate | None:

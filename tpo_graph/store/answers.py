@@ -56,10 +56,15 @@ def read_answers(
 def _top(
     connection: Connection, run_ids: Sequence[str], *where: Any
 ) -> list[tuple[str, Candidate]]:
-    """The candidate of the highest reward of each run, the earliest of several."""
+    """The best candidate of each run, in the order of `candidates.rank`."""
     place = func.row_number().over(
         partition_by=CandidateRow.run_id,
-        order_by=[CandidateRow.reward.desc(), CandidateRow.iteration, CandidateRow.position],
+        order_by=[
+            func.coalesce(CandidateRow.finish_reason, "") == "length",
+            CandidateRow.reward.desc(),
+            CandidateRow.iteration,
+            CandidateRow.position,
+        ],
     )
     ranked = (
         select(

@@ -1,10 +1,9 @@
 """Preference pairs of stored runs, as TRL's DPOTrainer and RewardTrainer read them."""
 
-from collections.abc import Mapping
 from itertools import combinations
-from typing import Any, TypedDict, cast
+from typing import TypedDict
 
-from tpo_graph.candidates import Candidate
+from tpo_graph.candidates import Candidate, is_cut
 from tpo_graph.conversation import Turn
 from tpo_graph.store.trajectory import Trajectory
 
@@ -53,11 +52,6 @@ def preferences(
     ]
     found.sort(key=lambda pair: (pair[1]["reward"] - pair[0]["reward"], *map(_place, pair)))
     return [_preference(trajectory, *pair) for pair in found[:pairs]]
-
-
-def is_cut(candidate: Candidate) -> bool:
-    """Whether a limit of tokens cut the text off, as far as its model said."""
-    return cast("Mapping[str, Any]", candidate).get("finish_reason") == "length"
 
 
 def _place(candidate: Candidate) -> tuple[int, int]:
