@@ -143,7 +143,8 @@ def test_one_refusal_by_the_server_stops_nobody_else():
         results = optimize_many(names(10), model=policy, reward_model=prefer_longer, depth=1)
     assert [n for n, result in enumerate(results) if isinstance(result, PolicyError)] == [4]
     assert sum(isinstance(result, TPOResult) for result in results) == 9
-    assert len(server.calls) == 9 * 4 + 1
+    # A refusal that names nothing is tried once more with n=1, which may be what it refuses.
+    assert len(server.calls) == 9 * 4 + 2
 
 
 def test_a_drained_batch_says_so_in_every_place_that_has_no_result():

@@ -58,7 +58,9 @@ def test_a_server_that_stalls_holds_a_stopping_command_no_longer_than_the_grace(
         server.calls.clear()
         answer, told = command(server, *again).communicate(timeout=60)
         assert answer.strip(), told
-        first = [call for call in server.calls if len(call.messages) == 1]
+        first = [
+            call for call in server.calls if call.messages == [{"content": "Hi", "role": "user"}]
+        ]
         assert first == []
 
 

@@ -143,6 +143,7 @@ class NeverStops(Good):
         (Ascii, "test_any_unicode_can_be_scored"),
         (OneTurnOnly, "test_history_and_system_prompts"),
         (LimitedByAccident, "test_very_long_responses_are_scored_or_refused"),
+        (RanksTheBatch, "test_a_refused_response_leaves_the_others_their_scores"),
         (ReadsControlTokens, "test_responses_cannot_open_turns_of_their_own"),
         (BreaksOnBOS, "test_control_tokens_leave_other_responses_alone"),
         (MixesUpCalls, "test_calls_at_once_equal_calls_in_turn"),
