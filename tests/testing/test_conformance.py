@@ -86,6 +86,12 @@ class LimitedByAccident(Good):
         return await super().score(conversation, responses)
 
 
+class ScalesByLength(Good):
+    async def score(self, conversation, responses):
+        longest = max(map(len, responses), default=0)
+        return [score + longest for score in await super().score(conversation, responses)]
+
+
 class ReadsControlTokens(Good):
     """Joins the conversation to one text, as a template without care would."""
 
@@ -143,7 +149,7 @@ class NeverStops(Good):
         (Ascii, "test_any_unicode_can_be_scored"),
         (OneTurnOnly, "test_history_and_system_prompts"),
         (LimitedByAccident, "test_very_long_responses_are_scored_or_refused"),
-        (RanksTheBatch, "test_a_refused_response_leaves_the_others_their_scores"),
+        (ScalesByLength, "test_a_refused_response_leaves_the_others_their_scores"),
         (ReadsControlTokens, "test_responses_cannot_open_turns_of_their_own"),
         (BreaksOnBOS, "test_control_tokens_leave_other_responses_alone"),
         (MixesUpCalls, "test_calls_at_once_equal_calls_in_turn"),
