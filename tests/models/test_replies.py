@@ -84,10 +84,9 @@ def test_text_is_only_ever_cut_at_its_ends(text: str) -> None:
 
 @given(st.text(), hostile, st.text())
 def test_a_tagged_text_survives_what_surrounds_it(before: str, text: str, after: str) -> None:
-    clean = re.sub("</?improved>|</?think>", "", text)
+    clean = re.sub("</?improved>|</?think>", "", text) + " some words"  # not a mere mention of tags
     expected = parse_reply(clean)
-    assume(expected is not None and re.search(r"\w{4}", expected))
-    assume(not re.search("(?i)think|thought|channel", before + clean))
+    assume(not re.search("(?i)think|thought|channel|analysis", before + clean + after))
     assume("improved>" not in (before + after).lower())  # a pair of its own
     assert parse_reply(f"a{before}<improved>{clean}</improved>{after}", TAG) == expected
 
@@ -96,7 +95,7 @@ def test_a_tagged_text_survives_what_surrounds_it(before: str, text: str, after:
 def test_long_hostile_replies_are_parsed_at_once(piece: str) -> None:
     started = time.perf_counter()
     parse_reply(piece * (1_000_000 // len(piece)), TAG)
-    assert time.perf_counter() - started < 0.5
+    assert time.perf_counter() - started < 10  # what is quadratic takes minutes
 
 
 LONG = "A rewrite of a fair length that says all it has to say."
