@@ -16,7 +16,9 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from tpo_graph import TPOContext, create_tpo_graph
 from tpo_graph.cache import MemoryCache
 from tpo_graph.errors import ConfigurationError, PolicyError, RewardError
+from tpo_graph.rewards import as_reward_model
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
+from tpo_graph.usage import total_tokens
 
 QUERY = {"messages": [("user", "Say hello.")]}
 
@@ -74,11 +76,18 @@ class TestAnswer:
         assert isinstance(question, HumanMessage)
         assert isinstance(answer, AIMessage)
         assert answer.text == out["chosen"]["response"]
-        assert answer.response_metadata["tpo"] == {
+        first = out["history"][0]["max"]
+        about = answer.response_metadata["tpo"]
+        assert about.pop("seconds") > 0
+        assert about == {
             "run_id": out["run_id"],
             "reward": out["chosen"]["reward"],
+            "first_best": first,
+            "gain": out["chosen"]["reward"] - first,
             "iteration": out["chosen"]["iteration"],
             "stop_reason": "depth",
+            "reward_model": as_reward_model(prefer_longer).name,
+            "tokens": total_tokens(out["usage"]),
         }
 
     def test_no_critique_enters_the_messages(self):

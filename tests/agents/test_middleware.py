@@ -61,6 +61,11 @@ class TestAnswer:
         assert candidates[0]["response"] == "Answer (0)"
         assert answer.text == max((c["response"] for c in candidates), key=len)
         assert about["iteration"] == 1
+        first = max(c["reward"] for c in candidates if c["iteration"] == 0)
+        assert (about["first_best"], about["gain"]) == (first, about["reward"] - first)
+        assert about["gain"] > 0
+        assert about["tokens"] > 0
+        assert "prefer_longer" in about["reward_model"]
         # the draft, two more first samples, loss, gradient, three of an update
         assert [call["n"] for _, call in model.calls] == [1, 2, 1, 1, 3]
         assert [c["position"] for c in candidates] == [0, 1, 2] * 2
@@ -183,6 +188,18 @@ class TestStreaming:
         assert inside[0][0].startswith("model:")
         assert answer[0] == ()
         assert inside[1][0].text == answer[1][0].text
+
+    @both_ways
+    async def test_progress_arrives_on_the_agents_own_stream(self, way: str):
+        agent: Any = agent_of()
+        if way == "async":
+            events = [event async for event in agent.astream(QUESTION, stream_mode="custom")]
+        else:
+            events = list(agent.stream(QUESTION, stream_mode="custom"))
+        told = [event["event"] for event in events if event["event"] != "new_best"]
+        one = ["samples", "rewards"]
+        assert told == [*one, "loss", "gradient", *one, "stopped"]
+        assert len({event["run_id"] for event in events}) == 1
 
     async def test_event_streams_tell_no_tokens_of_drafts(self):
         events = [event async for event in agent_of().astream_events(QUESTION, version="v2")]
@@ -324,9 +341,15 @@ class TestFailures:
         assert answer.text == "Answer (0)"
         assert next(iter(wishes)) in answer.response_metadata["tpo"]["error"]
 
-    def test_wishes_that_are_no_settings_are_refused(self):
+    @both_ways
+    async def test_a_wish_that_is_no_mapping_costs_the_agent_no_answer(self, way: str):
+        given: Any = {**QUESTION, "tpo": "skip"}
+        answer = (await run(agent_of(), way, given))["messages"][-1]
+        assert answer.text == "Answer (0)"
+        assert "'skip'" in answer.response_metadata["tpo"]["error"]
+        strict = agent_of(middleware=TPOMiddleware(prefer_longer, on_error="raise"))
         with pytest.raises(ConfigurationError, match="'skip'"):
-            agent_of().invoke({**QUESTION, "tpo": "skip"})
+            await run(strict, way, given)
 
     def test_a_wrong_setting_is_refused_when_the_agent_is_made(self):
         with pytest.raises(ConfigurationError, match="depht"):

@@ -125,7 +125,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ModelResponse[Any]:
         """Let the agent's model answer, and improve the answer if it is a final one."""
-        if _wishes(request).get("skip"):
+        if _skips(request):
             return handler(request)
         response = handler(_unstreamed(request))
         draft = self._draft(request, response)
@@ -133,7 +133,10 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
             return response
         try:
             graph, start = self._start(request, draft)
-            answer = refined(draft, cast(TPOState, graph.invoke(**start)))
+            state: Any = None
+            for mode, chunk in graph.stream(**start, stream_mode=["custom", "values"]):
+                state = _told(request, mode, chunk, state)
+            answer = refined(draft, cast(TPOState, state))
         except TPOError as error:
             answer = self._kept(draft, error)
         return replace(response, result=[answer])
@@ -144,7 +147,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
         """See `wrap_model_call`."""
-        if _wishes(request).get("skip"):
+        if _skips(request):
             return await handler(request)
         response = await handler(_unstreamed(request))
         draft = self._draft(request, response)
@@ -152,7 +155,10 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
             return response
         try:
             graph, start = self._start(request, draft)
-            answer = refined(draft, cast(TPOState, await graph.ainvoke(**start)))
+            state: Any = None
+            async for mode, chunk in graph.astream(**start, stream_mode=["custom", "values"]):
+                state = _told(request, mode, chunk, state)
+            answer = refined(draft, cast(TPOState, state))
         except TPOError as error:
             answer = self._kept(draft, error)
         return replace(response, result=[answer])
@@ -206,6 +212,22 @@ def _wishes(request: ModelRequest[Any]) -> dict[str, Any]:
     """What this request says: in the agent's context, and over it in its state."""
     in_context = part_for_tpo(getattr(request.runtime, "context", None))
     return {**(in_context or {}), **(part_for_tpo(request.state) or {})}
+
+
+def _skips(request: ModelRequest[Any]) -> bool:
+    """Whether this request wants no TPO. A malformed wish is a failure of TPO, not of the agent."""
+    try:
+        return bool(_wishes(request).get("skip"))
+    except ConfigurationError:
+        return False  # the same error comes back when the run begins, where `on_error` applies
+
+
+def _told(request: ModelRequest[Any], mode: str, chunk: Any, state: Any) -> Any:
+    """The newest state; a progress event goes to the agent's own stream instead."""
+    if mode == "values":
+        return chunk
+    request.runtime.stream_writer(chunk)
+    return state
 
 
 def _unstreamed(request: ModelRequest[Any]) -> ModelRequest[Any]:

@@ -12,10 +12,11 @@ from tpo_graph.candidates import Candidate, best, worst
 from tpo_graph.context import TPOContext
 from tpo_graph.events import NewBest, Stopped
 from tpo_graph.handles import Handles
+from tpo_graph.redaction import redacted
 from tpo_graph.review import review_pair
 from tpo_graph.state import StateUpdate, TPOState, compared, newest_candidates, person_stops
-from tpo_graph.stopping import StopReason, stop_reason
-from tpo_graph.summary import summarize
+from tpo_graph.stopping import stop_reason
+from tpo_graph.summary import IterationSummary, summarize
 from tpo_graph.usage import total_tokens
 
 
@@ -42,7 +43,7 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     after: TPOState = {**state, "stop_reason": reason, "chosen": chosen, "rejected": rejected}
     after["review"] = review_pair(after, runtime, tpo)
     if person_stops(after):
-        reason = "person"
+        reason = after["stop_reason"] = "person"
     pair = compared(after)
 
     if chosen != state["chosen"]:
@@ -73,19 +74,31 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
             reward=answer["reward"],
         )
     )
-    return {**decided, "messages": [_message(run_id, answer, reason)]}
+    judge = redacted((await tpo.reward_model_for(context)).name)
+    return {**decided, "messages": [_message(after, answer, history[0], judge)]}
 
 
 def _given(candidate: Candidate | None) -> list[Candidate]:
     return [] if candidate is None else [candidate]
 
 
-def _message(run_id: str, answer: Candidate, reason: StopReason) -> AIMessage:
+def _message(
+    state: TPOState, answer: Candidate, first: IterationSummary, reward_model: str
+) -> AIMessage:
+    """The answer, and in `response_metadata["tpo"]` what the run made of it."""
+    usage = state["usage"]
     about = {
-        "run_id": run_id,
+        "run_id": state["run_id"],
         "reward": answer["reward"],
+        "first_best": first["best_so_far"],
+        "gain": answer["reward"] - first["best_so_far"],
         "iteration": answer["iteration"],
-        "stop_reason": reason,
+        "stop_reason": state["stop_reason"],
+        "reward_model": reward_model,
+        "tokens": total_tokens(usage),
+        "seconds": round(sum(stage["seconds"] for stage in usage.values()), 3),
     }
     # One id per run: a step that runs twice replaces the answer instead of adding another.
-    return AIMessage(answer["response"], id=f"tpo-{run_id}", response_metadata={"tpo": about})
+    return AIMessage(
+        answer["response"], id=f"tpo-{state['run_id']}", response_metadata={"tpo": about}
+    )
