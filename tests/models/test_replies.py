@@ -95,7 +95,7 @@ def test_a_tagged_text_survives_what_surrounds_it(before: str, text: str, after:
 def test_long_hostile_replies_are_parsed_at_once(piece: str) -> None:
     started = time.perf_counter()
     parse_reply(piece * (1_000_000 // len(piece)), TAG)
-    assert time.perf_counter() - started < 10  # what is quadratic takes minutes
+    assert time.perf_counter() - started < 0.5
 
 
 LONG = "A rewrite of a fair length that says all it has to say."
