@@ -13,7 +13,7 @@ from tpo_graph.candidates import Candidate, best
 from tpo_graph.conversation import Turn, conversation_key
 from tpo_graph.errors import RewardError, error_line
 from tpo_graph.result import Audit, TPOResult
-from tpo_graph.rewards import RewardModel, checked_scores
+from tpo_graph.rewards import RewardModel, checked_scores, reuses_scores
 
 if TYPE_CHECKING:
     from tpo_graph.store import SqlCache
@@ -95,7 +95,9 @@ async def scored_once(
     if cache is None:
         return list(await checked_scores(model, conversation, texts))
     scores = Scores(reward_model=model.name, conversation=conversation_key(conversation))
-    known = dict(zip(texts, await cache.known_rewards(scores, texts), strict=True))
+    known: dict[str, float | None] = dict.fromkeys(texts)
+    if reuses_scores(model):
+        known = dict(zip(texts, await cache.known_rewards(scores, texts), strict=True))
     missing = [text for text, reward in known.items() if reward is None]
     fresh = dict(zip(missing, await checked_scores(model, conversation, missing), strict=True))
     await cache.remember(scores, fresh)

@@ -1,18 +1,22 @@
 """Plain functions as reward models."""
 
 import asyncio
+import re
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tpo_graph import optimize
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import RewardError
-from tpo_graph.rewards import FunctionReward, checked_scores
+from tpo_graph.rewards import FunctionReward, LengthPenalty, checked_scores, reuses_scores
+from tpo_graph.testing import ScriptedChatModel
 
 HISTORY = [
     Turn(role="system", content="Be brief."),
@@ -80,9 +84,158 @@ def test_the_name_says_which_function_and_which_source():
     assert FunctionReward(make(True), name="mine").name == "mine"
 
 
+class Keyword:
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    def score(self, query: str, response: str) -> float:
+        return float(response.count(self.word))
+
+    __call__ = score
+
+
+@dataclass(frozen=True)
+class Settings:
+    word: str
+    weights: dict[str, float] = field(default_factory=lambda: {"a": 1.0})
+    pattern: re.Pattern[str] = re.compile("x+")
+
+
+def closure(word: object):
+    def reward(query, response):
+        return float(response.count(str(word)))
+
+    return reward
+
+
+def nested(word: str):
+    inner = closure(word)
+    return lambda query, response: inner(query, response) + 1.0
+
+
+def default(word: str):
+    def reward(query, response, *, looked_for=word):
+        return float(response.count(looked_for))
+
+    return reward
+
+
+def one_line():
+    return (lambda q, r: float(len(r)), lambda q, r: float(len(q)))
+
+
+def reading(word: str, source: str = "def reward(q, r): return float(r.count(helper(q)))"):
+    """A function that reads a function of its module, which reads a global."""
+    names: dict[str, Any] = {"__name__": "snippet", "WORD": word}
+    exec(f"{source}\ndef helper(q): return WORD", names)  # noqa: S102
+    return names["reward"]
+
+
+MAKERS = {
+    "bound method": lambda word: Keyword(word).score,
+    "callable object": Keyword,
+    "closure": closure,
+    "closure over a set": lambda word: closure(frozenset([word, "b", "c", "d"])),
+    "closure over a dataclass": lambda word: closure(Settings(word)),
+    "closure over a method": lambda word: nested(Keyword(word).word),
+    "function in a closure": nested,
+    "default": default,
+    "partial": lambda word: partial(closure("x"), word),
+    "partial of a method": lambda word: partial(Keyword(word).score),
+    "global of a function that it calls": reading,
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_functions_of_one_source_and_other_values_have_other_names(make):
+    one, again, other = (FunctionReward(make(word)) for word in ("apple", "apple", "pear"))
+    assert one.name == again.name != other.name
+    assert one.nameless is None
+
+
+def test_what_a_function_writes_down_is_not_part_of_its_name():
+    calls: list[str] = []
+    known: dict[str, float] = {}
+    count = 0
+
+    def reward(query, response):
+        nonlocal count
+        count += 1
+        calls.append(response)
+        known[response] = 1.0
+        return 1.0
+
+    class Counting(Keyword):
+        calls = 0
+
+        def __call__(self, query, response):
+            self.calls += 1
+            return self.score(query, response)
+
+    made = Counting("x")
+    for function in (reward, made, made.__call__):
+        name = FunctionReward(function).name
+        function("q", "a")
+        assert FunctionReward(function).name == name
+    assert FunctionReward(made).name != FunctionReward(Counting("y")).name
+
+
+def test_lambdas_of_one_line_have_names_of_their_own():
+    assert len({FunctionReward(function).name for function in one_line()}) == 2
+
+
+def reads_a_file(query: str, response: str) -> float:
+    return float(Path(query).read_text() == response)
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (closure(threading.Lock()), "'word'"),
+        (closure(iter("ab")), "'word'"),
+        (closure(list(range(100_000))), "too large"),
+        (reads_a_file, "'read_text'"),
+        (partial(closure("x"), object()), "object"),
+    ],
+)
+def test_what_cannot_be_told_from_others_has_no_stored_scores(function, why, caplog, tmp_path):
+    model = FunctionReward(function)
+    assert why in (model.nameless or "")
+    for made in (model, LengthPenalty(model, 0.1)):
+        assert not reuses_scores(made)
+    caplog.clear()
+    assert not reuses_scores(model)
+    assert not caplog.records  # told once for each name
+    named = FunctionReward(function, name="mine-1")
+    assert reuses_scores(named)
+    assert named.name == "mine-1"
+
+
+def test_a_run_does_not_take_the_scores_of_another_unnamed_function(tmp_path, caplog):
+    def answer(word, name=None):
+        opaque = [threading.Lock()]
+        function = lambda q, r: float(r.count(word)) if opaque else 0.0  # noqa: E731
+        return optimize(
+            "Q",
+            model=ScriptedChatModel(replies=["apple apple", "pear"]),
+            reward_model=FunctionReward(function, name=name) if name else function,
+            depth=0,
+            width=2,
+            database=f"sqlite:///{tmp_path}/tpo.db",
+        ).response
+
+    assert answer("apple") == "apple apple"
+    assert answer("pear") == "pear"
+    assert "Name it: FunctionReward(function, name=" in caplog.text
+    assert answer("apple", name="word-1") == answer("pear", name="word-1")  # by the name they share
+
+
 def test_the_name_is_the_same_in_another_process():
-    code = "import operator; from tpo_graph.rewards import FunctionReward as F; import statistics\n"
-    code += "print(F(statistics.mean).name, F(max).name)"
+    code = "from tpo_graph.rewards import FunctionReward as F; import statistics\n"
+    code += "from tests.rewards.test_function import MAKERS\n"
+    code += (
+        "print(F(statistics.mean).name, F(max).name, *(F(m('a')).name for m in MAKERS.values()))"
+    )
     runs = {
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
         for _ in range(2)

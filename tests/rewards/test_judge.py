@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from langchain_openai import ChatOpenAI
 
 from tests.openai_server import Behaviour, OpenAIServer
 from tpo_graph.conversation import Turn
@@ -131,6 +132,17 @@ def test_the_name_follows_model_criteria_and_scale():
         judge("", scale=Scale(high=5, anchors={}))[0].name,
     ]
     assert len({plain, *others}) == 4
+
+
+def test_the_name_follows_the_models_own_options_but_not_its_key():
+    def names(**options):
+        model = ChatOpenAI(model="big", **{"api_key": "sk-one", "base_url": "http://a", **options})
+        return JudgeRewardModel(model).name, PairwiseJudge(model).name
+
+    for same in ({"api_key": "sk-other"}, {"max_retries": 7, "timeout": 3}):
+        assert names(**same) == names()
+    for other in ({"base_url": "http://b"}, {"temperature": 0.3}, {"extra_body": {"top_k": 1}}):
+        assert not set(names(**other)) & set(names())
 
 
 @pytest.mark.parametrize(

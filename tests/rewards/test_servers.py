@@ -1,5 +1,6 @@
 """vLLM and SGLang: what is sent, what is read, and that remote equals local."""
 
+import json
 import math
 
 import pytest
@@ -53,7 +54,8 @@ async def test_messages_give_the_scores_of_the_local_model(template, adds_bos):
         assert scores == pytest.approx(expected, abs=1e-4)
         path, body, _ = server.calls[0]
     assert path == "/classify"
-    assert body["use_activation"] is False
+    # Every version of vLLM reads the one name that it knows.
+    assert [body[name] for name in ("softmax", "activation", "use_activation")] == [False] * 3
     assert body["messages"][:-1] == ASKED
     assert any(score < 0 or score > 1 for score in scores)
 
@@ -185,3 +187,32 @@ def test_names_hold_no_secrets_and_follow_the_template():
     assert not any("secret" in name for name in names)
     with pytest.raises(ConfigurationError, match="no chat template"):
         SGLangRewardModel(url, "rm", tokenizer=classifier(template=None))
+
+
+def squashing(server: RewardServer, value: float) -> None:
+    """The next replies are those of a server that takes no notice of the options."""
+    reply = {"data": [{"index": 0, "probs": [value]}]}
+    server.script.append(Behaviour(contents=[json.dumps(reply)]))
+
+
+async def test_scores_that_are_all_one_are_refused():
+    with RewardServer("vllm", classifier()) as server:
+        for _ in range(2):
+            squashing(server, 1.0)
+        with pytest.raises(RewardError, match=r"exactly 1\.0, which is no raw score.*tpo check"):
+            await VLLMRewardModel(server.url, "rm").score(ASKED, ["a", "b"])
+
+
+async def test_scores_that_look_like_sigmoids_are_told_of_once(caplog):
+    with RewardServer("vllm", classifier()) as server:
+        model = VLLMRewardModel(server.url, "rm")
+        for _ in range(3):
+            squashing(server, 0.9)
+            squashing(server, 0.99)
+        for texts in (["a", "b"], ["c", "d"], ["e", "f"]):
+            await model.score(ASKED, texts)
+        [record] = caplog.records
+        assert "probably not raw logits but sigmoids" in record.getMessage()
+        caplog.clear()
+        await VLLMRewardModel(server.url, "rm").score(ASKED, PLAIN)
+        assert not caplog.records

@@ -5,13 +5,13 @@ import time
 
 from langgraph.runtime import Runtime
 
-from tpo_graph.cache import Cache, Scores
+from tpo_graph.cache import Cache, MemoryCache, Scores
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn, conversation_key, turns
 from tpo_graph.errors import RewardInputError, error_line
 from tpo_graph.events import Rewards
 from tpo_graph.handles import Handles
-from tpo_graph.rewards import RewardModel, Score, score_each
+from tpo_graph.rewards import RewardModel, Score, reuses_scores, score_each
 from tpo_graph.state import StateUpdate, TPOState, newest_candidates
 from tpo_graph.usage import Usage, charge, spending
 
@@ -90,7 +90,9 @@ async def _score(
     """
     started = time.perf_counter()
     failures: dict[str, RewardInputError] = {}
-    stored = await cache.known_rewards(scores, responses)
+    stored: list[float | None] = [None for _ in responses]
+    if reuses_scores(reward_model, tell=not isinstance(cache, MemoryCache)):
+        stored = await cache.known_rewards(scores, responses)
     known = {r: reward for r, reward in zip(responses, stored, strict=True) if reward is not None}
     missing = [response for response in dict.fromkeys(responses) if response not in known]
     with spending() as usage:

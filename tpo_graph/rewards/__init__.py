@@ -4,7 +4,7 @@
 an HTTP client, which takes longer than all of this.
 """
 
-from tpo_graph.rewards.base import RewardModel, Score, checked_scores, score_each
+from tpo_graph.rewards.base import RewardModel, Score, checked_scores, reuses_scores, score_each
 from tpo_graph.rewards.ensemble import Calibration, EnsembleRewardModel, Member, calibrate
 from tpo_graph.rewards.function import FunctionReward, RewardFunction
 from tpo_graph.rewards.judge import Criterion, JudgeRewardModel, Scale
@@ -34,6 +34,7 @@ __all__ = [
     "checked_scores",
     "fit_length_curve",
     "load_reward_model",
+    "reuses_scores",
     "score_each",
     "stored_scores",
 ]

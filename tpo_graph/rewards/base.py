@@ -1,5 +1,6 @@
 """`RewardModel`: what scores candidates, and the calls through which everything else asks it."""
 
+import logging
 import math
 from collections.abc import Sequence
 from numbers import Real
@@ -9,6 +10,9 @@ from tpo_graph.conversation import Turn, well_formed
 from tpo_graph.errors import RewardError, RewardInputError, ServerAwayError
 from tpo_graph.outages import reached
 from tpo_graph.rewards.together import together
+
+_log = logging.getLogger(__name__)
+_told: set[str] = set()
 
 
 class Score(float):
@@ -59,6 +63,25 @@ class RewardModel(Protocol):
             RewardError: the model failed. `RewardInputError` if these texts cannot be scored.
         """
         ...
+
+
+def reuses_scores(model: RewardModel, *, tell: bool = True) -> bool:
+    """Whether scores that are stored under the model's name are its own.
+
+    Not so for a model with a text in `nameless`, such as a function that reads a file: its name
+    cannot tell it from others, so its scores are made anew. With `tell` this is logged, once for
+    each name.
+    """
+    why: str | None = getattr(model, "nameless", None)
+    if why is not None and tell and model.name not in _told:
+        _told.add(model.name)
+        _log.warning(
+            "stored scores of the reward model %r are not used: %s, so its name does not say what "
+            "it computes. Name it: FunctionReward(function, name='...-1').",
+            model.name,
+            why,
+        )
+    return why is None
 
 
 async def checked_scores(

@@ -98,6 +98,8 @@ class EnsembleRewardModel:
         ]
         text = json.dumps([parts, penalty if combine == "mean-std" else None])
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        unnamed = [getattr(m.reward_model, "nameless", None) for m in self._members]
+        self.nameless: str | None = next((why for why in unnamed if why is not None), None)
         self.name = f"ensemble:{combine}-of-{len(self._members)}@{digest}"
 
     @classmethod

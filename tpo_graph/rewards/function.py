@@ -1,14 +1,12 @@
 """A plain Python function as a reward model."""
 
 import asyncio
-import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from tokenize import TokenError
-from typing import Any, cast
+from typing import Any
 
 from tpo_graph.conversation import Turn, transcript
+from tpo_graph.rewards.function_identity import UnseenError, display_name, function_digest
 
 RewardFunction = Callable[[str, str], float] | Callable[[str, str], Awaitable[float]]
 """f(query, response) -> reward; sync or async."""
@@ -20,14 +18,23 @@ class FunctionReward:
     A sync function runs in a thread, so it may be slow; an async one, for all responses at once.
 
     Args:
-        function: returns a finite number, more is better.
-        name: identity in the score cache. The default is the function's name and a digest of its
-            source: give a name when scores depend on more than that (a closure, a file).
+        function: returns a finite number, or a `Score` that says why; more is better.
+        name: identity in the score cache; change it whenever scores change. The default is the
+            function's name and a digest of its code and of the values that it reads (defaults,
+            closure, bound object, globals). When it reads something that is no plain data, or a
+            file, its stored scores are not used: give it a name then.
     """
 
     def __init__(self, function: RewardFunction, name: str | None = None) -> None:
         self._function: Callable[[str, str], Any] = function
-        self.name = name or _name(function)
+        self.nameless: str | None = None
+        """Why the name does not tell this function from others, if so; see `reuses_scores`."""
+        if name is None:
+            try:
+                name = f"function:{display_name(function)}@{function_digest(function)}"
+            except UnseenError as error:
+                name, self.nameless = f"function:{display_name(function)}@unnamed", str(error)
+        self.name = name
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
         """See `RewardModel.score`."""
@@ -41,23 +48,3 @@ class FunctionReward:
 def _is_async(function: Callable[..., Any]) -> bool:
     call = getattr(function, "__call__", None)  # noqa: B004
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-
-
-def _name(function: Callable[..., Any]) -> str:
-    inner: Any = function
-    bound: list[object] = []
-    while isinstance(inner, partial):
-        piece = cast("partial[Any]", inner)
-        bound += [piece.args, sorted(piece.keywords.items())]
-        inner = piece.func
-    described: Any = inner if hasattr(inner, "__qualname__") else cast(Any, type(inner))
-    digest = hashlib.sha256(_source(described) + repr(bound or "").encode()).hexdigest()[:12]
-    return f"function:{described.__module__}.{described.__qualname__}@{digest}"
-
-
-def _source(described: Any) -> bytes:
-    try:
-        return inspect.getsource(described).encode()
-    except (OSError, TypeError, SyntaxError, TokenError):  # typed at a prompt, or not Python
-        code = getattr(described, "__code__", None)
-        return code.co_code + repr(code.co_names).encode() if code else b""

@@ -110,7 +110,7 @@ class JudgeRewardModel:
         schema = _schema(self._criteria, self._scale)
         self._asker = Asker(model, schema, max_tokens=max_tokens, max_concurrency=max_concurrency)
         weights = [criterion.weight for criterion in self._criteria]
-        text = json.dumps([self._system, schema, weights, max_tokens])
+        text = json.dumps([self._system, schema, weights, max_tokens, self._asker.options])
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         self.name = f"judge:{self._asker.name}@{digest}"
 

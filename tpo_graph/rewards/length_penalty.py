@@ -63,6 +63,7 @@ class LengthPenalty:
             described = penalty
             self._worth = lambda length: penalty * length
         digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
+        self.nameless: str | None = getattr(reward_model, "nameless", None)
         self.name = f"length-penalty@{digest}:{reward_model.name}"
 
     @classmethod

@@ -76,7 +76,8 @@ class PairwiseJudge:
         self._system = _SYSTEM.format(criteria=criteria)
         self._reference = reference
         self._asker = Asker(model, _SCHEMA, max_tokens=max_tokens, max_concurrency=max_concurrency)
-        digest = hashlib.sha256(f"{self._system}\0{max_tokens}".encode()).hexdigest()[:12]
+        described = f"{self._system}\0{max_tokens}\0{self._asker.options}"
+        digest = hashlib.sha256(described.encode()).hexdigest()[:12]
         self.name = f"pairwise:{self._asker.name}@{digest}:{reference_name}"
 
     async def compare(self, conversation: Sequence[Turn], first: str, second: str) -> Score:

@@ -4,7 +4,9 @@
 that the server knows, and the folder or hub id of the tokenizer.
 """
 
+import logging
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -104,3 +106,55 @@ def only_number(row: object) -> float | None:
     values = cast("list[object]", row) if isinstance(row, list) else []
     number = values[0] if len(values) == 1 else None
     return float(number) if isinstance(number, int | float) else None
+
+
+class RawScores:
+    """Looks whether a server that was asked for logits returns them squashed between 0 and 1.
+
+    A sigmoid hides the differences between good answers, and rounds those of the best to none: the
+    first sample would win, and nothing would tell.
+
+    Args:
+        server: what to call it in warning and error.
+    """
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._seen: set[str] = set()
+        self._raw = False
+
+    def look(self, responses: Sequence[str], scores: Sequence[float]) -> None:
+        """Look at the scores of one call; warns once.
+
+        Raises:
+            RewardError: different responses all have exactly 1.0.
+        """
+        if self._raw:
+            return
+        if any(not 0 <= score <= 1 for score in scores):
+            self._raw = True
+            return
+        fix = (
+            "Its version may not know the option that turns sigmoid or softmax off: use a version "
+            "that docs/rewards.md names, and look at the scores with `tpo check --reward-model`."
+        )
+        if len(set(responses)) > 1 and all(score == 1 for score in scores):
+            raise RewardError(
+                f"{self._server} gave {len(set(responses))} different responses exactly 1.0, which "
+                f"is no raw score but a squashed one: nothing can be told apart by it. {fix}"
+            )
+        self._seen |= set(responses)
+        if len(self._seen) >= _TELLING:
+            self._raw = True  # said once
+            _log.warning(
+                "%s: all of the first %d scores lie between 0 and 1, so they are probably not raw "
+                "logits but sigmoids, which hide the differences between good answers. %s",
+                self._server,
+                len(self._seen),
+                fix,
+            )
+
+
+_TELLING = 4
+"""Scores between 0 and 1 that are no accident; those of logits spread over several units."""
+_log = logging.getLogger(__name__)

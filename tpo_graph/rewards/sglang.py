@@ -10,7 +10,7 @@ from typing import Any, cast
 from tpo_graph.conversation import Turn
 from tpo_graph.rewards.encoder import Encoder
 from tpo_graph.rewards.http import Endpoint
-from tpo_graph.rewards.served import ROWS, only_number, spend_request, unexpected
+from tpo_graph.rewards.served import ROWS, RawScores, only_number, spend_request, unexpected
 from tpo_graph.rewards.together import together
 
 
@@ -43,6 +43,7 @@ class SGLangRewardModel:
         self._endpoint = Endpoint(url, api_key=api_key, **endpoint)
         self._model = model
         self.encoder = Encoder(tokenizer or model)
+        self._raw = RawScores(f"the SGLang server {self._endpoint.url!r}")
         self.name = f"sglang:{self._endpoint.url}#{model}@{self.encoder.digest}"
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
@@ -50,11 +51,14 @@ class SGLangRewardModel:
 
         Raises:
             RewardInputError: the server says that a text is too long.
-            RewardError: the server failed, or serves something else than a reward model.
+            RewardError: the server failed, or serves something else than a reward model, or
+                squashes every score to 1.
         """
         rows = await self.encoder.rows(conversation, responses)
         parts = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
-        return [score for part in await together(map(self._ask, parts)) for score in part]
+        scores = [score for part in await together(map(self._ask, parts)) for score in part]
+        self._raw.look(responses, scores)
+        return scores
 
     async def _ask(self, rows: list[list[int]]) -> list[float]:
         reply = await self._endpoint.post("/classify", {"model": self._model, "input_ids": rows})

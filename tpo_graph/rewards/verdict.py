@@ -18,6 +18,7 @@ from tpo_graph.errors import PolicyError, RewardError
 from tpo_graph.models.failures import refused_option
 from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.models.sampling import generate
+from tpo_graph.redaction import redacted
 from tpo_graph.rewards.together import Slots
 from tpo_graph.usage import spend
 
@@ -47,6 +48,8 @@ class Asker:
     ) -> None:
         given = load_chat_model(model)
         self.name = model_name(given)
+        self.options = _options(given)
+        """What else than its name decides what the model says, for the judge's name."""
         self._plain = given
         self._model = _held_to(given, schema)
         self._slots = Slots(max_concurrency)
@@ -117,6 +120,51 @@ def shown(conversation: Sequence[Turn], **answers: str) -> str:
     # A text that contains its own digest cannot be written.
     mark = hashlib.sha256("\0".join(parts.values()).encode()).hexdigest()[:8]
     return "\n\n".join(f"<{name}-{mark}>\n{text}\n</{name}-{mark}>" for name, text in parts.items())
+
+
+_NO_OPTIONS = frozenset(
+    [
+        "cache",
+        "callbacks",
+        "custom_get_token_ids",
+        "metadata",
+        "name",
+        "rate_limiter",
+        "tags",
+        "verbose",
+        "timeout",
+        "request_timeout",
+        "max_retries",
+        "disable_streaming",
+        "streaming",
+        "stream_usage",
+        "profile",
+        "http_socket_options",
+        "include_response_headers",
+        "n",
+    ]
+)
+"""Fields of chat models that do not change what they say."""
+
+
+def _options(model: BaseChatModel) -> str:
+    """The model's own options (base URL, temperature, what is added to requests) in JSON, without
+    keys and headers."""
+    fields = {name: getattr(model, name, None) for name in sorted(type(model).model_fields)}
+    plain = {
+        name: value
+        for name, value in fields.items()
+        if value is not None and name not in _NO_OPTIONS and "header" not in name and _plain(value)
+    }
+    return json.dumps(redacted(plain), sort_keys=True)
+
+
+def _plain(value: object) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _held_to(model: BaseChatModel, schema: dict[str, Any]) -> BaseChatModel:

@@ -1,7 +1,7 @@
 """`VLLMRewardModel`: a one-label classifier behind a vLLM server.
 
-Scores are raw logits: `use_activation` is false in every request, because the server's default is
-the sigmoid, which leaves no difference between very good answers.
+Scores are raw logits: the activation is off in every request, because the server's default is the
+sigmoid, which leaves no difference between very good answers.
 """
 
 import re
@@ -12,7 +12,7 @@ from tpo_graph.conversation import Turn, well_formed
 from tpo_graph.errors import RewardError
 from tpo_graph.rewards.encoder import Encoder
 from tpo_graph.rewards.http import Endpoint, MissingRouteError
-from tpo_graph.rewards.served import ROWS, only_number, spend_request, unexpected
+from tpo_graph.rewards.served import ROWS, RawScores, only_number, spend_request, unexpected
 from tpo_graph.rewards.together import together
 
 # Control tokens of Qwen, Llama, Gemma, Mistral, DeepSeek, GPT and kin.
@@ -21,6 +21,9 @@ _CONTROL = re.compile(
     r"|<(?=(?:start|end)_of_(?:turn|text|image)>)|<(?=<?/?SYS>)|<(?=/?think>)"
     r"|\[(?=/?(?:INST|[A-Z]+(?:_[A-Z]+)+)\])"
 )
+
+# The option has had three names, and a server takes no notice of those that it does not know.
+_RAW = {"softmax": False, "activation": False, "use_activation": False}
 
 
 class VLLMRewardModel:
@@ -55,6 +58,7 @@ class VLLMRewardModel:
         self.encoder = Encoder(tokenizer) if tokenizer else None
         self._pooling = False
         """Whether the server turned out to have no `/classify`."""
+        self._raw = RawScores(f"the vLLM server {self._endpoint.url!r}")
         read_as = f"@{self.encoder.digest}" if self.encoder else ""
         self.name = f"vllm:{self._endpoint.url}#{model}{read_as}"
 
@@ -63,7 +67,8 @@ class VLLMRewardModel:
 
         Raises:
             RewardInputError: the server says that a text is too long.
-            RewardError: the server failed, or serves something else than a reward model.
+            RewardError: the server failed, or serves something else than a reward model, or
+                squashes every score to 1.
         """
         if self.encoder is not None:
             rows = await self.encoder.rows(conversation, responses)
@@ -80,10 +85,11 @@ class VLLMRewardModel:
         scores = [score for part in await together(map(self._ask, asked)) for score in part]
         if len(scores) != len(responses):
             raise unexpected(self._endpoint.url, scores, f"{len(responses)} scores")
+        self._raw.look(responses, scores)
         return scores
 
     async def _ask(self, asked: dict[str, Any]) -> list[float]:
-        body = {"model": self._model, **asked, "use_activation": False}
+        body = {"model": self._model, **asked, **_RAW}
         if not self._pooling:
             try:
                 reply = await self._endpoint.post("/classify", body)
