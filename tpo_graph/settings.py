@@ -21,6 +21,7 @@ from tpo_graph.anchoring import anchored
 from tpo_graph.context import RunOptions, invalid_settings
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.connection import ROLES, connected, read_options
+from tpo_graph.reward_forms import written
 
 Options = Annotated[dict[str, Any] | None, NoDecode]
 """Of a role's connection; `Settings` itself reads the JSON, and shows none of it in errors."""
@@ -37,9 +38,7 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
     )
     reward_model: str | None = Field(
         default=None,
-        description='The reward model: "local:PATH_OR_HUB_ID", "vllm:URL#MODEL", '
-        '"sglang:URL#MODEL", "judge:PROVIDER:MODEL", "ensemble:FILE.toml" or '
-        '"length-penalty:FILE.toml".',
+        description=f"The reward model: {written()}.",
     )
     audit: str | None = Field(
         default=None,

@@ -14,8 +14,14 @@ import pytest
 
 from tpo_graph import optimize
 from tpo_graph.conversation import Turn
-from tpo_graph.errors import RewardError
-from tpo_graph.rewards import FunctionReward, LengthPenalty, checked_scores, reuses_scores
+from tpo_graph.errors import RewardError, RewardInputError
+from tpo_graph.rewards import (
+    FunctionReward,
+    LengthPenalty,
+    checked_scores,
+    reuses_scores,
+    score_each,
+)
 from tpo_graph.testing import ScriptedChatModel
 
 HISTORY = [
@@ -69,6 +75,21 @@ async def test_a_sync_function_leaves_the_event_loop_free():
 async def test_a_wrong_return_value_is_shown():
     with pytest.raises(RewardError, match="returned 'seven' for response 0"):
         await checked_scores(FunctionReward(lambda q, r: "seven"), HISTORY, ["a"])
+
+
+async def test_a_response_that_the_function_cannot_read_costs_no_other_its_score():
+    model = FunctionReward(lambda q, r: float(r))
+    one, bad, two = await score_each(model, HISTORY, ["1", "one", "2"])
+    assert (one, two) == (1.0, 2.0)
+    assert isinstance(bad, RewardInputError)
+    assert "ValueError: could not convert string to float: 'one'" in str(bad)
+
+    def unreachable(query, response):
+        raise ConnectionError("refused")
+
+    with pytest.raises(RewardError, match="ConnectionError: refused") as caught:
+        await score_each(FunctionReward(unreachable), HISTORY, ["a", "b"])
+    assert not isinstance(caught.value, RewardInputError)
 
 
 def test_the_name_says_which_function_and_which_source():

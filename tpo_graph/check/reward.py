@@ -42,7 +42,7 @@ async def check_reward_model(
         return
     yield _finding("loads and scores", "ok", model.name)
     yield _prefers(scores, pairs)
-    yield _scale(scores)
+    yield _scale(scores, bounded=getattr(model, "bounded", False))
     spread = statistics.pstdev([score for pair in scores for score in pair])
     if spread == 0:
         return
@@ -75,14 +75,14 @@ def _prefers(scores: Sequence[Sequence[float]], pairs: Sequence[Pair]) -> Findin
     return _finding("prefers the obviously better answer", status, detail)
 
 
-def _scale(scores: Sequence[Sequence[float]]) -> Finding:
+def _scale(scores: Sequence[Sequence[float]], bounded: bool) -> Finding:
     flat = [score for pair in scores for score in pair]
     mean, spread = statistics.fmean(flat), statistics.pstdev(flat)
     seen = f"from {min(flat):.3g} to {max(flat):.3g}, mean {mean:.4g}, std {spread:.4g}"
     if spread == 0:
         why = "all scores are the same: a softmax over one label, or a constant"
         return _finding("scores are raw", "fail", f"{why} ({flat[0]:.3g})")
-    if min(flat) >= 0 and max(flat) <= 1:
+    if min(flat) >= 0 and max(flat) <= 1 and not bounded:  # shares are meant to be
         why = "all between 0 and 1, so probably a sigmoid, which hides differences at its ends"
         return _finding("scores are raw", "warn", f"{seen}: {why}; ask the server for logits")
     return _finding("scores are raw", "ok", seen)

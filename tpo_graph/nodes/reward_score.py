@@ -90,7 +90,7 @@ async def _score(
     """
     started = time.perf_counter()
     failures: dict[str, RewardInputError] = {}
-    stored: list[float | None] = [None for _ in responses]
+    stored: list[Score | None] = [None for _ in responses]
     if reuses_scores(reward_model, tell=not isinstance(cache, MemoryCache)):
         stored = await cache.known_rewards(scores, responses)
     known = {r: reward for r, reward in zip(responses, stored, strict=True) if reward is not None}

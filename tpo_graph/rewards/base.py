@@ -77,7 +77,8 @@ def reuses_scores(model: RewardModel, *, tell: bool = True) -> bool:
         _told.add(model.name)
         _log.warning(
             "stored scores of the reward model %r are not used: %s, so its name does not say what "
-            "it computes. Name it: FunctionReward(function, name='...-1').",
+            "it computes. Name it: FunctionReward(function, name='...-1') in Python, "
+            "python:FILE.py?name=...#NAME in a spec.",
             model.name,
             why,
         )

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from tpo_graph.conversation import Turn, transcript
+from tpo_graph.errors import RewardInputError, TPOError
 from tpo_graph.rewards.function_identity import UnseenError, display_name, function_digest
 
 RewardFunction = Callable[[str, str], float] | Callable[[str, str], Awaitable[float]]
@@ -37,12 +38,27 @@ class FunctionReward:
         self.name = name
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
-        """See `RewardModel.score`."""
+        """See `RewardModel.score`.
+
+        Raises:
+            RewardInputError: the function raised something that the texts may have caused, such as
+                ValueError or KeyError; not for the network's errors.
+        """
         users = [t["content"] for t in conversation if t["role"] == "user" and "tool" not in t]
         query = users[-1] if users else transcript(conversation)
-        if _is_async(self._function):
-            return list(await asyncio.gather(*(self._function(query, r) for r in responses)))
-        return await asyncio.to_thread(lambda: [self._function(query, r) for r in responses])
+        try:
+            if _is_async(self._function):
+                return list(await asyncio.gather(*(self._function(query, r) for r in responses)))
+            return await asyncio.to_thread(lambda: [self._function(query, r) for r in responses])
+        except _BY_TEXTS as error:
+            if isinstance(error, TPOError):
+                raise
+            raise RewardInputError(
+                f"reward model {self.name!r} failed: {type(error).__name__}: {error}"
+            ) from error
+
+
+_BY_TEXTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

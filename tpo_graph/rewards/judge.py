@@ -70,15 +70,20 @@ CRITERIA = (
 )
 
 
-class _File(BaseModel):
-    """A judge in a TOML file."""
+class _Rubric(BaseModel):
+    """What to judge by, in a TOML file."""
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str
     criteria: list[Criterion] = Field(default=list(CRITERIA), min_length=1)
     scale: Scale = Scale()
     max_tokens: int = Field(default=2048, ge=1)
+
+
+class _File(_Rubric):
+    """A judge in a TOML file."""
+
+    model: str
 
 
 class JudgeRewardModel:
@@ -132,6 +137,16 @@ class JudgeRewardModel:
             scale=given.scale,
             max_tokens=given.max_tokens,
         )
+
+    @classmethod
+    def by_rubric(cls, model: str | BaseChatModel, path: Path) -> Self:
+        """A judge by a rubric, a TOML file with `[[criteria]]`, `[scale]` and `max_tokens`.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or says something else.
+        """
+        given = read_toml(path, _Rubric)
+        return cls(model, criteria=given.criteria, scale=given.scale, max_tokens=given.max_tokens)
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
         """See `RewardModel.score`.

@@ -5,17 +5,20 @@ Names come from the caller, the context or the command line; keys of servers fro
 """
 
 import os
+import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import parse_qsl
 
 from tpo_graph import weights
 from tpo_graph.anchoring import anchored
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.connection import Connected, options_of
+from tpo_graph.reward_forms import FORMS, meant
 from tpo_graph.rewards.base import RewardModel
 from tpo_graph.rewards.function import FunctionReward, RewardFunction
 from tpo_graph.rewards.local import LocalRewardModel
@@ -44,18 +47,27 @@ def load_reward_model(name: str) -> RewardModel:
     """The reward model of that name, loaded once per process.
 
     Args:
-        name: "local:PATH_OR_HUB_ID"; "vllm:URL#MODEL" or "sglang:URL#MODEL", where the URL may end
-            with "?tokenizer=PATH_OR_HUB_ID"; "judge:PROVIDER:MODEL" or "judge:FILE.toml";
-            "ensemble:FILE.toml"; "length-penalty:FILE.toml".
+        name: one of the forms in `tpo_graph.reward_forms`: "local:PATH_OR_HUB_ID"; "vllm:URL#MODEL"
+            or "sglang:URL#MODEL"; "judge:PROVIDER:MODEL" or "judge:FILE.toml";
+            "python:FILE.py#NAME"; "command:PROGRAM ARGUMENTS"; "tests:FILE.py";
+            "json-schema:FILE.json"; "regex:FILE.toml"; "self-consistency"; "ensemble:FILE.toml";
+            "length-penalty:FILE.toml". Options follow a "?", before the "#": "tokenizer" (vllm,
+            sglang), "rubric" (judge), "timeout" (command, tests), "name" (python, command),
+            "pattern" (self-consistency).
 
     Raises:
         ConfigurationError: no such kind of reward model, or it cannot be loaded.
     """
     scheme, _, source = name.partition(":")
-    if scheme not in _SCHEMES or not source:
-        known = ", ".join(f"{known}:..." for known in _SCHEMES)
-        shown = name[:200] if "@" not in name else f"{scheme}:..."  # a URL may hold a password
-        raise ConfigurationError(f"unknown reward model {shown!r}: known are {known}")
+    if scheme.startswith("self-consistency?"):
+        scheme, source = "self-consistency", name.removeprefix("self-consistency")
+    if scheme not in SCHEMES or (not source and FORMS[scheme].write):
+        # A URL may hold a password.
+        shown = name[:200] if "@" not in name else f"{scheme[:200]}:..."
+        known = ", ".join(f"{kind}:..." if form.write else kind for kind, form in FORMS.items())
+        likely = meant(name) if "@" not in name else None
+        hint = f"did you mean {likely!r}? Known are" if likely else "known are"
+        raise ConfigurationError(f"unknown reward model {shown!r}: {hint} {known}")
     options = options_of(name)
     if options and scheme not in ("vllm", "sglang", "judge"):
         raise ConfigurationError(
@@ -66,14 +78,16 @@ def load_reward_model(name: str) -> RewardModel:
         if scheme == "local":
             return _load(scheme, weights.resolve(source))
         if options:
-            return _SCHEMES[scheme](Connected(source, options))
+            return SCHEMES[scheme](Connected(source, options))
+        if scheme == "command":  # cheap to make, and its files may have changed
+            return _command(source)
         # Keys, base URLs and files decide too: what they were is part of the key.
         return _load(scheme, source, frozenset(os.environ.items()), _content(source))
 
 
 @cache
 def _load(scheme: str, source: str, *_decides: object) -> Any:
-    return _SCHEMES[scheme](source)
+    return SCHEMES[scheme](source)
 
 
 def _vllm(source: str) -> RewardModel:
@@ -97,9 +111,88 @@ def _sglang(source: str) -> RewardModel:
 def _judge(source: str) -> RewardModel:
     from tpo_graph.rewards.judge import JudgeRewardModel
 
-    if source.endswith(".toml"):
+    model, options = _options(source, "judge", "rubric")
+    if not options and source.endswith(".toml"):
         return JudgeRewardModel.from_file(Path(source).expanduser(), options_of(source))
-    return JudgeRewardModel(source)
+    if not options:
+        return JudgeRewardModel(source)
+    rubric = Path(options["rubric"]).expanduser()
+    return JudgeRewardModel.by_rubric(Connected(model, options_of(source)), rubric)
+
+
+def _python(source: str) -> RewardModel:
+    from tpo_graph.rewards.python_file import python_reward
+
+    rest, _, attribute = source.partition("#")
+    path, options = _options(rest, "python", "name")
+    return python_reward(Path(path).expanduser(), attribute or "score", options.get("name"))
+
+
+def _command(source: str) -> RewardModel:
+    from tpo_graph.rewards.command import CommandReward
+
+    command, options = _options(source, "command", "timeout", "name")
+    return CommandReward(command, timeout=_seconds(options) or 60.0, name=options.get("name"))
+
+
+def _tests(source: str) -> RewardModel:
+    from tpo_graph.rewards.unit_tests import UnitTestReward
+
+    path, options = _options(source, "tests", "timeout")
+    return UnitTestReward.from_file(Path(path).expanduser(), timeout=_seconds(options))
+
+
+def _json_schema(source: str) -> RewardModel:
+    from tpo_graph.rewards.json_schema import JsonSchemaReward
+
+    return JsonSchemaReward.from_file(Path(source).expanduser())
+
+
+def _regex(source: str) -> RewardModel:
+    from tpo_graph.rewards.regex import RegexReward
+
+    return RegexReward.from_file(Path(source).expanduser())
+
+
+def _self_consistency(source: str) -> RewardModel:
+    from tpo_graph.rewards.self_consistency import SelfConsistency
+
+    pattern = source.removeprefix("?pattern=")  # as it is: "+" and "%" mean something in it
+    if pattern == source != "" or source == "?pattern=":
+        raise ConfigurationError(f"unknown {source!r} after self-consistency: {_WRITE_PATTERN}")
+    return SelfConsistency(pattern=pattern or None)
+
+
+_WRITE_PATTERN = "write self-consistency, or self-consistency?pattern=REGEX"
+
+
+def _options(source: str, scheme: str, *known: str) -> tuple[str, dict[str, str]]:
+    """What stands before the options "?name=value&name=value" at the end of a source, and these."""
+    found = _OPTIONS.search(source)
+    if found is None:
+        return source, {}
+    options = dict(parse_qsl(found[1], keep_blank_values=True))
+    if unknown := sorted(name for name in options if name not in known or not options[name]):
+        raise ConfigurationError(
+            f"unknown or empty options {unknown!r} of {scheme}: there are {list(known)!r}"
+        )
+    return source[: found.start()], options
+
+
+_OPTIONS = re.compile(r"\?([a-z_]+=[^?]*)$")
+
+
+def _seconds(options: Mapping[str, str]) -> float | None:
+    given = options.get("timeout")
+    if given is None:
+        return None
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigurationError(f"timeout={given!r} is no number of seconds above 0")
+    return seconds
 
 
 def _ensemble(source: str) -> RewardModel:
@@ -138,20 +231,33 @@ def _reading(source: str) -> Generator[Path]:
         _open_files.pop()
 
 
-_SCHEMES: Mapping[str, Callable[[str], RewardModel]] = MappingProxyType(
+SCHEMES: Mapping[str, Callable[[str], RewardModel]] = MappingProxyType(
     {
         "local": LocalRewardModel,
         "vllm": _vllm,
         "sglang": _sglang,
         "judge": _judge,
+        "python": _python,
+        "command": _command,
+        "tests": _tests,
+        "json-schema": _json_schema,
+        "regex": _regex,
+        "self-consistency": _self_consistency,
         "ensemble": _ensemble,
         "length-penalty": _length_penalty,
     }
 )
+"""What loads each kind of `tpo_graph.reward_forms`."""
 
 
-def _content(source: str) -> str | None:
+def _content(source: str) -> bytes | None:
+    """What is in the file that a source names: another content is another reward model."""
+    rubric = re.search(r"\?rubric=(.+)$", source)
+    path = rubric[1] if rubric else _OPTIONS.sub("", source.partition("#")[0])
     try:
-        return Path(source).expanduser().read_text() if source.endswith(".toml") else None
-    except (OSError, UnicodeDecodeError):  # whoever reads it says what is wrong
+        return Path(path).expanduser().read_bytes() if path.endswith(_FILES) else None
+    except OSError:  # whoever reads it says what is wrong
         return None
+
+
+_FILES = (".toml", ".py", ".json")
