@@ -11,7 +11,7 @@ from tpo_graph.cache import Scores
 from tpo_graph.conversation import Turn, conversation_key
 from tpo_graph.errors import RewardInputError
 from tpo_graph.evaluation.finished import Finished
-from tpo_graph.rewards import RewardModel, checked_scores, reuses_scores
+from tpo_graph.rewards import RewardModel, Score, checked_scores, reuses_scores
 from tpo_graph.rewards.together import Slots, together
 from tpo_graph.store import Store
 
@@ -58,7 +58,7 @@ async def audit_answers(
             about = Scores(
                 reward_model=reward_model.name, conversation=conversation_key(conversation)
             )
-            stored: list[float | None] = [None for _ in responses]
+            stored: list[Score | None] = [None for _ in responses]
             if reuses_scores(reward_model):
                 stored = await store.cache.known_rewards(about, responses)
             known = {

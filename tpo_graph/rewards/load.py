@@ -65,7 +65,7 @@ def load_reward_model(name: str) -> RewardModel:
         # A URL may hold a password.
         shown = name[:200] if "@" not in name else f"{scheme[:200]}:..."
         known = ", ".join(f"{kind}:..." if form.write else kind for kind, form in FORMS.items())
-        likely = meant(name) if "@" not in name else None
+        likely = meant(name[:200]) if "@" not in name else None
         hint = f"did you mean {likely!r}? Known are" if likely else "known are"
         raise ConfigurationError(f"unknown reward model {shown!r}: {hint} {known}")
     options = options_of(name)
