@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -79,20 +78,6 @@ def test_code_of_the_repository_does_not_run_unasked(folder: Path):
     (folder / "code.py").write_text("raise SystemExit('foreign code ran')")
     with pytest.raises(ConfigurationError, match="trust_remote_code=True"):
         load(folder)
-
-
-@pytest.mark.parametrize("module", ["jinja2", "torch", "transformers"])
-def test_a_missing_library_names_the_extra(folder: Path, monkeypatch, module: str):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'tpo-graph\[local\]'"):
-        load(folder)
-
-
-@pytest.mark.parametrize("module", ["jinja2", "transformers"])
-def test_a_tokenizer_without_its_library_names_the_extra(folder: Path, monkeypatch, module: str):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigurationError, match=rf"{module!r}.*pip install 'tpo-graph\[local\]'"):
-        weights.load_tokenizer(str(folder))
 
 
 def test_loading_from_a_folder_prints_no_progress(folder: Path, capfd):

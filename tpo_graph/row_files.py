@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.extras import extra
 
 PROMPTS = ("prompt", "messages")
 """Columns that a row is made of."""
@@ -129,16 +130,24 @@ def _csv(path: Path, needed: frozenset[str]) -> Iterator[Record]:
             raise ConfigurationError(f"{str(path)!r}, line {reader.line_num}: {e}") from e
 
 
-def _parquet(path: Path, needed: frozenset[str]) -> Iterator[Record]:
-    try:
+def pyarrow_and_parquet(needed_by: str) -> tuple[Any, Any]:
+    """The library of Parquet files.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    with extra("data", needed_by):
         import pyarrow
         from pyarrow import parquet
-    except ImportError as e:
-        raise ConfigurationError(
-            f"{str(path)!r} needs pyarrow: pip install 'tpo-graph[data]'"
-        ) from e
-    arrow: Any = pyarrow
-    library: Any = parquet
+    return pyarrow, parquet
+
+
+def _parquet(path: Path, needed: frozenset[str]) -> Iterator[Record]:
+    arrow, library = pyarrow_and_parquet(repr(str(path)))  # now, not at the first row
+    return _parquet_rows(arrow, library, path, needed)
+
+
+def _parquet_rows(arrow: Any, library: Any, path: Path, needed: frozenset[str]) -> Iterator[Record]:
     number = 0
     try:
         with library.ParquetFile(path) as file:
@@ -153,12 +162,8 @@ def _parquet(path: Path, needed: frozenset[str]) -> Iterator[Record]:
 
 def _data_set(name: str, split: str, needed: frozenset[str]) -> Iterator[Record]:
     """Rows of one split of a data set: of the hub, or in a folder."""
-    try:
+    with extra("data", repr(name)):
         import datasets
-    except ImportError as e:
-        raise ConfigurationError(
-            f"{name!r} needs the datasets library: pip install 'tpo-graph[data]'"
-        ) from e
     folder, hub = Path(name), _HUB_ID.fullmatch(name)
     try:
         if (folder / "state.json").exists() or (folder / "dataset_dict.json").exists():
@@ -180,8 +185,7 @@ def _data_set(name: str, split: str, needed: frozenset[str]) -> Iterator[Record]
             )
         loaded = splits[split or names[0]]
     _need(needed, loaded.column_names, name)
-    for number, value in enumerate(loaded, 1):
-        yield Record(f"row {number}", value)
+    return (Record(f"row {number}", value) for number, value in enumerate(loaded, 1))
 
 
 def _opened(path: Path) -> Any:

@@ -13,6 +13,7 @@ from threading import RLock
 from typing import Any, NamedTuple
 
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.extras import extra
 
 LOADING = RLock()
 """Held while a model loads, so that one that two threads ask for at once is loaded once."""
@@ -37,7 +38,7 @@ class Options(NamedTuple):
         Raises:
             ConfigurationError: torch is missing.
         """
-        torch, _ = _libraries()
+        torch, _ = _libraries("a local model")
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         return self.device or str(accelerator or "cpu")
 
@@ -77,7 +78,7 @@ def load(source: str, auto_class: str, options: Options) -> Pretrained:
         ConfigurationError: transformers or torch is missing, there is no such model, it has no
             safetensors, or its weights do not fill the architecture.
     """
-    _, transformers = _libraries()
+    _, transformers = _libraries(f"the local model {source!r}")
     _refuse_pickled(source)
     try:
         with _no_progress_bar(transformers, source):
@@ -111,14 +112,9 @@ def load_tokenizer(source: str, trust_remote_code: bool = False) -> Any:
     Raises:
         ConfigurationError: transformers or jinja2 is missing, or there is no such tokenizer.
     """
-    try:
+    with extra("local", f"the tokenizer of {source!r}"):
         import_module("jinja2")  # chat templates; transformers does not bring it
         from transformers import AutoTokenizer
-    except ImportError as error:
-        raise ConfigurationError(
-            f"the tokenizer of {source!r} needs {error.name!r}, which is not installed: "
-            "pip install 'tpo-graph[local]'"
-        ) from error
     tokenizer: Any = AutoTokenizer  # its methods have no types
     try:
         return tokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
@@ -132,7 +128,7 @@ def load_config(source: str, options: Options) -> Any:
     Raises:
         ConfigurationError: as `load`.
     """
-    _, transformers = _libraries()
+    _, transformers = _libraries(f"the local model {source!r}")
     try:
         return transformers.AutoConfig.from_pretrained(
             source, trust_remote_code=options.trust_remote_code
@@ -141,16 +137,11 @@ def load_config(source: str, options: Options) -> Any:
         raise _explained(source, error) from error
 
 
-def _libraries() -> tuple[Any, Any]:
-    try:
+def _libraries(needed_by: str) -> tuple[Any, Any]:
+    with extra("local", needed_by):
         import_module("jinja2")  # chat templates; transformers does not bring it
         import torch
         import transformers
-    except ImportError as error:
-        raise ConfigurationError(
-            f"local models need {error.name!r}, which is not installed: "
-            "pip install 'tpo-graph[local]'"
-        ) from error
     return torch, transformers
 
 

@@ -1,6 +1,5 @@
 """Intervals hold the truth as often as they say; prompts, not runs, are what is resampled."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.results import Estimate
 from tpo_graph.evaluation.statistics import (
     by_pair,
@@ -125,9 +123,3 @@ def test_pairing_narrows_the_interval_that_prompts_widen():
     second = [Run(str(i), 0, h) for i, h in enumerate(hard)]
     gain = estimate(list(differences(first, second, lambda run: run.reward).values()))
     assert 0.9 < gain.low < 1.0 < gain.high < 1.1
-
-
-def test_scipy_missing_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'tpo-graph\[evaluate\]'"):
-        estimate([1.0, 2.0])

@@ -20,6 +20,7 @@ from tpo_graph.background import run_in_background
 from tpo_graph.conversation import well_formed
 from tpo_graph.durable import opened
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.row_files import pyarrow_and_parquet
 from tpo_graph.store import Store
 from tpo_graph.store.answers import RunAnswer, read_answers
 from tpo_graph.store.batches import BatchItem, StoredBatch, find_batch, get_batch, read_batch
@@ -75,7 +76,8 @@ def check_output(path: str | Path) -> "Writer":
     """Make sure that the output can be written, before anything is paid for.
 
     Raises:
-        ConfigurationError: it has no known ending, or its folder does not exist.
+        ConfigurationError: it has no known ending, or its folder does not exist; a .parquet file
+            needs pyarrow.
     """
     place = Path(path)
     writer = _WRITERS.get(place.suffix.lower())
@@ -87,6 +89,8 @@ def check_output(path: str | Path) -> "Writer":
             f"the output {str(path)!r} cannot be written: name a file in a folder that exists and "
             "may be written to."
         )
+    if writer is _write_parquet:
+        pyarrow_and_parquet(f"the output {str(path)!r}")
     return writer
 
 

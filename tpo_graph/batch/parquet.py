@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import IO, Any
 
 from tpo_graph.conversation import well_formed
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.row_files import pyarrow_and_parquet
 
 _ROWS = 500
 """Records of one row group."""
@@ -25,13 +25,7 @@ async def write_parquet(
     Raises:
         ConfigurationError: pyarrow is not installed.
     """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as e:
-        raise ConfigurationError("Parquet needs pyarrow: pip install 'tpo-graph[data]'") from e
-    arrow: Any = pyarrow
-    library: Any = parquet
+    arrow, library = pyarrow_and_parquet("an output in Parquet")
     types: dict[str, Any] = {}
     async for page in _pages(records):
         for name in dict.fromkeys(name for record in page for name in record):

@@ -13,6 +13,7 @@ from uuid import uuid4
 from tpo_graph.batch.ray_rewards import RewardActor
 from tpo_graph.batch.ray_worker import Orders, PolicyWorker
 from tpo_graph.errors import ConfigurationError, TPOError
+from tpo_graph.extras import extra
 from tpo_graph.store.urls import parse_url
 
 _CLOSING_SECONDS = 15.0
@@ -172,12 +173,8 @@ async def connected(cluster: Cluster, database: str) -> AsyncGenerator[Actors]:
         ConfigurationError: Ray is missing or cannot be reached, or the database is a file and the
             cluster has several machines.
     """
-    try:
+    with extra("ray", "a cluster"):
         ray: Any = importlib.import_module("ray")
-    except ImportError as error:
-        raise ConfigurationError(
-            "Ray is not installed. Install it with: pip install 'tpo-graph[ray]'"
-        ) from error
     made_here = not ray.is_initialized()
     if made_here:
         await asyncio.to_thread(_join, ray, cluster.address)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 from typing import Any, Protocol, TypeVar
 
-from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.results import Estimate
+from tpo_graph.extras import extra
 
 CONFIDENCE = 0.95
 
@@ -50,10 +50,8 @@ def require_scipy() -> Any:
     Raises:
         ConfigurationError: it is not installed; asked for before anything is run.
     """
-    try:
+    with extra("evaluate", "an interval"):
         from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
-    except ImportError as e:
-        raise ConfigurationError("intervals need scipy: pip install 'tpo-graph[evaluate]'") from e
     return stats
 
 

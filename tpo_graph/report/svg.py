@@ -11,7 +11,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.extras import extra
 from tpo_graph.report.elements import Element, Node, h
 
 if TYPE_CHECKING:
@@ -87,11 +87,9 @@ def chart(
     Raises:
         ConfigurationError: matplotlib is not installed.
     """
-    try:
+    with extra("report", "a chart"):
         from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]
         from matplotlib.figure import Figure
-    except ImportError as e:
-        raise ConfigurationError("charts need matplotlib: pip install 'tpo-graph[report]'") from e
     source = StringIO()
     with rc_context(_RC), warnings.catch_warnings():
         # Only the measuring of labels has no glyph: the browser has its own fonts.

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any
 
 import aiosqlite
@@ -18,9 +19,10 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from sqlalchemy import URL
 
 from tpo_graph.errors import ConfigurationError, StoreError
+from tpo_graph.extras import extra
 from tpo_graph.store.grouped import GroupedSqliteSaver
 from tpo_graph.store.outbox import Outbox
-from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK
+from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK, shown
 from tpo_graph.store.writer import Writer
 
 KEY_VARIABLE = "LANGGRAPH_AES_KEY"
@@ -41,13 +43,10 @@ def strict_serializer() -> SerializerProtocol:
     plain = _Plain(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
     if not os.environ.get(KEY_VARIABLE):
         return plain
+    with extra("encryption", f"encryption of checkpoints ({KEY_VARIABLE} is set)"):
+        import_module("Crypto.Cipher.AES")  # what LangGraph says without it names no extra
     try:
         encrypted = EncryptedSerializer.from_pycryptodome_aes(serde=plain)
-    except ImportError as e:
-        raise ConfigurationError(
-            f"{KEY_VARIABLE} asks for encrypted checkpoints, which need pycryptodome. "
-            "Install it with: pip install 'tpo-graph[encryption]'"
-        ) from e
     except ValueError as e:
         raise ConfigurationError(
             f"{KEY_VARIABLE} must be 16, 24 or 32 bytes long "
@@ -123,15 +122,11 @@ async def _sqlite(
 async def _postgres(
     url: URL, writer: Writer, outbox: Outbox
 ) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
-    try:
+    with extra("postgres", f"the database {shown(url)!r}"):
         from psycopg.rows import dict_row
         from psycopg_pool import AsyncConnectionPool
 
         from tpo_graph.store.grouped_postgres import GroupedPostgresSaver
-    except ImportError as e:
-        raise ConfigurationError(
-            "PostgreSQL needs its drivers. Install them with: pip install 'tpo-graph[postgres]'"
-        ) from e
     options: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
     pool: Any = AsyncConnectionPool(
         url.set(drivername="postgresql").render_as_string(hide_password=False),

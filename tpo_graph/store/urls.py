@@ -6,6 +6,7 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.extras import extra
 
 _POSTGRES = ("postgresql+psycopg", "postgresql", "postgres")
 BUSY_SECONDS = 30.0
@@ -63,13 +64,8 @@ def make_engine(url: URL, *, synchronous: str = "FULL") -> Engine:
         engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
         event.listen(engine, "connect", _sqlite_pragmas(synchronous))
         return engine
-    try:
+    with extra("postgres", f"the database {shown(url)!r}"):
         return create_engine(url, pool_pre_ping=True)
-    except ImportError as e:
-        raise ConfigurationError(
-            f"the driver for {shown(url)!r} is not installed. "
-            "Install it with: pip install 'tpo-graph[postgres]'"
-        ) from e
 
 
 def _sqlite_pragmas(synchronous: str) -> Any:

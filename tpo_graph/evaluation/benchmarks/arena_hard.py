@@ -21,6 +21,7 @@ from tpo_graph.evaluation.benchmarks.base import (
 )
 from tpo_graph.evaluation.benchmarks.judged import win_rate
 from tpo_graph.evaluation.benchmarks.outcomes import Answer
+from tpo_graph.extras import extra
 
 NAME = "arena-hard"
 
@@ -93,7 +94,8 @@ def markdown_counts(text: str) -> dict[str, dict[str, int]]:
 def _token_counter() -> Callable[[str], int]:
     """Counts tokens as arena-hard-auto does (gpt-4o's), or estimates them and says so."""
     try:
-        import tiktoken
+        with extra("evaluate", "an exact token_len"):
+            import tiktoken
 
         encoding = tiktoken.get_encoding("o200k_base")
     except Exception as e:  # not installed, or its file is not here and cannot be fetched

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.benchmarks.base import (
     Benchmark,
     Record,
@@ -21,6 +20,7 @@ from tpo_graph.evaluation.benchmarks.base import (
 )
 from tpo_graph.evaluation.benchmarks.outcomes import Answer, Outcomes
 from tpo_graph.evaluation.benchmarks.score import Score, summarize
+from tpo_graph.extras import extra
 
 NAME = "math-500"
 _PROMPT = """{problem}
@@ -87,15 +87,11 @@ def score(outcomes: Outcomes, scoring: Scoring) -> Score:
 
 class Grader:
     def __init__(self) -> None:
-        try:
+        with extra("evaluate", "math-500"):
             import math_verify  # pyright: ignore[reportMissingTypeStubs]
             from math_verify.errors import (  # pyright: ignore[reportMissingTypeStubs]
                 TimeoutException,
             )
-        except ImportError as e:
-            raise ConfigurationError(
-                "math-500 needs math-verify: pip install 'tpo-graph[evaluate]'"
-            ) from e
         self._library: Any = math_verify
         self._timeout: Any = TimeoutException
         latex: Any = math_verify.LatexExtractionConfig

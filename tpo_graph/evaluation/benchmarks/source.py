@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.extras import extra
 from tpo_graph.row_files import records
 
 
@@ -35,12 +36,8 @@ def read_hub(dataset: str, split: str, file: str | None = None) -> list[dict[str
     Raises:
         ConfigurationError: `datasets` is missing, or the data set cannot be had.
     """
-    try:
+    with extra("data", f"{dataset!r}, of the hub,", instead=", or give a file."):
         import datasets
-    except ImportError as e:
-        raise ConfigurationError(
-            "data sets of the hub need datasets: pip install 'tpo-graph[data]', or give a file"
-        ) from e
     library: Any = datasets
     try:
         if file is None:
