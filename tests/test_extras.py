@@ -24,6 +24,7 @@ from tpo_graph.evaluation.statistics import estimate
 from tpo_graph.extras import extra
 from tpo_graph.report.svg import chart
 from tpo_graph.rewards.encoder import Encoder
+from tpo_graph.rewards.json_schema import JsonSchemaReward
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +62,7 @@ CASES: list[tuple[str, str, Callable[[], object]]] = [
     ("scipy", "evaluate", command("compare", "in.csv", "-o", "out.json", *FAKES)),
     ("scipy", "evaluate", lambda: estimate([1.0, 2.0])),
     ("matplotlib", "report", lambda: chart(print, name="name", title="title", description="")),
+    ("jsonschema", "json-schema", lambda: JsonSchemaReward({})),
     ("ray", "ray", lambda: asyncio.run(join())),
 ]
 NAMES = {"Crypto": "pycryptodome", "langgraph.checkpoint.postgres": "langgraph-checkpoint-postgres"}

@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.extras import extra
 from tpo_graph.rewards.base import Score
 
 _FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
@@ -31,12 +32,8 @@ class JsonSchemaReward:
     bounded = True
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        try:
+        with extra("json-schema", "a JSON schema"):
             from jsonschema import exceptions, validators
-        except ImportError as error:
-            raise ConfigurationError(
-                'a JSON schema needs the package jsonschema: pip install "tpo-graph[json-schema]"'
-            ) from error
         kind: Any = validators.validator_for(schema)
         try:
             kind.check_schema(schema)
