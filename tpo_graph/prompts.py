@@ -1,5 +1,7 @@
 """Prompt sets: folders of loss.yaml, gradient.yaml and update.yaml, checked when loaded.
 
+A fourth file, loss_tie.yaml, takes the place of loss.yaml where no answer scored higher.
+
 Prompts are data: `prompts/tpo` and `prompts/revision` come with the package, a user's folder works
 the same. All checks happen at load, so that no typing error is found after the samples are paid
 for. Nodes render them; text is substituted once, so a query that contains "{chosen}" stays itself.
@@ -20,7 +22,7 @@ from tpo_graph.errors import PromptError
 
 Stage = Literal["loss", "gradient", "update"]
 
-_LOSS = frozenset({"query", "conversation", "chosen", "rejected", "criteria"})
+_LOSS = frozenset({"query", "conversation", "chosen", "rejected", "criteria", "reasons"})
 _GRADIENT = _LOSS | {"loss_system", "loss_user", "loss"}
 VARIABLES: Mapping[Stage, frozenset[str]] = {
     "loss": _LOSS,
@@ -31,7 +33,11 @@ VARIABLES: Mapping[Stage, frozenset[str]] = {
 
 BEFORE: Mapping[Stage, Stage] = {"gradient": "loss", "update": "gradient"}
 """The stage whose exchange each one may continue."""
-_KEYS = {"system", "user", "input_variables", "output_tag", "criteria", "continues"}
+_BLOCKS = ("criteria", "reasons")
+"""Variables that are often empty: the key of the same name holds the text around the value, which
+is left out with it."""
+_KEYS = {"system", "user", "input_variables", "output_tag", "continues", "no_change", *_BLOCKS}
+_TIE = "loss_tie.yaml"
 _PIECE = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -49,22 +55,27 @@ class Prompt:
 
     system: Template
     user: Template
-    criteria: Template | None
+    blocks: Mapping[str, Template]
+    """By variable (`criteria`, `reasons`): the text around its value, shown when there is one."""
     output_tag: str | None
     """The reply is what stands between <output_tag> and </output_tag>; None: all of it."""
     variables: frozenset[str]
     continues: bool = False
     """Sent as the next turn of the stage before, after that stage's own prompt and reply."""
+    no_change: str | None = None
+    """The critic's reply that means: the chosen answer needs no change (gradient only)."""
 
     def render(self, values: Mapping[str, str]) -> "Rendered":
         """The prompt's own texts with every variable replaced by its value, once.
 
         Args:
-            values: a text for each variable in use; `criteria` may be empty.
+            values: a text for each variable in use; `criteria` and `reasons` may be empty.
         """
-        if self.criteria is not None:
-            block = _fill(self.criteria, values) if values["criteria"] else ""
-            values = {**values, "criteria": block}
+        blocks = {
+            name: _fill(block, values) if values[name] else ""
+            for name, block in self.blocks.items()
+        }
+        values = {**values, **blocks}
         return Rendered(system=_fill(self.system, values), user=_fill(self.user, values))
 
 
@@ -90,27 +101,37 @@ class PromptSet:
     name: str
     """As it was asked for: "tpo", "revision" or a path."""
     digest: str
-    """The first 12 hex digits of a hash of the three files; tells edited sets apart."""
+    """The first 12 hex digits of a hash of the files; tells edited sets apart."""
     loss: Prompt
     gradient: Prompt
     update: Prompt
+    loss_tie: Prompt
+    """The loss where chosen and rejected are one text, or have one reward: nothing in it says that
+    one is better. The paper has no such prompt: its continuous rewards hardly ever tie."""
 
     @property
     def uses_criteria(self) -> bool:
         """Whether any stage shows the person's criteria to the model."""
         return any("criteria" in p.variables for p in (self.loss, self.gradient, self.update))
 
-    def render(self, stage: Stage, values: Mapping[str, str]) -> Rendered:
+    def needs_no_change(self, gradient: str) -> bool:
+        """Whether the critic's reply says that the chosen answer is to stay as it is."""
+        agreed = self.gradient.no_change
+        return agreed is not None and _bare(gradient) == _bare(agreed)
+
+    def render(self, stage: Stage, values: Mapping[str, str], *, tie: bool = False) -> Rendered:
         """The prompt of a stage.
 
         Args:
             values: what there is by then, under the names in `VARIABLES`; `loss_system` and
                 `loss_user` are made here.
+            tie: neither answer scored higher.
         """
-        rendered = loss = self.loss.render(values)
+        asked = self.loss_tie if tie else self.loss
+        rendered = loss = asked.render(values)
         if stage != "loss":
             values = {**values, "loss_system": loss.system, "loss_user": loss.user}
-            rendered = _continued(self.gradient, values, loss, self.loss, "loss")
+            rendered = _continued(self.gradient, values, loss, asked, "loss")
         if stage == "update":
             rendered = _continued(self.update, values, rendered, self.gradient, "gradient")
         return rendered
@@ -128,6 +149,11 @@ def _continued(
     return replace(own, before=(*before.messages(), AIMessage(said)))
 
 
+def _bare(text: str) -> str:
+    """Its letters and digits: small models add full stops, quotes and bold type."""
+    return "".join(filter(str.isalnum, text.casefold()))
+
+
 def load_prompts(name: str | Path) -> PromptSet:
     """Load and check a prompt set.
 
@@ -135,13 +161,28 @@ def load_prompts(name: str | Path) -> PromptSet:
         name: a set that comes with the package ("tpo", "revision"), or a folder.
 
     Raises:
-        PromptError: the set does not exist or breaks a rule; says which file and how to mend it.
+        PromptError: the set does not exist or breaks a rule; says which file and how to fix it.
     """
     folder = _find(name)
     texts = {stage: _read(folder / f"{stage}.yaml") for stage in VARIABLES}
-    digest = hashlib.sha256("\0".join(texts.values()).encode()).hexdigest()[:12]
     prompts = {stage: _parse(texts[stage], stage, folder / f"{stage}.yaml") for stage in VARIABLES}
-    return PromptSet(name=str(name), digest=digest, **prompts)
+    tie = folder / _TIE
+    own = [*texts.values(), _read(tie)] if tie.exists() else [*texts.values()]
+    digest = hashlib.sha256("\0".join(own).encode()).hexdigest()[:12]
+    return PromptSet(name=str(name), digest=digest, loss_tie=_tie(tie, prompts["loss"]), **prompts)
+
+
+def _tie(path: Path, loss: Prompt) -> Prompt:
+    """The set's own; without one the loss, if it compares nothing, else that of the set `tpo`."""
+    if not path.exists() and "rejected" not in loss.variables:
+        return loss
+    path = path if path.exists() else data_folder("prompts") / "tpo" / _TIE
+    tie = _parse(_read(path), "loss", path)
+    if "rejected" in tie.variables:
+        raise PromptError(
+            f"{str(path)!r} uses ['rejected'], but neither answer is better there: use {{chosen}}"
+        )
+    return tie
 
 
 def _find(name: str | Path) -> Path:
@@ -182,7 +223,7 @@ def _parse(text: str, stage: Stage, path: Path) -> Prompt:
         raise PromptError(
             f"prompt file {str(path)!r} has unknown keys {unknown!r}; known are {sorted(_KEYS)!r}"
         )
-    for key in ("system", "user", "output_tag", "criteria", "continues"):
+    for key in sorted(_KEYS - {"input_variables"}):
         if not isinstance(fields.get(key) or "", str):
             raise PromptError(f"{key!r} in {str(path)!r} must be text, not {fields[key]!r}")
     if not (fields.get("user") or "").strip():
@@ -192,13 +233,18 @@ def _parse(text: str, stage: Stage, path: Path) -> Prompt:
         raise PromptError(
             f"output_tag {tag!r} in {str(path)!r} must be a bare name such as improved_answer"
         )
+    no_change = fields.get("no_change")
+    if no_change is not None and (stage != "gradient" or not _bare(no_change)):
+        raise PromptError(
+            f"`no_change` in {str(path)!r} must be words in gradient.yaml, which the critic replies"
+        )
     continues = _check_continues(fields, stage, path)
     system = _compile(fields.get("system") or "", "system", path)
     user = _compile(fields["user"], "user", path)
-    criteria = _compile(fields["criteria"], "criteria", path) if fields.get("criteria") else None
+    blocks = {key: _compile(fields[key], key, path) for key in _BLOCKS if fields.get(key)}
     used = _names(system) | _names(user)
-    _check_variables(used, criteria, fields.get("input_variables"), stage, path)
-    return Prompt(system, user, criteria, tag, frozenset(used), continues)
+    _check_variables(used, blocks, fields.get("input_variables"), stage, path)
+    return Prompt(system, user, blocks, tag, frozenset(used), continues, no_change)
 
 
 def _check_continues(fields: Mapping[str, Any], stage: Stage, path: Path) -> bool:
@@ -239,7 +285,7 @@ def _names(template: Template) -> set[str]:
 
 
 def _check_variables(
-    used: set[str], criteria: Template | None, declared: object, stage: Stage, path: Path
+    used: set[str], blocks: Mapping[str, Template], declared: object, stage: Stage, path: Path
 ) -> None:
     allowed = VARIABLES[stage]
     if unknown := sorted(used - allowed):
@@ -256,11 +302,12 @@ def _check_variables(
             f"declared and not used {sorted(names - used)!r}, "
             f"used and not declared {sorted(used - names)!r}"
         )
-    if criteria is not None and ("criteria" not in used or _names(criteria) != {"criteria"}):
-        raise PromptError(
-            f"the `criteria` block of {str(path)!r} must use {{criteria}} and nothing else, and "
-            "`system` or `user` must say where it goes"
-        )
+    for name, block in blocks.items():
+        if name not in used or _names(block) != {name}:
+            raise PromptError(
+                f"the `{name}` block of {str(path)!r} must use {{{name}}} and nothing else, and "
+                "`system` or `user` must say where it goes"
+            )
 
 
 def _fill(template: Template, values: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from tpo_graph.usage import Ledger, total_tokens
 
 StopReason = Literal[
     "no_usable_update",
+    "no_change",
     "target_reward",
     "depth",
     "patience",
@@ -35,6 +36,8 @@ def stop_reason(
     context: TPOContext,
     pair: Pair = (None, None),
     pair_before: Pair = (None, None),
+    *,
+    no_change: bool = False,
 ) -> StopReason | None:
     """Why the run must not go deeper, or None.
 
@@ -44,11 +47,12 @@ def stop_reason(
         context: depth, target, patience and budgets.
         pair: the best and the worst candidate of all iterations.
         pair_before: the same one iteration earlier.
+        no_change: the critic found nothing to change, so no update was asked for.
     """
     latest = history[-1]
     if latest["n"] == 0:
         # The next iteration would show the critic the very same pair.
-        return "no_usable_update"
+        return "no_change" if no_change else "no_usable_update"
     if context.target_reward is not None and latest["best_so_far"] >= context.target_reward:
         return "target_reward"
     if latest["iteration"] >= context.depth:

@@ -15,6 +15,7 @@ from benchmarks.real import humaneval, requirements
 from benchmarks.real.rewrites import Plan, measure, read
 from benchmarks.real.table import table
 from benchmarks.real.tasks import Task
+from tpo_graph.errors import TPOError
 from tpo_graph.models import load_chat_model
 
 _CRITIQUE, _ANSWER, _PROMPT = 200, 80, 1000
@@ -85,7 +86,10 @@ def _rewrites(given: argparse.Namespace) -> None:
         critique_tokens=given.critique_tokens,
         in_flight=given.in_flight,
     )
-    asyncio.run(measure(plan, tasks))
+    try:
+        asyncio.run(measure(plan, tasks))
+    except TPOError as error:
+        raise SystemExit(f"Error: {error} Run the same command again to resume.") from None
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Per task five first samples, shared by all arms. Per arm one loss, one gradient and K rewrites of
 the best first sample. That is one step of TPO, at a fraction of a comparison's price. Arms:
 
-- a prompt set: a name or a folder;
+- a prompt set: a name (here, or in the package) or a folder;
+- `informed:SET`: the same, and the critic reads what the checker found wrong;
 - `none:SET`: its update, told one standing line instead of a critique;
 - `reasons:SET`: its update, told only what the reward model found wrong.
 
@@ -21,9 +22,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 
 from benchmarks.real.tasks import Task
+from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import Turn, transcript
 from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.prompts import PromptSet, load_prompts
+from tpo_graph.rendering import is_tie, reasons
 
 STANDING = "Make it better: check every requirement of the request again and meet each one."
 TEMPERATURE, TOP_P = 0.7, 0.95
@@ -75,7 +78,7 @@ async def measure(plan: Plan, tasks: Sequence[Task]) -> None:
 class _Bench:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.sets = {arm: load_prompts(arm.rpartition(":")[2]) for arm in plan.arms}
+        self.sets = {arm: prompt_set(arm.rpartition(":")[2]) for arm in plan.arms}
         self.done = {(r["task"], r["arm"]): r for r in read(plan.store) if r["model"] == plan.name}
 
     async def task(self, task: Task) -> None:
@@ -92,29 +95,35 @@ class _Bench:
 
     async def _rewrite(self, task: Task, arm: str, first: Record) -> None:
         rewards: list[float] = first["rewards"]
-        best, worst = rewards.index(max(rewards)), rewards.index(min(rewards))
-        chosen = first["texts"][best]
+        pair = (
+            _candidate(first, rewards.index(max(rewards))),
+            _candidate(first, rewards.index(min(rewards))),
+        )
+        chosen, tie = pair[0], is_tie(*pair)
         values = {
             "query": task.request,
             "conversation": transcript([Turn(role="user", content=task.request)]),
-            "chosen": chosen,
-            "rejected": first["texts"][worst],
+            "chosen": chosen["response"],
+            "rejected": pair[1]["response"],
             "criteria": "",
+            "reasons": "",
         }
+        if arm.startswith("informed:"):
+            values["reasons"] = reasons(chosen, None if tie else pair[1])
         prompts, calls = self.sets[arm], list[Generated]()
         if arm.startswith("none:"):
             values |= {"loss": "", "gradient": STANDING}
         elif arm.startswith("reasons:"):
-            values |= {"loss": "", "gradient": first["reasons"][best] or STANDING}
+            values |= {"loss": "", "gradient": chosen.get("reason") or STANDING}
         else:
             for stage in ("loss", "gradient"):
-                messages = prompts.render(stage, values).messages()
+                messages = prompts.render(stage, values, tie=tie).messages()
                 calls.append(await self._ask(messages, 1, None, critic=True))
                 values[stage] = calls[-1].texts[0] if calls[-1].texts else "-"
-        messages = prompts.render("update", values).messages()
+        messages = prompts.render("update", values, tie=tie).messages()
         tag = prompts.update.output_tag
         calls.append(await self._ask(messages, self.plan.rewrites, tag))
-        more = {"chosen": chosen, "chosen_reward": rewards[best]}
+        more = {"chosen": chosen["response"], "chosen_reward": chosen["reward"], "tie": tie}
         more |= {stage: values[stage] for stage in ("loss", "gradient")}
         await self._keep(task, self._name(arm), calls[-1].texts, *calls, **more)
 
@@ -157,3 +166,19 @@ class _Bench:
         self.done[task.id, arm] = record
         print(f"{task.id:18} {arm:40} {record['rewards']} {record['seconds']} s", flush=True)
         return record
+
+
+def prompt_set(name: str) -> PromptSet:
+    """A set of this bench by its name, else one that comes with the package, or a folder."""
+    own = Path(__file__).parent / "prompts" / name
+    return load_prompts(own if name and own.is_dir() else name)
+
+
+def _candidate(first: Record, position: int) -> Candidate:
+    return Candidate(
+        iteration=0,
+        position=position,
+        reward=first["rewards"][position],
+        response=first["texts"][position],
+        reason=first["reasons"][position],
+    )

@@ -117,6 +117,7 @@ def _rendered(
         "chosen": probe.chosen,
         "rejected": probe.rejected,
         "criteria": "",
+        "reasons": "",
         "loss": loss,
         "gradient": gradient,
     }

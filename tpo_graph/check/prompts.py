@@ -93,7 +93,7 @@ def _longest(
 
 
 def _own_tokens(prompt: Prompt, count: Callable[[str], int]) -> int:
-    empty = prompt.render(dict.fromkeys({*prompt.variables, "criteria"}, ""))
+    empty = prompt.render(dict.fromkeys(prompt.variables, ""))
     return count(empty.system) + count(empty.user)
 
 

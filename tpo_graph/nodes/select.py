@@ -37,7 +37,12 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     history = [*earlier, summarize(iteration, newest, chosen["reward"], tokens)]
     pair_before = state["chosen"], state["rejected"]
     reason = stop_reason(
-        history, state["usage"], context, pair=(chosen, rejected), pair_before=pair_before
+        history,
+        state["usage"],
+        context,
+        pair=(chosen, rejected),
+        pair_before=pair_before,
+        no_change=tpo.prompts.needs_no_change(state["gradient"]),
     )
 
     after: TPOState = {**state, "stop_reason": reason, "chosen": chosen, "rejected": rejected}

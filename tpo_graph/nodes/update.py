@@ -18,14 +18,15 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     """Begin the next iteration with `width` responses that follow the gradient (P_update).
 
     Replies without the prompt's output tag are asked for once more, then left out: there may be
-    fewer than `width`, even none. Without a gradient no call is made. A person may rewrite the
-    gradient first (`interrupt_at`).
+    fewer than `width`, even none. Without a gradient, or where it says that nothing needs changing,
+    no call is made. A person may rewrite the gradient first (`interrupt_at`).
     """
     context = runtime.context
     run_id, iteration = state["run_id"], state["iteration"] + 1
     reviewed = await review_gradient(state, runtime, tpo)
     state = {**state, **reviewed}
-    if not state["gradient"] or person_stops(state):
+    changes = state["gradient"] and not tpo.prompts.needs_no_change(state["gradient"])
+    if not changes or person_stops(state):
         runtime.stream_writer(
             Samples(event="samples", run_id=run_id, iteration=iteration, n=0, unusable=0)
         )
