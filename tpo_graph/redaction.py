@@ -10,7 +10,12 @@ from typing import Any, cast
 
 HIDDEN = "***"
 
-_USER_INFO = re.compile(r"(://)[^/?#\s'\"]*@")
+_NO_PORT = r"[^/?#\s'\":@]*:(?!\d*(?:[/?#]|$))"
+_USER_INFO = re.compile(
+    # A password may hold a "/", "?" or "#" as it is; what follows a port is no password.
+    rf"(://)(?:{_NO_PORT}[^\s'\"#]{{0,500}}|{_NO_PORT}[^\s'\"]{{0,500}}|[^/?#\s'\"]{{0,500}})@"
+)
+_AUTHORITY = re.compile(r"//([^/?#]*)([^#]*)(.*)", re.DOTALL)
 _IN_QUERY = re.compile(
     r"([?&;](?:[\w.-]*(?:key|token|secret|password|passwd|pwd|signature|sig|auth)[\w.-]*)=)[^&;#\s'\"]*",
     re.IGNORECASE,
@@ -44,6 +49,27 @@ def redacted(value: Any) -> Any:
     if hasattr(value, "get_secret_value"):
         return HIDDEN
     return value
+
+
+def is_ambiguous(url: str) -> bool:
+    """Whether a user name or password stands in a URL with a "/", "?", "#" or "@" as it is.
+
+    Where such a URL's host begins is anybody's guess: a part of the password would be sent and
+    shown as a host or a path. Written as %2F, %3F, %23 and %40 they mean what was meant.
+    """
+    found = _AUTHORITY.search(url)
+    if found is None:
+        return False
+    authority, path, fragment = found.groups()
+    no_port = ":" in authority and not re.search(r":\d*$", authority)
+    return authority.count("@") > 1 or "@" in path or ("@" in fragment and no_port)
+
+
+AMBIGUOUS = (
+    'has an "@" where none can stand. Write these characters of a user name or password as '
+    'escapes: "/" is %2F, "?" is %3F, "#" is %23, "@" is %40, "%" is %25.'
+)
+"""What to say of an ambiguous URL, which itself must not be shown."""
 
 
 def redacted_row(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """What reaches a terminal or a narrow encoding, and files as Windows writes them."""
 
 import io
+import json
+import logging
 import sys
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import click
 import pytest
 
 from tpo_graph.cli import main, tpo
-from tpo_graph.cli.display import Console, print_answer
+from tpo_graph.cli.display import Console
+from tpo_graph.cli.output import print_answer, print_json, say
 from tpo_graph.cli.run import _query
+from tpo_graph.errors import PolicyError
 from tpo_graph.settings import Settings
 
 HOSTILE = "a\x1b]0;title\x07 \x1b[2J\x9b2J\rb\n\tc"
@@ -25,6 +29,34 @@ def test_an_answer_cannot_steer_a_terminal(
     monkeypatch.setattr(sys, "stdout", out)
     print_answer(HOSTILE)
     assert out.getvalue() == shown
+
+
+def test_errors_warnings_and_json_cannot_either(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    @click.command()
+    @click.argument("how")
+    def fail(how: str) -> None:
+        logging.getLogger("tpo_graph").warning("said %s", HOSTILE)
+        say(HOSTILE)
+        print_json({"said": HOSTILE})
+        raise {"ours": PolicyError(HOSTILE), "click": click.UsageError(HOSTILE)}[how]
+
+    monkeypatch.setitem(tpo.commands, "fail", fail)
+    # As in a process of its own: no handler but Python's last resort.
+    monkeypatch.setattr(logging.getLogger("tpo_graph"), "propagate", False)
+    monkeypatch.setattr(logging, "lastResort", logging._StderrHandler())
+    for how in ("ours", "click"):
+        monkeypatch.setattr(sys, "argv", ["tpo", "fail", how])
+        with pytest.raises(SystemExit):
+            main()
+        told = capsys.readouterr()
+        assert json.loads(told.out) == {"said": HOSTILE}
+        for each in ("\x1b", "\x9b", "\x07"):
+            assert each not in told.out + told.err
+        assert told.err.count(VISIBLE) == 3
+        assert f"Error: {VISIBLE}" in told.err
+        assert f"said {VISIBLE}" in told.err
 
 
 def test_tables_and_texts_of_rich_cannot_either():

@@ -19,6 +19,7 @@ from tpo_graph.cli.benchmark import benchmark
 from tpo_graph.cli.check import check
 from tpo_graph.cli.compare import compare
 from tpo_graph.cli.db import db
+from tpo_graph.cli.output import guard_logs, say, visible
 from tpo_graph.cli.report import report
 from tpo_graph.cli.run import run
 from tpo_graph.cli.runs import runs
@@ -58,21 +59,22 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # An answer that was paid for is printed, whatever the terminal's encoding lacks.
             stream.reconfigure(errors="backslashreplace")
+    guard_logs()
     try:
         sys.exit(tpo(standalone_mode=False))
     except click.ClickException as e:
-        e.message = redacted(e.message)  # pyright: ignore[reportAttributeAccessIssue]
+        e.message = visible(redacted(e.message))  # pyright: ignore[reportAttributeAccessIssue]
         e.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except TPOError as e:
-        click.echo(f"Error: {redacted(str(e))}", err=True)
+        say(f"Error: {redacted(str(e))}")
         sys.exit(2 if isinstance(e, ConfigurationError) else 1)
     except OSError as e:
         if e.errno not in _UNWRITABLE:
             raise
         # What is buffered could not be written either, and Python would try again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        click.echo(f"Error: the output cannot be written: {e.strerror}", err=True)
+        say(f"Error: the output cannot be written: {e.strerror}")
         sys.exit(1)

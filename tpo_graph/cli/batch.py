@@ -8,6 +8,7 @@ import click
 
 from tpo_graph.cli.engines import engine_options, ray_engine, take_cluster
 from tpo_graph.cli.options import setting_options, wait_option
+from tpo_graph.cli.output import say
 from tpo_graph.errors import ConfigurationError, ServerAwayError
 from tpo_graph.settings import Settings
 
@@ -122,7 +123,7 @@ def batch(
             )
         display.end(progress)
         write_output(output, name=name, database=database)
-        click.echo(f"{progress.done} of {progress.total} rows answered: {output}", err=True)
+        say(f"{progress.done} of {progress.total} rows answered: {output}")
         if progress.unfinished and control.drain_requested and progress.away is None:
             raise GraphDrained
     if progress.away is not None:
@@ -131,18 +132,16 @@ def batch(
             "again to resume. (--wait-for-server: how long to wait; 0 fails the rows instead.)"
         )
     if progress.unfinished:
-        click.echo(
+        say(
             f"{progress.unfinished} rows are being worked on by other processes. Run the same "
             "command when those have ended.",
-            err=True,
         )
     if progress.failed:
         some = progress.answered_with_error
         answered = f", {some} of them with the best response from before the error" if some else ""
-        click.echo(
+        say(
             f'{progress.failed} rows failed{answered}; "error" in the output says why. Fix them '
             "in the input, or retry with --retry-failed",
-            err=True,
         )
     if progress.unfinished or progress.failed:
         raise SystemExit(1)

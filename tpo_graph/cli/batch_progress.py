@@ -6,12 +6,12 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self, cast
 
-import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tpo_graph.batch.progress import BatchProgress
 from tpo_graph.cli.display import Console, console
+from tpo_graph.cli.output import say
 from tpo_graph.context import RunOptions
 from tpo_graph.costs import Bill, CostTable, Role, bill, ledger_table
 from tpo_graph.usage import total_tokens
@@ -71,7 +71,7 @@ class BatchDisplay:
         if due and not console.is_terminal:
             self._logged, self._shown = now, state
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            click.echo(f"{stamp} {progress.done}/{progress.total} done, {said}", err=True)
+            say(f"{stamp} {progress.done}/{progress.total} done, {said}")
 
     def end(self, progress: BatchProgress) -> None:
         """Say what the batch has consumed, by stage."""

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tpo_graph.cli.display import Console
 from tpo_graph.cli.options import database_option, with_store
-from tpo_graph.cli.runs import as_json_text
+from tpo_graph.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -37,7 +37,7 @@ def list_(as_json: bool, database: str) -> None:
     found = with_store(database, list_batches)
     if as_json:
         for batch in found:
-            click.echo(as_json_text(batch))
+            print_json(batch)
         return
     table = Table("batch", "last worked on (UTC)", box=None, pad_edge=False)
     for title in ("rows", "answered", "failed"):
@@ -75,7 +75,7 @@ def show(name: str, as_json: bool, database: str) -> None:
     batch, totals = with_store(database, work)
     if as_json:
         counted = {"rows": totals.counts, "usage": totals.usage, "errors": rows}
-        click.echo(as_json_text({**batch, **counted}, indent=2))
+        print_json({**batch, **counted}, indent=2)
         return
     console = _console()
     console.print(Text(batch["name"], "bold"))
@@ -104,7 +104,7 @@ def rm(name: str, with_runs: bool, dry_run: bool, database: str) -> None:
     )
     done = "would be deleted" if dry_run else "deleted"
     what = f"{rows} rows and {runs} runs" if with_runs else f"{rows} rows"
-    click.echo(f"{what} {done}", err=True)
+    say(f"{what} {done}")
 
 
 def _policy(launch: dict[str, Any]) -> str:

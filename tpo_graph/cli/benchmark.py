@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tpo_graph.cli.output import print_json, say
+
 if TYPE_CHECKING:
     from tpo_graph.evaluation.benchmarks import Score
 
@@ -45,7 +47,7 @@ def list_(as_json: bool) -> None:
         for known in BENCHMARKS.values()
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows, indent=2)
         return
     for row in rows:
         click.echo(f"{row['name']:<13}{row['prompts']:>4}  {row['data set']} ({row['licence']})")
@@ -77,11 +79,11 @@ def prompts(
     told = f"{len(made.rows)} of {made.available} prompts in {str(output)!r}"
     if len(made.rows) != size:
         told += f"; the paper used {size}"
-    click.echo(told, err=True)
+    say(told)
     for position, why in list(made.skipped.items())[:5]:
-        click.echo(f"left out record {position}: {why}", err=True)
+        say(f"left out record {position}: {why}")
     if len(made.skipped) > 5:
-        click.echo(f"left out {len(made.skipped)} records in all", err=True)
+        say(f"left out {len(made.skipped)} records in all")
 
 
 @benchmark.command()
@@ -104,7 +106,7 @@ def export(name: str, answers: Path, generator: str, output: Path) -> None:
             f"; {len(outcomes.failed)} failed and {len(outcomes.unfinished)} unfinished rows are "
             f"not: the tool will miss {missing}"
         )
-    click.echo(told, err=True)
+    say(told)
 
 
 @benchmark.command()
@@ -142,7 +144,7 @@ def score(
     scoring = Scoring(judge=judge, reward_model=reward_model, against=others)
     result = measure(name, outcomes, scoring)
     if as_json:
-        click.echo(json.dumps({"benchmark": name, **asdict(result)}, ensure_ascii=False, indent=2))
+        print_json({"benchmark": name, **asdict(result)}, indent=2)
     else:
         _print(name, result)
 

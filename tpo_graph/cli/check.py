@@ -1,6 +1,5 @@
 """`tpo check`: is this set-up fit for TPO?"""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tpo_graph.cli.options import setting_options
+from tpo_graph.cli.output import print_json
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.settings import Settings, configured_probes
 
@@ -81,7 +81,7 @@ def check(
             )
         )
     if as_json:
-        click.echo(json.dumps([asdict(f) for f in findings], ensure_ascii=False, indent=2))
+        print_json([asdict(f) for f in findings], indent=2)
     else:
         print_findings(findings)
     ctx.exit(1 if any(finding.status == "fail" for finding in findings) else 0)

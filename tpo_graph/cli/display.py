@@ -1,12 +1,9 @@
 """What `tpo` shows on standard error: live progress, the table of iterations, the trajectory."""
 
-import re
-import sys
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-import click
 import rich.console
 from rich.padding import Padding
 from rich.segment import Segment
@@ -15,18 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tpo_graph.candidates import Candidate, place
+from tpo_graph.cli.output import visible
 from tpo_graph.events import Event
 from tpo_graph.result import Audit, TPOResult
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def visible(text: str) -> str:
-    """A text whose control characters, all but tab and line end, are written as escapes.
-
-    What a model writes could otherwise clear the screen, set the title or hide what stands there.
-    """
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\r\n", "\n"))
 
 
 class Console(rich.console.Console):
@@ -43,12 +31,6 @@ class Console(rich.console.Console):
 
 
 console = Console(stderr=True, highlight=False)
-
-
-def print_answer(text: str) -> None:
-    """An answer on standard output: as it is, but with visible escapes on a terminal."""
-    # With color=True click takes nothing out of it.
-    click.echo(visible(text) if sys.stdout.isatty() else text, color=True)
 
 
 class LiveStatus:

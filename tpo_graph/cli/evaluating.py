@@ -9,6 +9,7 @@ from rich.text import Text
 
 from tpo_graph.cli.display import LiveStatus, console
 from tpo_graph.cli.options import json_option, setting_options, wait_option
+from tpo_graph.cli.output import json_on_terminal
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.connection import connected
 from tpo_graph.settings import Settings
@@ -162,7 +163,7 @@ def evaluate(
         comparison = run_in_background(go())
     file = dump(comparison, output)
     if as_json:
-        click.echo(to_json(comparison))
+        click.echo(json_on_terminal(to_json(comparison)))
     else:
         print_comparison(comparison)
     console.print(f"Written to {file}", soft_wrap=True, markup=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tpo_graph.cli.options import database_option, existing
+from tpo_graph.cli.output import say
 
 
 @click.command()
@@ -48,4 +49,4 @@ def report(
     made = write_report(targets, output, database=database, limit=limit, costs=table)
     runs = sum(len(series.runs) for series in made.series)
     size = output.stat().st_size / 1e6
-    click.echo(f"{output}: {runs:,} runs, {size:.1f} MB", err=True)
+    say(f"{output}: {runs:,} runs, {size:.1f} MB")

@@ -1,6 +1,5 @@
 """`tpo run`: one query in, the best answer out."""
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from uuid import uuid4
 import click
 
 from tpo_graph.cli.options import setting_options
+from tpo_graph.cli.output import print_answer, print_json
 from tpo_graph.settings import Settings
 
 
@@ -43,7 +43,7 @@ def run(
     model, reward_model = settings.policy_name(), settings.reward_model_name()
 
     # Past the cheap mistakes: only now the heavy imports.
-    from tpo_graph.cli.display import Progress, print_answer, print_iterations, print_trajectory
+    from tpo_graph.cli.display import Progress, print_iterations, print_trajectory
     from tpo_graph.cli.stopping import resume_command, stoppable
     from tpo_graph.run import optimize
 
@@ -70,7 +70,7 @@ def run(
             **settings.run_options(),
         )
     if as_json:
-        click.echo(json.dumps(asdict(result), ensure_ascii=False, indent=2))
+        print_json(asdict(result), indent=2)
         return
     if trajectory:
         print_trajectory(result)

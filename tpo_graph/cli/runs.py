@@ -1,17 +1,17 @@
 """`tpo runs`: look at stored runs, take them up again or deeper, hand them on, delete them."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tpo_graph.cli.options import database_option, json_option, with_store
+from tpo_graph.cli.output import as_json_text, print_answer, print_json, say
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.connection import ROLES
 
@@ -109,7 +109,7 @@ def list_(limit: int, as_json: bool, database: str, **wanted: Any) -> None:
     found = with_store(database, lambda store: list_runs(store, limit=limit, filters=filters))
     if as_json:
         for run in found:
-            click.echo(as_json_text(run))
+            print_json(run)
     else:
         print_runs(found)
 
@@ -128,7 +128,7 @@ def show(run_id: str, iteration: int | None, full: bool, as_json: bool, database
     (run_id,) = _whole(database, [run_id])
     trajectory = with_store(database, lambda store: read_trajectory(store, run_id))
     if as_json:
-        click.echo(as_json_text(trajectory, indent=2))
+        print_json(trajectory, indent=2)
     else:
         print_stored_run(trajectory, iteration=iteration, full=full)
 
@@ -168,7 +168,7 @@ def _go_on(
     function: Callable[..., Any],
     handles: dict[str, Any],
 ) -> None:
-    from tpo_graph.cli.display import Progress, print_answer, print_iterations
+    from tpo_graph.cli.display import Progress, print_iterations
     from tpo_graph.cli.stopping import resume_command, stoppable
     from tpo_graph.store.runs import get_run
 
@@ -188,7 +188,7 @@ def _go_on(
             **handles,
         )
     if as_json:
-        click.echo(as_json_text(asdict(result), indent=2))
+        print_json(asdict(result), indent=2)
         return
     print_answer(result.response)
     print_iterations(result)
@@ -207,7 +207,7 @@ def rescore(run_id: str, reward_model: str, as_json: bool, database: str) -> Non
     (run_id,) = _whole(database, [run_id])
     trajectory = rescore(run_id, reward_model=reward_model, database=database)
     if as_json:
-        click.echo(as_json_text(trajectory, indent=2))
+        print_json(trajectory, indent=2)
     else:
         print_rewards(trajectory)
 
@@ -289,10 +289,9 @@ def export(
         with_store(database, write)
     if len(+judges) > 1:
         counts = ", ".join(f"{name!r}: {count}" for name, count in judges.most_common() if count)
-        click.echo(
+        say(
             "Warning: the pairs are of several reward models, whose margins cannot be compared "
             f"({counts}). Choose one with --reward-model.",
-            err=True,
         )
 
 
@@ -325,7 +324,7 @@ def prune(older_than: str, keep_best: bool, dry_run: bool, database: str) -> Non
         database, lambda store: prune(store, before, keep_best=keep_best, dry_run=dry_run)
     )
     done = "would be pruned" if dry_run else "pruned"
-    click.echo(f"{count} runs {done}", err=True)
+    say(f"{count} runs {done}")
 
 
 def _age(text: str) -> timedelta:
@@ -333,13 +332,3 @@ def _age(text: str) -> timedelta:
     if match is None:
         raise ConfigurationError(f"not an age: {text!r}. Write it as 12h, 30d or 4w.")
     return timedelta(**{_AGE[match[2]]: int(match[1])})
-
-
-def as_json_text(value: Any, indent: int | None = None) -> str:
-    """A stored value as JSON; times in UTC, as ISO 8601."""
-    return json.dumps(value, ensure_ascii=False, indent=indent, default=_plain)
-
-
-def _plain(value: object) -> str:
-    assert isinstance(value, datetime)
-    return value.isoformat(timespec="seconds") + "Z"

@@ -10,10 +10,10 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-import click
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 
+from tpo_graph.cli.output import say
 from tpo_graph.redaction import has_hidden, redacted
 from tpo_graph.store.urls import parse_url, shown
 
@@ -53,10 +53,9 @@ def stoppable(again: str | None, grace: float = 10.0) -> Generator[RunControl]:
             raise KeyboardInterrupt
         received.append(number)
         control.request_drain(signal.Signals(number).name)
-        click.echo(
+        say(
             f"Finishing the calls in flight, for up to {grace:g} s (--grace); finished steps are "
             "kept. Press Ctrl-C again to stop immediately.",
-            err=True,
         )
         timer.start()
 
@@ -68,7 +67,7 @@ def stoppable(again: str | None, grace: float = 10.0) -> Generator[RunControl]:
             # What runs in the background is torn down with the process, and would say so at length.
             logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
         cut = f" {_LATE.format(grace)}" if late.is_set() else ""
-        click.echo(f"Stopped.{cut} Resume with: {again}", err=True)
+        say(f"Stopped.{cut} Resume with: {again}")
         sys.exit(128 + (received[0] if received else signal.SIGINT))
     finally:
         timer.cancel()

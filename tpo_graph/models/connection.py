@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.redaction import HIDDEN, has_hidden, redacted
+from tpo_graph.redaction import AMBIGUOUS, HIDDEN, has_hidden, is_ambiguous, redacted
 
 T = TypeVar("T")
 
@@ -107,9 +107,12 @@ def options_of(name: str) -> dict[str, Any]:
     """The options of a name, ready to use; a plain name has none.
 
     Raises:
-        ConfigurationError: `api_key_env` names a variable that is not set, or the key is unusable.
+        ConfigurationError: `api_key_env` names a variable that is not set, or the key or the
+            address is unusable.
     """
     options = dict(name.options) if isinstance(name, Connected) else {}
+    if is_ambiguous(str(options.get("base_url", ""))):
+        raise ConfigurationError(f"base_url {AMBIGUOUS}")
     variable = options.pop("api_key_env", None)
     if variable is not None:
         if not (key := os.environ.get(str(variable))):

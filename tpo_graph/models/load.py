@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.connection import clean_key, options_of
 from tpo_graph.models.failures import one_line
+from tpo_graph.redaction import AMBIGUOUS, is_ambiguous
 
 LOCAL = "local:"
 
@@ -66,12 +67,20 @@ def load_chat_model(spec: str | BaseChatModel | Runnable[Any, Any]) -> BaseChatM
     if colon and not name.strip():
         raise ConfigurationError(f"no model is named in {spec!r}. {_FIX}")
     spec = str(spec)
+    _check_addresses(spec.partition(":")[0])
     try:
         given = json.dumps(options, sort_keys=True)
     except TypeError:  # an HTTP client or another object: what it is worth as a key is unknown
         return _made(spec, options)
     with _lock:
         return _remote(spec, given, frozenset(os.environ.items()))
+
+
+def _check_addresses(provider: str) -> None:
+    """Refuse an address in the environment of which a password would be taken for the host."""
+    for name, value in os.environ.items():
+        if name.startswith(f"{provider.upper()}_") and is_ambiguous(value):
+            raise ConfigurationError(f"{name} {AMBIGUOUS}")
 
 
 def _unwrapped(given: Runnable[Any, Any]) -> BaseChatModel:

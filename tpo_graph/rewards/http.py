@@ -31,6 +31,7 @@ from tenacity import (
 from tpo_graph.errors import ConfigurationError, RewardError, RewardInputError
 from tpo_graph.models.connection import clean_key
 from tpo_graph.models.failures import one_line
+from tpo_graph.redaction import AMBIGUOUS, is_ambiguous
 from tpo_graph.rewards.together import Slots
 
 _LONGEST_WAIT = 60.0
@@ -237,6 +238,8 @@ class _Passing(Exception):  # noqa: N818 - says what kind of failure, and never 
 
 def _address(url: str) -> tuple[str, str, list[str]]:
     """The URL without its credentials, these for basic authentication, and what not to show."""
+    if is_ambiguous(str(url)):
+        raise ConfigurationError(f"the reward server's address {AMBIGUOUS}")
     try:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tpo_graph.errors import ConfigurationError, RewardError
 from tpo_graph.models.connection import options_of
+from tpo_graph.redaction import AMBIGUOUS, is_ambiguous
 from tpo_graph.usage import no_usage, spend
 
 ROWS = 32
@@ -42,6 +43,8 @@ def parse_served(source: str, scheme: str) -> Served:
     except ValueError:
         # Without the cause: a password may stand in it.
         raise ConfigurationError(f"not the address of a {scheme} server. Write {form}.") from None
+    if is_ambiguous(source):
+        raise ConfigurationError(f"the address of the {scheme} server {AMBIGUOUS}")
     if not parts.fragment:
         raise ConfigurationError(f"no model is named for the {scheme} server. Write {form}.")
     tokenizer = options.pop("tokenizer", None)

@@ -7,6 +7,7 @@ from sqlalchemy.exc import ArgumentError
 
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.extras import extra
+from tpo_graph.redaction import AMBIGUOUS, is_ambiguous
 
 _POSTGRES = ("postgresql+psycopg", "postgresql", "postgres")
 BUSY_SECONDS = 30.0
@@ -40,6 +41,8 @@ def parse_url(url: str) -> URL:
                 "nothing."
             )
         return parsed.set(drivername="sqlite+pysqlite")
+    if is_ambiguous(url) or "@" in (parsed.host or ""):
+        raise ConfigurationError(f"the database's URL {AMBIGUOUS}")
     if parsed.drivername in _POSTGRES:
         return parsed.set(drivername="postgresql+psycopg")
     raise ConfigurationError(
