@@ -8,9 +8,13 @@ from pathlib import Path
 from langchain_core.messages import BaseMessage
 
 from benchmarks.real import humaneval, requirements
+from benchmarks.real.methods import best_of
+from benchmarks.real.methods import measure as measure_methods
+from benchmarks.real.methods import table as methods_table
 from benchmarks.real.rewrites import STANDING, Plan, measure, read
 from benchmarks.real.table import table
 from benchmarks.real.tasks import Task
+from benchmarks.real.trajectories import trajectories
 from tpo_graph.rewards import Score
 from tpo_graph.testing import ScriptedChatModel
 
@@ -72,3 +76,42 @@ async def test_arms_start_from_the_best_first_sample_and_a_second_call_asks_noth
     lines = table(read(store), task.part).splitlines()[2:]
     assert [line.split(" | ")[1] for line in lines] == ["none:tpo", "tpo"]
     assert "100% / 0% / 0%" in lines[1]
+
+
+async def test_whole_runs_begin_with_the_samples_that_best_of_n_chooses_from(tmp_path: Path):
+    def play(messages: Sequence[BaseMessage], index: int) -> str:
+        prompt = messages[-1].text
+        if "</improved_answer>" in prompt:
+            return (
+                "<improved_answer>"
+                + ("xxxx" if STANDING in prompt else "x" * 8)
+                + "</improved_answer>"
+            )
+        if "fewest changes" in prompt:
+            return 'Put "xxxxxxxx" there.'
+        return "critique" if "<chosen_answer>" in prompt else "x" * (index % 3 + 1)
+
+    model = ScriptedChatModel(replies=play)
+    task = Task(
+        "toy/1", "say x", lambda text: Score(text.count("x") / 9, "few"), lambda t: len(t) / 8
+    )
+    plan = Plan("fake", model, ["tpo", "informed:tpo", "none:tpo"], tmp_path / "store.jsonl")
+    for _ in range(2):
+        await measure_methods(plan, [task], depth=1, samples=20)
+    records = {record["arm"]: record for record in read(plan.store)}
+    assert len(read(plan.store)) == 4
+    assert {arm: records[arm]["score"] for arm in plan.arms} == {
+        "tpo": 1.0,
+        "informed:tpo": 1.0,
+        "none:tpo": 0.5,
+    }
+    asked = ["\n".join(m.text for m in messages) for messages, _ in model.calls]
+    assert sum("The chosen answer: few" in prompt for prompt in asked) == 1
+    assert best_of(records["samples"], 5) == (3 / 9, 3 / 8)
+    shown = methods_table(read(plan.store), task.part)
+    assert "| best-of-15 | 1 | 0.333 | 0.375 |" in shown
+    assert "| tpo | 1 | 0.889 | 1.000 | +0.625 |" in shown
+    told = trajectories(read(plan.store), "tpo", 10)
+    assert "say x" in told
+    assert "they stand in 100% of the rewrites" in told
+    assert "comes from step 1" in told

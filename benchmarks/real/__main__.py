@@ -1,53 +1,70 @@
 """Measure prompt sets on a published model: `python -m benchmarks.real rewrites --help`.
 
     python -m benchmarks.real rewrites --model openai:NAME --base-url http://localhost:8000/v1 \
-        --family requirements --arms tpo none:tpo reasons:tpo --store results.jsonl
-    python -m benchmarks.real table results.jsonl
+        --family requirements --arms tpo none:tpo reasons:tpo --store rewrites.jsonl
+    python -m benchmarks.real methods --model openai:NAME --base-url http://localhost:8000/v1 \
+        --family requirements --part held-out --arms tpo revision none:tpo --store methods.jsonl
+    python -m benchmarks.real table rewrites.jsonl
+    python -m benchmarks.real trajectories methods.jsonl --arm tpo
 """
 
 import argparse
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
-from benchmarks.real import humaneval, requirements
-from benchmarks.real.rewrites import Plan, measure, read
+from benchmarks.real import humaneval, methods, requirements, rewrites
+from benchmarks.real.rewrites import Plan, read
 from benchmarks.real.table import table
 from benchmarks.real.tasks import Task
+from benchmarks.real.trajectories import trajectories
 from tpo_graph.errors import TPOError
 from tpo_graph.models import load_chat_model
 
 _CRITIQUE, _ANSWER, _PROMPT = 200, 80, 1000
-"""Tokens of a loss or gradient, of an answer, and of the prompts of one arm, as measured."""
+"""Tokens of a loss or gradient, of an answer, and of the prompts of one iteration, as measured."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the subcommand."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.real", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    rewrites = commands.add_parser("rewrites", help="rewrites against fresh samples")
-    rewrites.add_argument("--model", required=True, help='such as "openai:NAME"')
-    rewrites.add_argument("--base-url", help="of a compatible server")
-    rewrites.add_argument("--family", choices=("requirements", "humaneval"), required=True)
-    rewrites.add_argument("--data", type=Path, help="HumanEval.jsonl.gz, for humaneval")
-    rewrites.add_argument("--part", choices=("development", "held-out"), default="development")
-    rewrites.add_argument("--arms", nargs="+", default=["tpo", "none:tpo", "reasons:tpo"])
-    rewrites.add_argument("--tasks", type=int, help="the first so many of the part")
-    rewrites.add_argument("--store", type=Path, required=True, help="results; resumed when there")
-    rewrites.add_argument("--firsts", type=int, default=5)
-    rewrites.add_argument("--rewrites", type=int, default=4)
-    rewrites.add_argument("--max-tokens", type=int, default=256)
-    rewrites.add_argument("--critique-tokens", type=int, default=256)
-    rewrites.add_argument("--in-flight", type=int, default=4)
-    rewrites.add_argument("--tokens-per-second", type=float, help="of the server, for the estimate")
-    rewrites.set_defaults(command=_rewrites)
+    one = _measuring(commands.add_parser("rewrites", help="rewrites against fresh samples"))
+    one.add_argument("--firsts", type=int, default=5)
+    one.add_argument("--rewrites", type=int, default=4)
+    one.set_defaults(command=_rewrites, arms=["tpo", "none:tpo", "reasons:tpo"])
+    runs = _measuring(commands.add_parser("methods", help="whole runs against best-of-N"))
+    runs.add_argument("--depth", type=int, default=2)
+    runs.add_argument("--samples", type=int, default=25, help="drawn per task, for best-of-N")
+    runs.set_defaults(command=_methods, arms=["tpo", "revision", "none:tpo"])
     shown = commands.add_parser("table", help="print the table of a store")
     shown.add_argument("store", type=Path)
-    shown.add_argument("--part", default="development")
-    shown.set_defaults(command=lambda given: print(table(read(given.store), given.part)))
+    shown.add_argument("--part", choices=("development", "held-out"), default="development")
+    shown.set_defaults(command=_table)
+    told = commands.add_parser("trajectories", help="print runs of `methods` as Markdown")
+    told.add_argument("store", type=Path)
+    told.add_argument("--arm", default="tpo")
+    told.add_argument("--first", type=int, default=10, help="how many, in the order of the tasks")
+    told.set_defaults(command=lambda g: print(trajectories(read(g.store), g.arm, g.first)))
     given = parser.parse_args(arguments)
     given.command(given)
+
+
+def _measuring(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--model", required=True, help='such as "openai:NAME"')
+    parser.add_argument("--base-url", help="of a compatible server")
+    parser.add_argument("--family", choices=("requirements", "humaneval"), required=True)
+    parser.add_argument("--data", type=Path, help="HumanEval.jsonl.gz, for humaneval")
+    parser.add_argument("--part", choices=("development", "held-out"), default="development")
+    parser.add_argument("--arms", nargs="+", help="prompt sets and controls (see the module)")
+    parser.add_argument("--tasks", type=int, help="the first so many of the part")
+    parser.add_argument("--store", type=Path, required=True, help="results; resumed when there")
+    parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--critique-tokens", type=int, default=256)
+    parser.add_argument("--in-flight", type=int, default=4, help="tasks side by side")
+    parser.add_argument("--tokens-per-second", type=float, help="of the server, for the estimate")
+    return parser
 
 
 def _tasks(given: argparse.Namespace) -> list[Task]:
@@ -61,35 +78,63 @@ def _tasks(given: argparse.Namespace) -> list[Task]:
 
 
 def _rewrites(given: argparse.Namespace) -> None:
-    tasks = _tasks(given)
-    critics = sum(":" not in arm for arm in given.arms)
-    critiques = 2 * critics * _CRITIQUE
-    answers = (given.firsts + given.rewrites * len(given.arms)) * _ANSWER
-    completion, prompt = (critiques + answers) * len(tasks), _PROMPT * critics * len(tasks)
-    calls = (1 + len(given.arms) + 2 * critics) * len(tasks)
+    plan, tasks = _plan(given), _tasks(given)
+    _announce(given, tasks, firsts=given.firsts, iterations=1, each=given.rewrites)
+    _finish(rewrites.measure(plan, tasks))
+
+
+def _methods(given: argparse.Namespace) -> None:
+    plan, tasks = _plan(given), _tasks(given)
+    width = methods.WIDTH
+    _announce(given, tasks, firsts=given.samples, iterations=given.depth, each=width)
+    _finish(methods.measure(plan, tasks, depth=given.depth, samples=given.samples))
+
+
+def _plan(given: argparse.Namespace) -> Plan:
+    if given.base_url:
+        os.environ["OPENAI_BASE_URL"] = given.base_url
+        os.environ.setdefault("OPENAI_API_KEY", "none")
+    return Plan(
+        name=given.model.rpartition(":")[2],
+        model=load_chat_model(given.model),
+        arms=given.arms,
+        store=given.store,
+        firsts=getattr(given, "firsts", methods.WIDTH),
+        rewrites=getattr(given, "rewrites", methods.WIDTH),
+        max_tokens=given.max_tokens,
+        critique_tokens=given.critique_tokens,
+        in_flight=given.in_flight,
+    )
+
+
+def _announce(
+    given: argparse.Namespace, tasks: Sequence[Task], *, firsts: int, iterations: int, each: int
+) -> None:
+    """The expected cost, before anything is paid for."""
+    critics = sum(arm.partition(":")[0] not in ("none", "reasons") for arm in given.arms)
+    critiques = 2 * critics * _CRITIQUE * iterations
+    answers = (firsts + each * len(given.arms) * iterations) * _ANSWER
+    completion = (critiques + answers) * len(tasks)
+    prompt = _PROMPT * critics * iterations * len(tasks)
+    calls = (1 + (len(given.arms) + 2 * critics) * iterations) * len(tasks)
     print(f"{len(tasks)} tasks, at most {calls} calls, about {completion:,} completion tokens and")
     print(f"{prompt:,} prompt tokens", end="")
     if given.tokens_per_second:
         print(f", {completion / given.tokens_per_second / 60:.0f} minutes", end="")
     print(f"; run it again to resume. Results: {given.store}", flush=True)
-    if given.base_url:
-        os.environ["OPENAI_BASE_URL"] = given.base_url
-        os.environ.setdefault("OPENAI_API_KEY", "none")
-    plan = Plan(
-        name=given.model.rpartition(":")[2],
-        model=load_chat_model(given.model),
-        arms=given.arms,
-        store=given.store,
-        firsts=given.firsts,
-        rewrites=given.rewrites,
-        max_tokens=given.max_tokens,
-        critique_tokens=given.critique_tokens,
-        in_flight=given.in_flight,
-    )
+
+
+def _finish(measuring: Coroutine[None, None, None]) -> None:
     try:
-        asyncio.run(measure(plan, tasks))
+        asyncio.run(measuring)
     except TPOError as error:
         raise SystemExit(f"Error: {error} Run the same command again to resume.") from None
+
+
+def _table(given: argparse.Namespace) -> None:
+    records = read(given.store)
+    whole = any("answer" in record for record in records)
+    print(methods.table(records, given.part) if whole else table(records, given.part))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,12 @@ def read(store: Path) -> list[Record]:
     return records
 
 
+def append(store: Path, record: Record) -> None:
+    """Keep a finished record."""
+    with store.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
 async def measure(plan: Plan, tasks: Sequence[Task]) -> None:
     """Run what is not in the store yet, task by task."""
     bench = _Bench(plan)
@@ -161,8 +167,7 @@ class _Bench:
             "seconds": round(sum(call.usage["seconds"] for call in calls), 1),
             **more,
         }
-        with self.plan.store.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        append(self.plan.store, record)
         self.done[task.id, arm] = record
         print(f"{task.id:18} {arm:40} {record['rewards']} {record['seconds']} s", flush=True)
         return record

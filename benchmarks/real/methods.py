@@ -1,0 +1,200 @@
+"""Whole runs: TPO, revision and no critique, against best-of-N of the same samples.
+
+Per task `samples` are drawn once: the first five begin every run (as `drafts`), all of them make
+best-of-N. So differences are paired, and a method is never compared with luckier first samples.
+Arms are those of `rewrites`: `SET` (the critic sees scores only), `informed:SET` (it reads what the
+checker found wrong as well), `none:SET` (one standing line in place of every loss and gradient).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
+from langchain_core.messages import HumanMessage
+
+from benchmarks.real.rewrites import (
+    STANDING,
+    TEMPERATURE,
+    TOP_P,
+    Plan,
+    Record,
+    append,
+    prompt_set,
+    read,
+)
+from benchmarks.real.tasks import Task
+from tpo_graph import create_tpo_graph
+from tpo_graph.evaluation.statistics import estimate
+from tpo_graph.models.sampling import generate
+
+WIDTH = 5
+
+
+async def measure(plan: Plan, tasks: Sequence[Task], *, depth: int, samples: int) -> None:
+    """Run what is not in the store yet; tasks side by side, the arms of a task in their order."""
+    done = {(r["task"], r["arm"]) for r in read(plan.store) if r["model"] == plan.name}
+    limit = asyncio.Semaphore(plan.in_flight)
+
+    async def one(task: Task) -> None:
+        async with limit:
+            if (task.id, "samples") not in done:
+                append(plan.store, await _samples(plan, task, samples))
+            drawn = next(
+                r
+                for r in read(plan.store)
+                if (r["task"], r["arm"], r["model"]) == (task.id, "samples", plan.name)
+            )
+            for arm in plan.arms:
+                if (task.id, arm) not in done and drawn["texts"]:
+                    append(plan.store, await _run(plan, task, arm, depth, drawn["texts"][:WIDTH]))
+
+    await asyncio.gather(*(one(task) for task in tasks))
+
+
+async def _samples(plan: Plan, task: Task, samples: int) -> Record:
+    sampling = {"temperature": TEMPERATURE, "top_p": TOP_P, "max_tokens": plan.max_tokens}
+    asked = {**sampling, "seed": plan.seed}
+    drawn = await generate(plan.model, [HumanMessage(task.request)], samples, asked)
+    return {
+        **_about(plan, task, "samples"),
+        "request": task.request,
+        "texts": drawn.texts,
+        "rewards": [float(await asyncio.to_thread(task.reward, text)) for text in drawn.texts],
+        "scores": [await asyncio.to_thread(task.score, text) for text in drawn.texts],
+        "completion_tokens": drawn.usage["completion_tokens"],
+        "prompt_tokens": drawn.usage["prompt_tokens"],
+        "cached_tokens": drawn.usage["cached_tokens"],
+    }
+
+
+async def _run(plan: Plan, task: Task, arm: str, depth: int, drafts: list[str]) -> Record:
+    control, _, name = arm.rpartition(":")
+
+    def scored(query: str, response: str) -> float:
+        reward = task.reward(response)
+        return reward if control == "informed" else float(reward)
+
+    critic: BaseChatModel | None = None
+    if control == "none":
+        critic = FakeListChatModel(responses=[STANDING])  # a control, not a model
+    graph = create_tpo_graph(plan.model, scored, critic=critic, prompts=prompt_set(name))
+    context = {
+        "width": len(drafts),
+        "depth": depth,
+        "temperature": TEMPERATURE,
+        "top_p": TOP_P,
+        "max_tokens": plan.max_tokens,
+        "critic_max_tokens": plan.critique_tokens,
+        "seed": plan.seed,
+        "target_reward": 1.0,
+    }
+    steps: list[dict[str, Any]] = []
+    state: dict[str, Any] = {}
+    given: Any = {"messages": [HumanMessage(task.request)], "drafts": drafts}
+    run = graph.astream(given, context=context, stream_mode=["updates", "values"])  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
+    async for mode, told in run:
+        if mode == "values":
+            state = told
+            continue
+        for node, change in told.items():
+            kept = {k: change[k] for k in ("loss", "gradient", "samples", "rewards") if k in change}
+            if node in ("loss", "gradient", "update", "reward_score"):
+                steps.append({"node": node, **kept})
+    answer, usage = state["messages"][-1].text, list(state["usage"].values())
+    return {
+        **_about(plan, task, arm),
+        "answer": answer,
+        "answer_iteration": state["chosen"]["iteration"],
+        "reward": state["chosen"]["reward"],
+        "score": await asyncio.to_thread(task.score, answer),
+        "stop_reason": state["stop_reason"],
+        "steps": steps,
+        **{
+            key: sum(stage[key] for stage in usage)
+            for key in ("completion_tokens", "prompt_tokens", "cached_tokens", "unusable")
+        },
+    }
+
+
+def _about(plan: Plan, task: Task, arm: str) -> Record:
+    return {"task": task.id, "part": task.part, "model": plan.name, "arm": arm}
+
+
+def best_of(drawn: Record, n: int) -> tuple[float, float]:
+    """Reward and score of the best of the first n samples; ties go to the earliest."""
+    best = max(range(len(drawn["texts"][:n])), key=lambda i: (drawn["rewards"][i], -i))
+    return drawn["rewards"][best], drawn["scores"][best]
+
+
+HEAD = (
+    "| model, tasks | method | n | reward | score | minus best-of-15 "
+    "| minus best-of-N at its tokens | completion tokens | prompt tokens (cached) |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+)
+
+
+def table(records: Sequence[Record], part: str) -> str:
+    """Markdown: means over the tasks that every method finished, differences paired by task."""
+    lines = [HEAD]
+    mine = [r for r in records if r["part"] == part and ("answer" in r or r["arm"] == "samples")]
+    for model, family in sorted({(r["model"], r["task"].partition("/")[0]) for r in mine}):
+        group = [r for r in mine if (r["model"], r["task"].partition("/")[0]) == (model, family)]
+        drawn = {r["task"]: r for r in group if r["arm"] == "samples"}
+        arms: dict[str, dict[str, Record]] = {}
+        for record in group:
+            if "answer" in record:
+                arms.setdefault(record["arm"], {})[record["task"]] = record
+        tasks = sorted(set(drawn).intersection(*arms.values()))
+        if not tasks:
+            continue
+        where = f"| {model}, {family}"
+        pools = [drawn[task] for task in tasks]
+        lines += [f"{where} {_best_of_line(pools, n)}" for n in (1, WIDTH, 15)]
+        for arm, found in sorted(arms.items()):
+            lines.append(f"{where} {_line(arm, [found[task] for task in tasks], pools)}")
+    return "\n".join(lines)
+
+
+def _each(drawn: Record) -> float:
+    """Completion tokens of one sample."""
+    return drawn["completion_tokens"] / max(1, len(drawn["texts"]))
+
+
+def _best_of_line(pools: list[Record], n: int) -> str:
+    found = [best_of(drawn, n) for drawn in pools]
+    gaps = [f[1] - best_of(drawn, 15)[1] for f, drawn in zip(found, pools, strict=True)]
+    tokens = fmean(n * _each(drawn) for drawn in pools)
+    prompt = fmean(drawn["prompt_tokens"] for drawn in pools)
+    name = "first sample" if n == 1 else f"best-of-{n}"
+    minus = "" if n == 15 else _shown(gaps)
+    return (
+        f"| {name} | {len(pools)} | {fmean(f[0] for f in found):.3f} "
+        f"| {fmean(f[1] for f in found):.3f} | {minus} | | {tokens:.0f} | {prompt:.0f} |"
+    )
+
+
+def _line(arm: str, rows: list[Record], pools: list[Record]) -> str:
+    pairs = list(zip(rows, pools, strict=True))
+    equal = [round(WIDTH + row["completion_tokens"] / _each(drawn)) for row, drawn in pairs]
+    fifteen = [row["score"] - best_of(drawn, 15)[1] for row, drawn in pairs]
+    cost = [
+        row["score"] - best_of(drawn, n)[1] for (row, drawn), n in zip(pairs, equal, strict=True)
+    ]
+    short = any(n > len(drawn["texts"]) for (_, drawn), n in zip(pairs, equal, strict=True))
+    tokens = fmean(row["completion_tokens"] + WIDTH * _each(drawn) for row, drawn in pairs)
+    prompt, cached = (fmean(row[k] for row in rows) for k in ("prompt_tokens", "cached_tokens"))
+    return (
+        f"| {arm} | {len(rows)} | {fmean(r['reward'] for r in rows):.3f} "
+        f"| {fmean(r['score'] for r in rows):.3f} | {_shown(fifteen)} "
+        f"| {_shown(cost)}{' (fewer samples drawn)' if short else ''} "
+        f"| {tokens:.0f} | {prompt:.0f} ({cached:.0f}) |"
+    )
+
+
+def _shown(values: list[float]) -> str:
+    found = estimate(values)
+    if found.low is None or found.high is None:
+        return f"{found.value:+.3f}"
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
