@@ -18,12 +18,20 @@ OnTask = Callable[[dict[str, Any]], None]
 """Called with LangGraph's own account of each node as it starts and as it ends."""
 
 
-def run_config(run_id: str, depth: int, thread_id: str | None = None) -> RunnableConfig:
+def run_config(
+    run_id: str, depth: int, thread_id: str | None = None, *, answer_id: str | None = None
+) -> RunnableConfig:
     """LangGraph's configuration of a run.
 
     The recursion limit is just what the depth needs (4 + 5 D): a broken stop rule fails at once.
+
+    Args:
+        answer_id: the id of the answer's message, where it takes another message's place; the run
+            then leaves it to the caller to show it in `stream_mode="messages"`.
     """
     configurable = {"tpo_run_id": run_id}
+    if answer_id is not None:
+        configurable["tpo_answer_id"] = answer_id
     if thread_id is not None:
         configurable["thread_id"] = thread_id
     return RunnableConfig(configurable=configurable, recursion_limit=4 + 5 * depth)

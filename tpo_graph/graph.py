@@ -70,7 +70,8 @@ def create_tpo_graph(
             name of a variable), `default_headers`, `extra_body`, `timeout`, `max_retries`.
 
     Raises:
-        ConfigurationError: a name cannot be resolved, or a prompt set breaks a rule.
+        ConfigurationError: a name cannot be resolved, a prompt set breaks a rule, or the defaults
+            cannot be followed.
     """
     context_schema = TPOContext
     if defaults or interrupt_at:
@@ -90,6 +91,7 @@ def create_tpo_graph(
         critics=critics or {},
         reward_models=reward_models or {},
     )
+    handles.check(context_schema())
     graph = StateGraph(
         TPOState, context_schema=context_schema, input_schema=TPOInput, output_schema=TPOState
     )

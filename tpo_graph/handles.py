@@ -44,6 +44,23 @@ class Handles:
     )
     """Reward models that a context may choose, by name."""
 
+    def check(self, context: TPOContext) -> None:
+        """Refuse, before anything is asked, a context that this graph cannot follow.
+
+        Raises:
+            ConfigurationError: it names a model that is no choice, or criteria that no prompt of
+                the set would show.
+        """
+        check_criteria(context.criteria, self.prompts)
+        for kind, choices in (
+            ("policy", self.policies),
+            ("critic", self.critics),
+            ("reward_model", self.reward_models),
+        ):
+            name = getattr(context, kind)
+            if name is not None:
+                _choice(choices, kind, name)
+
     async def policy_for(self, context: TPOContext) -> BaseChatModel:
         """The policy of this run: the context may choose another.
 
@@ -77,7 +94,26 @@ class Handles:
         )
 
 
+def check_criteria(criteria: str | None, prompts: PromptSet) -> None:
+    """Refuse criteria that would be ignored.
+
+    Raises:
+        ConfigurationError: no prompt of the set has a place for them.
+    """
+    if criteria and not prompts.uses_criteria:
+        raise ConfigurationError(
+            f"criteria={criteria!r} would be ignored: no prompt of the set "
+            f"{prompts.name!r} has the variable {{criteria}}. Add it, or use another set."
+        )
+
+
 async def _loaded(load: Callable[[Any], T], choices: Mapping[str, Any], kind: str, name: str) -> T:
+    choice = _choice(choices, kind, name)
+    # Loading imports packages and may read weights: never on the event loop.
+    return await asyncio.to_thread(load, choice)
+
+
+def _choice(choices: Mapping[str, Any], kind: str, name: str) -> Any:
     """The choice of that name, and nothing else: whoever sends a context could otherwise have this
     process read files, and send its keys to any address."""
     if name not in choices:
@@ -87,8 +123,7 @@ async def _loaded(load: Callable[[Any], T], choices: Mapping[str, Any], kind: st
             f"The graph's author names them: create_tpo_graph({_CHOICES[kind]}={{NAME: ...}}), or "
             f"the table [{_CHOICES[kind]}] of the server's tpo.toml."
         )
-    # Loading imports packages and may read weights: never on the event loop.
-    return await asyncio.to_thread(load, choices[name])
+    return choices[name]
 
 
 _CHOICES = {"policy": "policies", "critic": "critics", "reward_model": "reward_models"}

@@ -72,6 +72,12 @@ class TestAnswer:
         for wrong in ({"depth": -1}, {"settings": {"depht": 2}}, {"depht": 2}):
             with pytest.raises(ValueError, match="dep"):
                 chat(**wrong)  # type: ignore[arg-type]
+        for wrong, why in (
+            ({"settings": {"interrupt_at": "select"}}, "interrupt_at"),
+            ({"settings": {"policy": "fast"}}, "not a choice"),
+        ):
+            with pytest.raises(ValueError, match=why):
+                chat(**wrong)  # type: ignore[arg-type]
         with pytest.raises(ConfigurationError, match="depth=-1"):
             chat().invoke("Say hello.", depth=-1)
 
@@ -211,6 +217,16 @@ class TestCallbacks:
         assert len(chunks) == 1
         assert trace.tokens == [chunks[0].text]
         assert chunks[0].usage_metadata is not None
+
+    async def test_progress_arrives_as_custom_events(self):
+        events = [event async for event in chat().astream_events("Say hello.", version="v2")]
+        told = [e["data"]["event"] for e in events if e["event"] == "on_custom_event"]
+        assert [name for name in told if name != "new_best"] == [
+            *["samples", "rewards", "loss", "gradient"],
+            *["samples", "rewards", "stopped"],
+        ]
+        own = next(e for e in events if e["event"] == "on_chat_model_start")
+        assert {e["run_id"] for e in events if e["event"] == "on_custom_event"} == {own["run_id"]}
 
     def test_usage_callbacks_see_the_inner_model_by_its_name_and_the_sum_by_ours(self):
         usage = UsageMetadataCallbackHandler()

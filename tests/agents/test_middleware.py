@@ -183,11 +183,13 @@ class TestStreaming:
         assert (streamed.id, streamed.text) == (stored.id, stored.text)
 
     @both_ways
-    async def test_with_subgraphs_the_run_shows_beneath_the_agents_node(self, way: str):
-        inside, answer = await self.streamed(agent_of(), QUESTION, way, subgraphs=True)
-        assert inside[0][0].startswith("model:")
-        assert answer[0] == ()
-        assert inside[1][0].text == answer[1][0].text
+    async def test_with_subgraphs_too_the_answer_is_one_message(self, way: str):
+        agent = agent_of(checkpointer=InMemorySaver())
+        seen = await self.streamed(agent, QUESTION, way, subgraphs=True, config=THREAD)
+        ((namespace, (answer, _)),) = seen
+        assert namespace == ()
+        stored = agent.get_state(THREAD).values["messages"][-1]
+        assert (answer.id, answer.text) == (stored.id, stored.text)
 
     @both_ways
     async def test_progress_arrives_on_the_agents_own_stream(self, way: str):
@@ -356,3 +358,17 @@ class TestFailures:
             TPOMiddleware(prefer_longer, depht=1)
         with pytest.raises(ConfigurationError, match="on_error='ignore'"):
             TPOMiddleware(prefer_longer, on_error="ignore")  # pyright: ignore
+        with pytest.raises(ConfigurationError, match="must take"):
+            TPOMiddleware(lambda response: 1.0)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="when=5"):
+            TPOMiddleware(prefer_longer, when=5)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="model="):
+            TPOMiddleware(prefer_longer, policy="fast")
+
+    @both_ways
+    async def test_a_person_who_could_never_answer_is_no_silent_failure(self, way: str):
+        model = ToolCallingModel()
+        agent = agent_of(model, middleware=TPOMiddleware(prefer_longer, interrupt_at="select"))
+        with pytest.raises(ConfigurationError, match="checkpointer"):
+            await run(agent, way, QUESTION)
+        assert model.calls == []

@@ -5,7 +5,7 @@ the run; they get the message that their caller sees.
 """
 
 from functools import reduce
-from typing import cast
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata, add_usage
@@ -31,8 +31,8 @@ def is_final_answer(message: AIMessage) -> bool:
 def refined(draft: AIMessage, state: TPOState) -> AIMessage:
     """The run's answer in the place of `draft`; the draft's own content if nothing beat it.
 
-    It keeps the draft's id: to the caller it is the same message. Usage is the draft's and the
-    run's together.
+    The run has given it the draft's id (`run_config`): to the caller it is the same message, in
+    every stream. Usage is the draft's and the run's together.
     """
     answer = cast(AIMessage, state["messages"][-1])
     usages = [u for u in (draft.usage_metadata, usage_metadata(state["usage"])) if u]
@@ -40,13 +40,13 @@ def refined(draft: AIMessage, state: TPOState) -> AIMessage:
     about = draft.response_metadata
     if not kept:  # another text has another ending
         about = {name: about[name] for name in _WHO if name in about}
-    changes = {
+    changes: dict[str, Any] = {
         "response_metadata": {**about, **answer.response_metadata},
         "usage_metadata": reduce(add_usage, usages) if usages else None,
     }
     if kept:
-        return draft.model_copy(update=changes)
-    return AIMessage(answer.text, id=draft.id, name=draft.name, **changes)
+        return draft.model_copy(update={**changes, "id": draft.id and answer.id})
+    return AIMessage(answer.text, id=draft.id and answer.id, name=draft.name, **changes)
 
 
 def unrefined(draft: AIMessage, error: TPOError) -> AIMessage:

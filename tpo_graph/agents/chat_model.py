@@ -5,19 +5,22 @@ call, beneath it in traces, without checkpoints: like any model call it is repea
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextvars import ContextVar
 from difflib import get_close_matches
-from typing import Any, Self, cast
-from uuid import uuid4
+from typing import Any, NamedTuple, Self, cast
+from uuid import UUID, uuid4
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
     AsyncCallbackManagerForLLMRun,
+    BaseCallbackHandler,
     CallbackManagerForLLMRun,
 )
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.runnables.config import ensure_config, get_callback_manager_for_config
 from langchain_core.tools import BaseTool
 from langgraph.constants import TAG_NOSTREAM
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
@@ -45,12 +48,26 @@ _OF_A_TURN = {"tools", "tool_choice", "parallel_tool_calls", "response_format", 
 """What concerns the inner model's own turn alone: whether and how it calls tools."""
 
 
+_RUN: ContextVar[Any] = ContextVar("tpo_chat_model_run", default=None)
+"""This model's own run: LangChain does not tell `_stream` about it."""
+
+
+class _Run(NamedTuple):
+    """What is needed of a run to put others beneath it."""
+
+    run_id: UUID
+    inheritable_handlers: list[BaseCallbackHandler]
+    inheritable_tags: list[str]
+    inheritable_metadata: dict[str, Any]
+
+
 class ChatTPO(BaseChatModel):
     """A chat model that answers by Test-Time Preference Optimization of another one.
 
     With tools bound, the inner model's turn is asked for first: one that calls tools passes through
     untouched, a final answer becomes the first of the first samples. Structured output is the inner
-    model's own. An answer is streamed as one chunk, once it is known.
+    model's own. An answer is streamed as one chunk, once it is known; progress (`tpo_graph.events`)
+    reaches callbacks and `astream_events` as custom events named "tpo".
 
     Usage is the sum over all inner calls, each counted once. Any field of `TPOContext` can be set
     for one call: `chat.invoke(question, depth=0)`, `chat.bind(criteria="Be brief.")`.
@@ -90,7 +107,7 @@ class ChatTPO(BaseChatModel):
 
     @model_validator(mode="after")
     def _build(self) -> Self:
-        self._context({})
+        context = self._context({})
         self.model = load_chat_model(self.model)
         self._graph = create_tpo_graph(
             self.model,
@@ -99,6 +116,7 @@ class ChatTPO(BaseChatModel):
             prompts=self.prompts,
             cache=self.tpo_cache,
             checkpointer=False,
+            defaults=context.model_dump(),
             name=type(self).__name__,
         )
         return self
@@ -159,6 +177,34 @@ class ChatTPO(BaseChatModel):
         """The inner model's structured output: a reward model judges prose, not fields."""
         return self.model.with_structured_output(schema, include_raw=include_raw, **kwargs)
 
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """See `BaseChatModel.stream`."""
+        yield from super().stream(input, _announced(config), stop=stop, **kwargs)
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """See `BaseChatModel.astream`."""
+        async for chunk in super().astream(input, _announced(config), stop=stop, **kwargs):
+            yield chunk
+
+    def _should_stream(self, *, run_manager: Any = None, **kwargs: Any) -> bool:
+        if run_manager is not None:
+            _RUN.set(run_manager)
+        return super()._should_stream(run_manager=run_manager, **kwargs)
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -184,7 +230,7 @@ class ChatTPO(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        yield _chunk(self._in_background(messages, stop, run_manager, kwargs))
+        yield _chunk(self._in_background(messages, stop, run_manager or _RUN.get(), kwargs))
 
     async def _astream(
         self,
@@ -193,7 +239,8 @@ class ChatTPO(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        yield _chunk(await self._answer(messages, stop, _child(run_manager), kwargs))
+        callbacks = _child(run_manager or _RUN.get())
+        yield _chunk(await self._answer(messages, stop, callbacks, kwargs))
 
     def _in_background(
         self,
@@ -232,11 +279,17 @@ class ChatTPO(BaseChatModel):
                 return draft
 
         drafts = [] if draft is None else [str(draft.text)]
-        state = await self._graph.ainvoke(
+        state: Any = None
+        async for mode, chunk in self._graph.astream(
             TPOInput(messages=cast("list[AnyMessage]", messages), drafts=drafts),
             {**run_config(str(uuid4()), context.depth), "callbacks": callbacks},
             context=context,
-        )
+            stream_mode=["custom", "values"],
+        ):
+            if mode == "values":
+                state = chunk
+            elif callbacks is not None and callbacks.parent_run_id is not None:
+                await callbacks.on_custom_event("tpo", chunk, run_id=callbacks.parent_run_id)
         answer = refined(draft or AIMessage(""), cast(TPOState, state))
         answer.response_metadata["model_name"] = f"tpo:{self.model_name}"
         return _ended(answer, stop)
@@ -252,8 +305,18 @@ def _configuration(model: BaseChatModel) -> dict[str, Any]:
     return {"class": type(model).__qualname__, **redacted(model.asdict())}
 
 
+def _announced(config: RunnableConfig | None) -> RunnableConfig:
+    """The config of a streamed call, under which `_stream` finds the run that it belongs to."""
+    config = ensure_config(config)
+    manager = get_callback_manager_for_config(config)
+    run_id = config.get("run_id") or uuid4()
+    handlers, tags = manager.inheritable_handlers, manager.inheritable_tags
+    _RUN.set(_Run(run_id, handlers, tags, manager.inheritable_metadata))
+    return {**config, "run_id": run_id, "callbacks": manager}
+
+
 def _child(
-    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
+    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | _Run | None,
 ) -> AsyncCallbackManager | None:
     """Callbacks for what runs beneath this model's call; LangChain gives them to chains only."""
     if run_manager is None:

@@ -24,8 +24,10 @@ from tpo_graph.context import RunOptions, TPOContext, part_for_tpo
 from tpo_graph.errors import ConfigurationError, TPOError
 from tpo_graph.execution import run_config
 from tpo_graph.graph import TPOGraph, create_tpo_graph
+from tpo_graph.handles import check_criteria
 from tpo_graph.models import load_chat_model
 from tpo_graph.prompts import PromptSet, load_prompts
+from tpo_graph.review import can_wait
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.state import TPOInput, TPOState
 
@@ -85,7 +87,9 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         settings: other fields of `TPOContext`: `temperature`, `max_tokens`, `criteria` and so on.
 
     Raises:
-        ConfigurationError: a setting, a name or a prompt set is wrong.
+        ConfigurationError: a setting, a name, a function or a prompt set is wrong (when it is
+            made); `interrupt_at` in an agent without a thread to come back to (before the first
+            call). Neither depends on `on_error`.
     """
 
     state_schema = TPOAgentState
@@ -108,12 +112,20 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         self.tools = []
         if on_error not in ("keep", "raise"):
             raise ConfigurationError(f'on_error={on_error!r} is not valid: "keep" or "raise"')
+        if when is not None and not callable(when):
+            raise ConfigurationError(f"when={when!r} is not a function of (request, draft)")
         self._settings = {"depth": depth, "width": width, **settings}
-        TPOContext.checked(self._settings)
+        self._defaults = TPOContext.checked(self._settings)
+        if self._defaults.policy is not None:
+            raise ConfigurationError(
+                f"policy={self._defaults.policy!r} is a choice among a graph's, and an agent's "
+                "middleware has none: name the policy with model="
+            )
         self._reward_model = as_reward_model(reward_model)
         self._model = None if model is None else load_chat_model(model)
         self._critic = None if critic is None else load_chat_model(critic)
         self._prompts = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
+        check_criteria(self._defaults.criteria, self._prompts)
         self._cache = MemoryCache() if cache is None else cache
         self._when = when
         self._on_error = on_error
@@ -127,6 +139,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         """Let the agent's model answer, and improve the answer if it is a final one."""
         if _skips(request):
             return handler(request)
+        can_wait(self._defaults, request.runtime)
         response = handler(_unstreamed(request))
         draft = self._draft(request, response)
         if draft is None:
@@ -149,6 +162,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         """See `wrap_model_call`."""
         if _skips(request):
             return await handler(request)
+        can_wait(self._defaults, request.runtime)
         response = await handler(_unstreamed(request))
         draft = self._draft(request, response)
         if draft is None:
@@ -185,7 +199,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         system = [] if request.system_message is None else [request.system_message]
         return self._graph_for(self._model or request.model), _Start(
             input=TPOInput(messages=[*system, *request.messages], drafts=[str(draft.text)]),
-            config=run_config(str(uuid4()), context.depth),
+            config=run_config(str(uuid4()), context.depth, answer_id=draft.id),
             context=context,
         )
 

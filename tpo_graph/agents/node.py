@@ -7,7 +7,9 @@ from typing import Any, cast
 
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable, RunnableLambda
+from langgraph.graph.state import CompiledStateGraph
 
+from tpo_graph.errors import ConfigurationError
 from tpo_graph.graph import TPOGraph
 from tpo_graph.state import TPOInput, TPOState
 
@@ -26,8 +28,19 @@ def tpo_node(
         answer: the field that takes the text of the answer.
 
     Raises:
+        ConfigurationError: `graph` is none, or has a checkpointer of its own (when it is made).
         KeyError, AttributeError: the parent's state has no such field (when the node runs).
     """
+
+    if not isinstance(graph, CompiledStateGraph):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(
+            f"not a graph: {graph!r:.200}. Give what create_tpo_graph returns."
+        )
+    if graph.checkpointer:
+        raise ConfigurationError(
+            "this graph has a checkpointer of its own, and its parent's keeps a node's steps: "
+            "make it with create_tpo_graph(..., checkpointer=None)."
+        )
 
     def ask(state: Any) -> TPOInput:
         asked = _field(state, query)

@@ -27,18 +27,14 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     Drafts that the caller has already count among them.
 
     Raises:
-        ConfigurationError: there is no query, or criteria that no prompt would show.
+        ConfigurationError: there is no query, or the context cannot be followed.
         PolicyError: the policy failed, or gave no usable response at all.
     """
     context = runtime.context
     run_id = _run_id(runtime)
     messages = state["messages"]
     query_text(messages)
-    if context.criteria and not tpo.prompts.uses_criteria:
-        raise ConfigurationError(
-            f"criteria={context.criteria!r} would be ignored: no prompt of the set "
-            f"{tpo.prompts.name!r} has the variable {{criteria}}. Add it, or use another set."
-        )
+    tpo.check(context)
     can_wait(context, runtime)
     policy = await tpo.policy_for(context)
     await tpo.cache.begin(await _run(state, runtime, context, tpo, run_id))

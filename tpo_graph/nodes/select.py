@@ -4,7 +4,10 @@ The extremes of the cache are kept incrementally: the best of the best so far an
 samples is the best of all.
 """
 
+from typing import Any
+
 from langchain_core.messages import AIMessage
+from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
 from tpo_graph.cache import Step
@@ -80,7 +83,8 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         )
     )
     judge = redacted((await tpo.reward_model_for(context)).name)
-    return {**decided, "messages": [_message(after, answer, history[0], judge)]}
+    message: Any = _message(after, answer, history[0], judge)
+    return {**decided, "messages": [message]}
 
 
 def _given(candidate: Candidate | None) -> list[Candidate]:
@@ -89,7 +93,7 @@ def _given(candidate: Candidate | None) -> list[Candidate]:
 
 def _message(
     state: TPOState, answer: Candidate, first: IterationSummary, reward_model: str
-) -> AIMessage:
+) -> AIMessage | dict[str, Any]:
     """The answer, and in `response_metadata["tpo"]` what the run made of it."""
     usage = state["usage"]
     about = {
@@ -103,7 +107,17 @@ def _message(
         "tokens": total_tokens(usage),
         "seconds": round(sum(stage["seconds"] for stage in usage.values()), 3),
     }
+    replaced = get_config().get("configurable", {}).get("tpo_answer_id")
     # One id per run: a step that runs twice replaces the answer instead of adding another.
-    return AIMessage(
-        answer["response"], id=f"tpo-{state['run_id']}", response_metadata={"tpo": about}
+    message = AIMessage(
+        answer["response"],
+        id=str(replaced or f"tpo-{state['run_id']}"),
+        response_metadata={"tpo": about},
     )
+    if replaced is None:
+        return message
+    # Whoever replaces a message streams it: LangGraph shows messages of a node, and no dictionary.
+    return {
+        "role": "assistant",
+        **message.model_dump(include={"content", "id", "response_metadata"}),
+    }

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from tpo_graph.conversation import Turn, transcript
-from tpo_graph.errors import RewardInputError, TPOError
+from tpo_graph.errors import ConfigurationError, RewardInputError, TPOError
 from tpo_graph.rewards.function_identity import UnseenError, display_name, function_digest
 
 RewardFunction = Callable[[str, str], float] | Callable[[str, str], Awaitable[float]]
@@ -24,9 +24,13 @@ class FunctionReward:
             function's name and a digest of its code and of the values that it reads (defaults,
             closure, bound object, globals). When it reads something that is no plain data, or a
             file, its stored scores are not used: give it a name then.
+
+    Raises:
+        ConfigurationError: it cannot be called with a query and a response.
     """
 
     def __init__(self, function: RewardFunction, name: str | None = None) -> None:
+        _need_two_arguments(function)
         self._function: Callable[[str, str], Any] = function
         self.nameless: str | None = None
         """Why the name does not tell this function from others, if so; see `reuses_scores`."""
@@ -59,6 +63,20 @@ class FunctionReward:
 
 
 _BY_TEXTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+
+
+def _need_two_arguments(function: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # written in C: the first call will tell
+        return
+    try:
+        signature.bind("query", "response")
+    except TypeError as error:
+        raise ConfigurationError(
+            f"the reward function {display_name(function)!r} takes {signature}, and must take "
+            f"(query, response): {error}"
+        ) from error
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
