@@ -93,9 +93,7 @@ class TestAnswer:
         assert called.tool_calls
         assert "tpo" not in called.response_metadata
         assert answer.response_metadata["tpo"]["iteration"] == 1
-        critic_prompt = next(
-            m[-1].text for m, _ in model.calls if "<rejected_answer>" in m[-1].text
-        )
+        critic_prompt = next(m[-1].text for m, _ in model.calls if "_answer>" in m[-1].text)
         for text in ("Be kind.", "Hi", "Hello.", "The weather in Rome?", "sunny in some city"):
             assert text in critic_prompt
 
