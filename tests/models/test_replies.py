@@ -59,6 +59,11 @@ TAG = "improved"
         ("use <improved> </improved>\n</think>\n<improved>x</improved>", TAG, "x"),
         ("<improved>the mark </think> ends it</improved>", TAG, "the mark </think> ends it"),
         ("<improved>draft</improved></think>done", TAG, None),
+        ("<improved>x</improved>\n</think>\n", TAG, "x"),
+        ("thoughts\n<improved>x</improved></think>", TAG, "x"),
+        ("<think><improved>draft</improved></think>", TAG, None),
+        ("thoughts</think><improved>x</improved></think>", TAG, "x"),
+        ("no tag</think>", TAG, None),
         ("null \0 and \ud800", None, "null \ufffd and \ufffd"),
     ],
 )

@@ -102,6 +102,22 @@ else:
 """
 
 
+def test_a_program_gets_no_keys_but_those_that_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    monkeypatch.setenv("TPO_OTHER", "canary")
+    source = (
+        "import json, os\nprint(json.dumps({'score': 1, 'reason': ' '.join(sorted(os.environ))}))\n"
+    )
+    program = script(tmp_path / "score", source)
+    ((_, seen),) = scored(load_reward_model(f"command:{program}"), "a")
+    assert "PATH" in seen.split()
+    assert not {"OPENAI_API_KEY", "TPO_OTHER"} & set(seen.split())
+    ((_, seen),) = scored(load_reward_model(f"command:{program}?env=OPENAI_API_KEY"), "a")
+    assert {"PATH", "OPENAI_API_KEY"} <= set(seen.split())
+    with pytest.raises(ConfigurationError, match="NO_SUCH_KEY"):
+        load_reward_model(f"command:{program}?env=NO_SUCH_KEY")
+
+
 def test_a_command_reads_json_and_prints_a_number_or_a_score(tmp_path):
     program = script(tmp_path / "score it.py", ECHO)
     model = load_reward_model(f"command:'{program}' --strict")

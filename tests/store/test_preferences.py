@@ -39,7 +39,7 @@ def test_pairs_differ_by_the_margin_and_the_widest_come_first(
 ) -> None:
     run = trajectory(*found)
     every = preferences(run, pairs=None, min_margin=margin)
-    margins = [pair["margin"] for pair in every]
+    margins = [pair["score_margin"] for pair in every]
     assert margins == sorted(margins, reverse=True)
     assert all(m > 0 and m >= margin for m in margins)
     texts = [(pair["chosen"][0]["content"], pair["rejected"][0]["content"]) for pair in every]
@@ -117,7 +117,7 @@ def test_export_filters_and_warns_when_rewards_cannot_be_compared(database: str)
     assert len(pairs(database, "--since", "2020-01-01T00:00:00")) == 3
     assert pairs(database, "--status", "failed") == []
     # 23, 13, 12 and 5 characters: 18, 11, 10, 8, 7 and 1 apart.
-    margins = [pair["margin"] for pair in pairs(database, "--batch", "b", "--pairs", "all")]
+    margins = [pair["score_margin"] for pair in pairs(database, "--batch", "b", "--pairs", "all")]
     assert margins == [18, 11, 10, 8, 7, 1] * 2
     assert len(pairs(database, "--batch", "b", "--pairs", "3", "--min-margin", "10.5")) == 4
     assert export(database, "--pairs", "none").exit_code != 0

@@ -127,6 +127,8 @@ def _storable(text: str) -> str:
 
 def _without_reasoning(text: str, tag: str | None) -> str | None:
     start = _after_space(text, 0)
+    if tag is not None and (whole := _before_stray_mark(text, tag)) is not None:
+        return whole[start:]
     after = _after_bare_reasoning(text, start)
     # A closing mark within the tagged text belongs to the text.
     if after is not None and (tag is None or not _closes_first(text, after, tag)):
@@ -137,6 +139,21 @@ def _without_reasoning(text: str, tag: str | None) -> str | None:
             return None if block != _REASONING_IN_WORDS else text[start:]
         start = _after_space(text, end + len(block[1]))
     return text[start:]
+
+
+def _before_stray_mark(text: str, tag: str) -> str | None:
+    """What stands before a closing mark of reasoning that ends the reply, if that closes the tag.
+
+    The whole text was written; only the mark stands behind it instead of before it. With an opening
+    mark it is a draft among thoughts, and the text is still to come.
+    """
+    text = text[: _before_space(text, len(text))]
+    for opening, closing in _REASONING:
+        if text.endswith(closing) and opening not in text:
+            whole = text.removesuffix(closing)
+            if whole.endswith(f"</{tag}>", 0, _before_space(whole, len(whole))):
+                return whole
+    return None
 
 
 def _block_at(text: str, start: int) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ class CommandReward:
 
     Standard input is `{"conversation": [{"role": ..., "content": ...}, ...], "response": ...}`;
     standard output is a number, or `{"score": NUMBER, "reason": TEXT}`. The program runs once per
-    response, without a shell, in the current folder and with this process's environment.
+    response, without a shell, in the current folder. Of this process's environment it gets what a
+    program needs to start and to write text (PATH, HOME, LANG and their like), and no keys.
 
     Args:
         command: program and arguments, as a shell would split them, or as a list.
@@ -33,9 +35,10 @@ class CommandReward:
         name: identity in the score cache. The default is a digest of the command and of the files
             that it names: give a name when scores depend on more.
         max_concurrency: most programs running at once, per event loop.
+        environment: names of further variables that it gets, such as ["OPENAI_API_KEY"].
 
     Raises:
-        ConfigurationError: there is no such program, or the time limit is not above 0.
+        ConfigurationError: there is no such program or variable, or the time limit is not above 0.
     """
 
     bounded = False
@@ -47,11 +50,13 @@ class CommandReward:
         timeout: float = 60.0,
         name: str | None = None,
         max_concurrency: int | None = None,
+        environment: Sequence[str] = (),
     ) -> None:
         self._arguments = _split(command)
         if not timeout > 0:
             raise ConfigurationError(f"timeout={timeout!r} seconds: it must be above 0")
         self._timeout = timeout
+        self._environment = _environment(environment)
         self._slots = Slots(max_concurrency or os.cpu_count() or 1)
         self.name = name or f"command:{Path(self._arguments[0]).name}@{_digest(self._arguments)}"
 
@@ -70,7 +75,9 @@ class CommandReward:
         shown = shlex.join(self._arguments)
         async with self._slots.here():
             try:
-                done = await run_program(self._arguments, given, timeout=self._timeout)
+                done = await run_program(
+                    self._arguments, given, timeout=self._timeout, environment=self._environment
+                )
             except OSError as error:
                 raise RewardError(f"the command {shown!r} cannot be run: {error}") from error
         if done.status is None:
@@ -85,6 +92,20 @@ class CommandReward:
                 f"the command {shown!r} failed with status {done.status}: {_last_line(done)}"
             )
         return await asyncio.to_thread(_read, done.output, shown)
+
+
+_PASSED_ON = re.compile(
+    r"(?:PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|LANG|LANGUAGE|LC_\w+|VIRTUAL_ENV|PYTHONPATH"
+    r"|LD_LIBRARY_PATH|SYSTEMROOT)$"
+)
+
+
+def _environment(names: Sequence[str]) -> dict[str, str]:
+    if missing := sorted(name for name in names if name not in os.environ):
+        raise ConfigurationError(f"the command is to get {missing!r}, which are not set: set them")
+    return {
+        name: value for name, value in os.environ.items() if name in names or _PASSED_ON.match(name)
+    }
 
 
 def _split(command: str | Sequence[str]) -> list[str]:

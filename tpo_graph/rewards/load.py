@@ -52,8 +52,8 @@ def load_reward_model(name: str) -> RewardModel:
             "python:FILE.py#NAME"; "command:PROGRAM ARGUMENTS"; "tests:FILE.py";
             "json-schema:FILE.json"; "regex:FILE.toml"; "self-consistency"; "ensemble:FILE.toml";
             "length-penalty:FILE.toml". Options follow a "?", before the "#": "tokenizer" (vllm,
-            sglang), "rubric" (judge), "timeout" (command, tests), "name" (python, command),
-            "pattern" (self-consistency).
+            sglang), "rubric" (judge), "timeout" (command, tests), "name" (python, command), "env"
+            (command), "pattern" (self-consistency).
 
     Raises:
         ConfigurationError: no such kind of reward model, or it cannot be loaded.
@@ -131,8 +131,13 @@ def _python(source: str) -> RewardModel:
 def _command(source: str) -> RewardModel:
     from tpo_graph.rewards.command import CommandReward
 
-    command, options = _options(source, "command", "timeout", "name")
-    return CommandReward(command, timeout=_seconds(options) or 60.0, name=options.get("name"))
+    command, options = _options(source, "command", "timeout", "name", "env")
+    return CommandReward(
+        command,
+        timeout=_seconds(options) or 60.0,
+        name=options.get("name"),
+        environment=options["env"].split(",") if "env" in options else (),
+    )
 
 
 def _tests(source: str) -> RewardModel:

@@ -16,8 +16,9 @@ class Preference(TypedDict):
     rejected: list[Turn]
     score_chosen: float
     score_rejected: float
-    margin: float
-    """`score_chosen - score_rejected`, on the reward model's own scale."""
+    score_margin: float
+    """`score_chosen - score_rejected`, on the reward model's own scale. Not called
+    `margin`: TRL's `RewardTrainer` would put a column of that name into its loss."""
     reward_model: str
     run_id: str
 
@@ -66,7 +67,7 @@ def _preference(trajectory: Trajectory, chosen: Candidate, rejected: Candidate) 
         rejected=[Turn(role="assistant", content=rejected["response"])],
         score_chosen=chosen["reward"],
         score_rejected=rejected["reward"],
-        margin=chosen["reward"] - rejected["reward"],
+        score_margin=chosen["reward"] - rejected["reward"],
         reward_model=run["reward_model"],
         run_id=run["run_id"],
     )
