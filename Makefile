@@ -8,7 +8,9 @@ export TOKENIZERS_PARALLELISM ?= false
 
 LOCK := requirements/lock.txt
 INSTALL := -m pip install --quiet --disable-pip-version-check
-LOCKED := $(BIN)/python $(INSTALL) --constraint $(LOCK)
+# Most of what is installed is never imported, so Python compiles what is, when it is.
+LOCKED := $(BIN)/python $(INSTALL) --no-compile --constraint $(LOCK)
+export PYTHONDONTWRITEBYTECODE =
 # The package itself is built by the locked hatchling, not by the newest that an isolated build would fetch.
 EDITABLE := --no-build-isolation --editable
 
@@ -16,8 +18,7 @@ EDITABLE := --no-build-isolation --editable
 .venv/tools: $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("tpo_graph needs Python 3.11 or newer, and this is %s. Name one: make PYTHON=python3.11" % sys.version.split()[0])'
 	$(PYTHON) -m venv .venv
-	$(LOCKED) pip
-	$(LOCKED) hatchling editables
+	$(LOCKED) pip hatchling editables
 	touch $@
 
 .venv/demo: .venv/tools pyproject.toml
