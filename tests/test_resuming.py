@@ -79,10 +79,14 @@ async def test_a_failed_run_goes_on_where_it_stopped(store: Store, at: int) -> N
     expected = await aoptimize("Why?", model=whole, **OPTIONS)
     script = FailingOnce(at)
     policy = model(script)
-    with pytest.raises(PolicyError):
+    if at <= 2:  # nothing is scored yet
+        with pytest.raises(PolicyError):
+            await aoptimize("Why?", model=policy, database=store, run_id="r", **OPTIONS)
+    else:
         await aoptimize("Why?", model=policy, database=store, run_id="r", **OPTIONS)
     run = await get_run(store, "r")
     assert run["status"] == "failed"
+    assert run["stop_reason"] == (None if at <= 2 else "failed")
     assert run["error"] is not None
     assert run["error"].startswith("PolicyError")
 
@@ -164,10 +168,10 @@ async def test_extended_is_like_run_at_that_depth(store: Store, start: int) -> N
 
 async def test_extend_that_fails_is_resumed_at_the_new_depth(store: Store) -> None:
     await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
-    with pytest.raises(PolicyError):
-        await aextend(
-            "r", depth=4, database=store, model=model(FailingOnce(1)), reward_model=prefer_longer
-        )
+    failed = await aextend(
+        "r", depth=4, database=store, model=model(FailingOnce(1)), reward_model=prefer_longer
+    )
+    assert failed.stop_reason == "failed"
     result = await aresume("r", database=store, model=model(), reward_model=prefer_longer)
     expected = await aoptimize("Why?", model=model(), **{**OPTIONS, "depth": 4})
     assert (result.candidates, result.steps) == (expected.candidates, expected.steps)

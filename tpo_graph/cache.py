@@ -84,6 +84,7 @@ class Cache(Protocol):
         scores: Scores | None = None,
         step: Step | None = None,
         stop_reason: str | None = None,
+        error: str | None = None,
         unusable: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Store all that one node has to say, in one transaction.
@@ -95,6 +96,7 @@ class Cache(Protocol):
             scores: when given, the candidates' rewards enter the score cache under this key.
             step: fields of this iteration's step; those absent keep their stored values.
             stop_reason: why the run ended; only `select` gives it.
+            error: which failure ended it, if one did.
             unusable: replies that this node could not use: their texts, and why.
         """
         ...
@@ -165,9 +167,10 @@ class MemoryCache:
         scores: Scores | None = None,
         step: Step | None = None,
         stop_reason: str | None = None,
+        error: str | None = None,
         unusable: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """See `Cache.record`. Usage and stop reason are in the graph's state already."""
+        """See `Cache.record`. Usage, stop reason and error are in the graph's state already."""
         run = self._run(run_id)
         for candidate in candidates:
             run.candidates[candidate["iteration"], candidate["position"]] = candidate

@@ -259,6 +259,11 @@ class TPOContext(RunOptions):
         description="Wait for a person: to choose the pair (select), to edit the gradient.",
         json_schema_extra=_nodes("select", "update"),
     )
+    on_failure: Literal["answer", "raise"] = Field(
+        default="answer",
+        description="When a step fails for good and there is an answer: end with it, or raise.",
+        json_schema_extra=_nodes("loss", "gradient", "update", "reward_score"),
+    )
 
     @classmethod
     def of(cls, context: Any) -> Self:
@@ -309,6 +314,27 @@ class TPOContext(RunOptions):
             )
             fields[name] = (kind, field)
         return create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, **fields)
+
+
+LIMITS = (
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "critic_temperature",
+    "critic_top_p",
+    "critic_max_tokens",
+    "seed",
+    "max_total_tokens",
+    "max_seconds",
+    "max_cost",
+    "input_price",
+    "cached_price",
+    "output_price",
+)
+"""Settings that a run which is resumed may get other values of: what servers refuse, what decides
+the draws, and what a run may use."""
+BUDGETS = ("max_total_tokens", "max_seconds", "max_cost")
+"""Those of them that end a run; the stop reasons of the same names."""
 
 
 def part_for_tpo(given: Any) -> Mapping[str, Any] | None:

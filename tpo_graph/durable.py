@@ -4,17 +4,16 @@ Apart from `execution.py` because it brings SQLAlchemy and Alembic, which a run 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from langchain_core.messages import RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
-from sqlalchemy import Connection, func, select, update
 
 from tpo_graph.context import TPOContext
-from tpo_graph.errors import ConfigurationError, RunNotFoundError
+from tpo_graph.errors import ConfigurationError, RewardInputError, RunNotFoundError
 from tpo_graph.execution import OnEvent, OnTask, read_result, run_config, run_graph
 from tpo_graph.graph import TPOGraph
 from tpo_graph.redaction import redacted
@@ -23,12 +22,15 @@ from tpo_graph.rewards import RewardModel
 from tpo_graph.rows import as_messages
 from tpo_graph.state import TPOState
 from tpo_graph.store import Store, open_store
+from tpo_graph.store.attempts import change_settings, open_again, set_aside
 from tpo_graph.store.failures import explained, is_passing
-from tpo_graph.store.runs import StoredRun
-from tpo_graph.store.tables import UsageRow
+from tpo_graph.store.runs import StoredRun, get_run
 
 _PATIENCE_SECONDS = 60.0
 """How long, all told, a run waits for a database server that restarts."""
+_BEFORE = {"loss": "select", "gradient": "loss", "update": "gradient", "reward_score": "update"}
+"""The steps that a run can be opened again at, and the step before each."""
+FAILED = frozenset({"failed"})
 
 
 async def run_stored(
@@ -72,6 +74,31 @@ async def run_stored(
             waited, pause = waited + pause, min(2 * pause, 2.0)
 
 
+@asynccontextmanager
+async def held(
+    store: Store, run_id: str, limits: Mapping[str, Any] | None = None
+) -> AsyncGenerator[StoredRun]:
+    """Be the only one who works on a stored run, as it is to be resumed.
+
+    A run that failed because none of its first samples could be scored begins anew: its last
+    finished step would fail the same way for ever.
+
+    Args:
+        limits: settings that it gets from now on.
+
+    Raises:
+        RunNotFoundError: no such run is stored.
+        RunBusyError: another live process works on it.
+    """
+    before = await get_run(store, run_id)
+    async with store.leases.hold(run_id):
+        if (before["error"] or "").startswith(RewardInputError.__name__):
+            await _forget_unscored(store, before)
+        if limits:
+            await change_settings(store, run_id, limits)
+        yield await get_run(store, run_id)
+
+
 async def go_on(
     store: Store,
     run: StoredRun,
@@ -79,12 +106,17 @@ async def go_on(
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
     on_task: OnTask | None = None,
+    *,
+    reopen: Collection[str] = FAILED,
 ) -> TPOResult:
     """Go on with a stored run from its last finished node; the caller holds the run's lease.
 
     Args:
         graph: gives the graph that the run began with, on this store; asked only if the run has
             not ended.
+        reopen: stop reasons after which a run goes on all the same: "failed" at the step that
+            failed, "no_usable_update" at the step that gave nothing, another where `select` decides
+            anew.
 
     Raises:
         GraphDrained: `control` asked for a stop; the run can be resumed.
@@ -101,41 +133,54 @@ async def go_on(
     # Killed before its first checkpoint: there is nothing yet but what was asked.
     graph_input = {"messages": as_messages(run["conversation"])} if found is None else None
     state = cast(TPOState, found.checkpoint["channel_values"] if found else {})
-    ended = state.get("stop_reason") is not None
-    if not ended or run["stop_reason"] is None:
+    ended = state.get("stop_reason")
+    if ended is None or run["stop_reason"] is None or ended in reopen:
         context = TPOContext(**run["settings"])
         built = graph()
         config = run_config(run["run_id"], context.depth, thread_id=run["thread_id"])
-        if ended:
-            await _reopen(built, config, run["run_id"])
+        if ended is not None:
+            await _reopen(store, built, config, state)
         state = await run_stored(
             store, built, graph_input, context, config, on_event, control, on_task
         )
     return await read_result(state, store.cache)
 
 
-async def forget_unscored(store: Store, run: StoredRun) -> None:
+async def _forget_unscored(store: Store, run: StoredRun) -> None:
     """Let a run without any scored response begin anew; what it has consumed stays on record."""
     run_id = run["run_id"]
     if await store.cache.candidates(run_id):
         return
     await store.checkpointer.adelete_thread(run["thread_id"] or run_id)
-
-    def keep_usage(connection: Connection) -> None:
-        earlier = UsageRow.run_id == run_id
-        first = connection.scalar(select(func.min(UsageRow.iteration)).where(earlier))
-        # Iterations before 0 hold attempts that came to nothing.
-        moved = update(UsageRow).where(earlier, UsageRow.iteration == 0)
-        connection.execute(moved.values(iteration=min(0, first or 0) - 1))
-
-    await store.writer.run(keep_usage)
+    await set_aside(store, run_id, [(0, "sample"), (0, "reward_score")])
 
 
-async def _reopen(graph: TPOGraph, config: RunnableConfig, run_id: str) -> None:
-    """Put a finished run back to where `select` decides whether to go on."""
-    answer = RemoveMessage(id=f"tpo-{run_id}")
-    undone = {"stop_reason": None, "review": None, "messages": [answer]}
-    await graph.aupdate_state(config, undone, as_node="reward_score")
+async def _reopen(store: Store, graph: TPOGraph, config: RunnableConfig, state: TPOState) -> None:
+    """Put a run that has ended back to where it may go on.
+
+    The rows come first: after a crash in between it is opened again as before.
+    """
+    run_id, iteration, failure = state["run_id"], state["iteration"], state.get("failure")
+    undone: dict[str, Any] = {
+        "stop_reason": None,
+        "failure": None,
+        "messages": [RemoveMessage(id=f"tpo-{run_id}")],
+    }
+    if failure is not None:
+        await open_again(store, run_id)
+        await graph.aupdate_state(config, undone, as_node=_BEFORE[failure["step"]])
+    elif state["stop_reason"] == "no_usable_update":
+        step = "update" if state["gradient"] else "gradient" if state["loss"] else "loss"
+        again = [(iteration - 1, "loss"), (iteration - 1, "gradient")]
+        again += [(iteration, "update"), (iteration, "reward_score")]
+        await open_again(store, run_id, again[list(_BEFORE).index(step) :])
+        undone["iteration"] = iteration - 1
+        undone["history"] = [row for row in state["history"] if row["iteration"] < iteration]
+        await graph.aupdate_state(config, undone, as_node=_BEFORE[step])
+    else:
+        await open_again(store, run_id)
+        undone["review"] = None
+        await graph.aupdate_state(config, undone, as_node="reward_score")
 
 
 def need_same_rewards(run: StoredRun, reward_model: RewardModel) -> None:

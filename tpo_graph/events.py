@@ -7,7 +7,7 @@ Every step that finishes tells one event: `sample` and `update` tell `samples`, 
 tells `rewards`, `loss` and `gradient` tell theirs, `select` tells `new_best` and `stopped` where
 they apply. A step that had nothing to do tells so with `n` 0 or an empty `text`; `unusable` is then
 0 too, otherwise the model was asked and gave nothing of use. A step that runs again after a failure
-may tell its event again.
+may tell its event again. One that fails for good, and those after it, tell nothing; `stopped` does.
 """
 
 from typing import Literal
@@ -91,6 +91,8 @@ class Stopped(TypedDict):
     iteration: int
     reason: StopReason
     reward: float
+    error: str | None
+    """Which failure ended it, where `reason` is "failed"."""
 
 
 Event = Samples | Rewards | NewBest | Loss | Gradient | Reviewed | Stopped

@@ -70,6 +70,7 @@ async def read_result(state: TPOState, cache: RunReader) -> TPOResult:
     assert chosen is not None
     assert reason is not None
     candidates, steps = await cache.whole(state["run_id"])
+    failure = state.get("failure")
     return TPOResult(
         response=chosen["response"],
         reward=chosen["reward"],
@@ -80,4 +81,6 @@ async def read_result(state: TPOState, cache: RunReader) -> TPOResult:
         steps=steps,
         history=state["history"],
         usage=state["usage"],
+        error=None if failure is None else failure["error"],
+        may_pass=failure is not None and failure["may_pass"],
     )

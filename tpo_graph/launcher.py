@@ -16,7 +16,6 @@ from tpo_graph.audit import audited
 from tpo_graph.cache import MemoryCache, Run
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn, turns
-from tpo_graph.errors import RewardInputError
 from tpo_graph.execution import OnEvent, OnTask, read_result, run_config, run_graph
 from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models.connection import stored_options
@@ -77,9 +76,6 @@ class Launcher:
     ) -> TPOResult:
         """`run`, unless a run of that id is stored: then resume that one, as it began.
 
-        A run that failed because none of its first samples could be scored draws them anew: its
-        last finished step would fail the same way for ever.
-
         Args:
             limits: settings that a stored run gets from now on.
 
@@ -87,21 +83,15 @@ class Launcher:
             RunBusyError: another live process works on it.
             ConfigurationError: the reward model is not the one that the run began with.
         """
-        from tpo_graph.durable import forget_unscored, go_on, need_same_rewards
-        from tpo_graph.store.runs import change_settings, find_run, get_run
+        from tpo_graph.durable import go_on, held, need_same_rewards
+        from tpo_graph.store.runs import find_run
 
         store = self.store
-        before = None if store is None else await find_run(store, run_id)
-        if store is None or before is None:
+        if store is None or await find_run(store, run_id) is None:
             return await self.run(
                 messages, context, run_id, on_event=on_event, on_task=on_task, control=control
             )
-        async with store.leases.hold(run_id):
-            if (before["error"] or "").startswith(RewardInputError.__name__):
-                await forget_unscored(store, before)
-            if limits:
-                await change_settings(store, run_id, limits)
-            run = await get_run(store, run_id)
+        async with held(store, run_id, limits) as run:
             need_same_rewards(run, self.judge)
             result = await go_on(store, run, lambda: self.graph, on_event, control, on_task)
         return await self._audited(result, run["conversation"])

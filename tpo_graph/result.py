@@ -33,7 +33,7 @@ class Audit:
 
 @dataclass(frozen=True)
 class TPOResult:
-    """One finished run; a notebook shows it as a table with the answer."""
+    """One run that has ended; a notebook shows it as a table with the answer."""
 
     response: str
     """The best response ever seen (argmax of the cache)."""
@@ -51,6 +51,11 @@ class TPOResult:
     """Per iteration: numbers of its samples."""
     usage: Ledger
     """Per stage: requests, tokens, seconds."""
+    error: str | None = None
+    """Which failure of a model ended the run early (`stop_reason` "failed"): the answer is the best
+    until then, and `resume` repeats the step that failed."""
+    may_pass: bool = False
+    """Whether that error may not come again: nothing says that what was asked is at fault."""
     audit: Audit | None = None
     """The held-out audit, if one was asked for and its reward model answered."""
     audit_error: str | None = None

@@ -4,7 +4,7 @@ What was paid for is not paid for again: the run goes on from its last finished 
 settings and the models it began with.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -12,7 +12,8 @@ from langgraph.runtime import RunControl
 
 from tpo_graph.audit import audited
 from tpo_graph.background import run_in_background
-from tpo_graph.durable import go_on, need_same_rewards, opened
+from tpo_graph.context import BUDGETS, LIMITS, TPOContext
+from tpo_graph.durable import FAILED, go_on, held, need_same_rewards, opened
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.execution import OnEvent
 from tpo_graph.graph import TPOGraph, create_tpo_graph
@@ -23,7 +24,8 @@ from tpo_graph.redaction import HIDDEN, has_hidden
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.store import Store
-from tpo_graph.store.runs import StoredRun, get_run, set_depth
+from tpo_graph.store.attempts import change_settings, open_again
+from tpo_graph.store.runs import StoredRun, get_run
 
 
 def resume(
@@ -38,7 +40,7 @@ def resume(
     audit_fallback: bool = False,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
-    **options: Mapping[str, Any] | None,
+    **options: Any,
 ) -> TPOResult:
     """Take up a stored run and wait for its result; see `aresume`."""
     return run_in_background(
@@ -104,16 +106,22 @@ async def aresume(
     audit_fallback: bool = False,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
-    **options: Mapping[str, Any] | None,
+    **options: Any,
 ) -> TPOResult:
-    """Go on with a run from its last finished node. A finished run is returned as it is.
+    """Go on with a run from its last finished node; no finished call is made again.
+
+    A run that ended because a step failed for good repeats that step; one whose update gave nothing
+    usable draws that anew; one whose first samples could not be scored begins anew. A run that has
+    finished is returned as it is, unless a budget that ended it is raised.
 
     Args:
         database: the URL that holds the run, or a store that is open already.
         model, reward_model, critic, prompts: needed where the run was given an object instead of a
             name; None loads what was named.
         audit, audit_fallback, on_event, control: as in `aoptimize`.
-        options: `model_options`, `critic_options`, `reward_model_options`, `audit_options`, as in
+        options: other values for settings of what is left of the run, among `context.LIMITS`
+            (`max_tokens`, `temperature`, `seed`, `max_total_tokens` and so on); and
+            `model_options`, `critic_options`, `reward_model_options`, `audit_options`, as in
             `aoptimize`. Those that the run began with hold where they had no secrets; else they
             must be given again.
 
@@ -124,13 +132,20 @@ async def aresume(
         StoreError: the run has no checkpoints here: it belongs to a host graph.
     """
     handles = {"model": model, "reward_model": reward_model, "critic": critic, "prompts": prompts}
-    audit = connected(audit, _checked(options).get("audit_options"), "audit")
+    limits = {name: options.pop(name) for name in LIMITS if name in options}
+    audit = connected(audit, _checked(options, LIMITS).get("audit_options"), "audit")
     auditor = None if audit is None else as_reward_model(audit)
-    async with opened(database) as store, store.leases.hold(run_id):
-        run = await get_run(store, run_id)
-        return await _go_on(
-            store, run, handles, options, auditor, audit_fallback, on_event, control
-        )
+    async with opened(database) as store:
+        reopen = {*FAILED, "no_usable_update", *(limits.keys() & BUDGETS)}
+        if limits:
+            before = (await get_run(store, run_id))["settings"]
+            context = TPOContext.checked({**before, **limits}).model_dump(mode="json")
+            limits = {name: context[name] for name in limits}
+            _need_open(await get_run(store, run_id), limits, reopen)
+        async with held(store, run_id, limits) as run:
+            return await _go_on(
+                store, run, handles, options, auditor, audit_fallback, on_event, control, reopen
+            )
 
 
 async def aextend(
@@ -165,16 +180,17 @@ async def aextend(
     handles = {"model": model, "reward_model": reward_model, "critic": critic, "prompts": prompts}
     audit = connected(audit, _checked(options).get("audit_options"), "audit")
     auditor = None if audit is None else as_reward_model(audit)
-    async with opened(database) as store, store.leases.hold(run_id):
-        run = await get_run(store, run_id)
+    async with opened(database) as store, held(store, run_id) as run:
         before = run["settings"]["depth"]
         if depth <= before:
             raise ConfigurationError(
                 f"depth={depth!r} is not deeper than the {before} that run {run_id!r} has. "
                 f"Give at least {before + 1}."
             )
+        _rebuild(store, run, handles, options)  # or nothing of the run is changed
         # Stored first: a crash from here on is resumed at the new depth.
-        await set_depth(store, run, depth)
+        await change_settings(store, run_id, {"depth": depth})
+        await open_again(store, run_id)
         run = await get_run(store, run_id)
         return await _go_on(
             store, run, handles, options, auditor, audit_fallback, on_event, control
@@ -190,9 +206,15 @@ async def _go_on(
     audit_fallback: bool,
     on_event: OnEvent | None,
     control: RunControl | None,
+    reopen: Collection[str] = FAILED,
 ) -> TPOResult:
     result = await go_on(
-        store, run, lambda: _rebuild(store, run, handles, options), on_event, control
+        store,
+        run,
+        lambda: _rebuild(store, run, handles, options),
+        on_event,
+        control,
+        reopen=reopen,
     )
     if auditor is None:
         return result
@@ -201,8 +223,22 @@ async def _go_on(
     )
 
 
-def _checked(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    known = [f"{role}_options" for role in ROLES]
+def _need_open(run: StoredRun, limits: Mapping[str, Any], reopen: Collection[str]) -> None:
+    """Refuse limits for a run of which nothing is left.
+
+    Raises:
+        ConfigurationError: it has ended, and they would not open it again.
+    """
+    if run["stop_reason"] not in (None, *reopen):
+        raise ConfigurationError(
+            f"run {run['run_id']!r} has ended (stopped by {run['stop_reason']!r}): "
+            f"{', '.join(f'{n}={v!r}' for n, v in limits.items())} would change nothing. Take it "
+            "deeper with: tpo runs extend"
+        )
+
+
+def _checked(options: Mapping[str, Any], others: Sequence[str] = ()) -> Mapping[str, Any]:
+    known = [*others, *(f"{role}_options" for role in ROLES)]
     if unknown := sorted(options.keys() - set(known)):
         raise ConfigurationError(f"there is no argument {unknown!r}; there are {', '.join(known)}")
     return options

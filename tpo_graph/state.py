@@ -39,6 +39,17 @@ class Review(TypedDict):
     """Compare with this one instead of the worst, in this iteration."""
 
 
+class Failure(TypedDict):
+    """A step that failed for good after the first selection (`tpo_graph.node`)."""
+
+    step: str
+    """The node."""
+    error: str
+    """The error in one line."""
+    may_pass: bool
+    """Whether the same step may succeed another time: nothing says that its input is at fault."""
+
+
 class TPOInput(TypedDict):
     """What a caller gives."""
 
@@ -57,6 +68,8 @@ class TPOState(TypedDict):
     """0 while the first samples are made and scored, i after the i-th update."""
     stop_reason: StopReason | None
     """Why the run ended; None while it goes on."""
+    failure: NotRequired[Failure | None]
+    """What ended it, where `stop_reason` is "failed"."""
     rewards: list[float]
     """Rewards of `samples`, in their order."""
     finish_reasons: NotRequired[list[str | None]]
@@ -92,6 +105,7 @@ class StateUpdate(TypedDict, total=False):
     run_id: str
     iteration: int
     stop_reason: StopReason | None
+    failure: Failure | None
     rewards: list[float]
     finish_reasons: list[str | None]
     reasons: list[str]

@@ -23,6 +23,7 @@ StopReason = Literal[
     "max_seconds",
     "max_cost",
     "person",  # said so when asked (`tpo_graph.review`)
+    "failed",  # a step did, for good (`tpo_graph.node`)
 ]
 
 

@@ -30,6 +30,8 @@ def log_step(step: str, state: TPOState) -> None:
 
 
 def _outcome(step: str, state: TPOState) -> str:
+    if (failure := state.get("failure")) is not None and step == failure["step"]:
+        return f"failed: {failure['error']}"
     if step in ("sample", "update"):
         return f"{len(state['samples'])} responses"
     if step == "reward_score":

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 STEPS = ["sample", "reward_score", "select", "loss", "gradient", "update"]
 ONCE = [*STEPS, "reward_score", "select"]
 SMALL: Any = {"depth": 1, "width": 2}
+RAISING: Any = {**SMALL, "on_failure": "raise"}
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 QUESTION: Any = {"messages": [("user", "Say hello.")]}
 
@@ -119,13 +120,13 @@ class TestCheckpoints:
             graph = parent_of(model, checkpointer=InMemorySaver())
             if way == "sync":
                 with pytest.raises(PolicyError, match="lost"):
-                    graph.invoke(QUESTION, THREAD, context=SMALL)
+                    graph.invoke(QUESTION, THREAD, context=RAISING)
                 assert graph.get_state(THREAD).next == ("refine",)
-                out = graph.invoke(None, THREAD, context=SMALL)
+                out = graph.invoke(None, THREAD, context=RAISING)
             else:
                 with pytest.raises(PolicyError, match="lost"):
-                    await graph.ainvoke(QUESTION, THREAD, context=SMALL)
-                out = await graph.ainvoke(None, THREAD, context=SMALL)
+                    await graph.ainvoke(QUESTION, THREAD, context=RAISING)
+                out = await graph.ainvoke(None, THREAD, context=RAISING)
             finished = len(model.calls) - 1  # all but the one that failed
             assert finished == len(stages) == 4
             assert out["messages"][-1].text.startswith("Answer!")
@@ -215,12 +216,12 @@ class TestInAnotherSchema:
         given: Any = {"question": "Say hello."}
         if way == "sync":
             with pytest.raises(PolicyError):
-                graph.invoke(given, THREAD, context=SMALL)
-            out = graph.invoke(None, THREAD, context=SMALL)
+                graph.invoke(given, THREAD, context=RAISING)
+            out = graph.invoke(None, THREAD, context=RAISING)
         else:
             with pytest.raises(PolicyError):
-                await graph.ainvoke(given, THREAD, context=SMALL)
-            out = await graph.ainvoke(None, THREAD, context=SMALL)
+                await graph.ainvoke(given, THREAD, context=RAISING)
+            out = await graph.ainvoke(None, THREAD, context=RAISING)
         assert len(model.calls) == 4 + 1
         assert out["draft"].startswith("Answer!")
 

@@ -124,7 +124,7 @@ def test_a_retry_goes_on_from_the_last_finished_step(sqlite_url: str) -> None:
     # What was scored before the error is not lost.
     (row,) = look(sqlite_url)
     assert row["reward"] == len(row["response"]) > 0
-    assert (row["iteration"], row["stop_reason"]) == (0, None)
+    assert (row["iteration"], row["stop_reason"]) == (0, "failed")
     assert row["error"].startswith("PolicyError: ")
     assert (end.done, end.failed, end.answered_with_error) == (0, 1, 1)
     model = policy()

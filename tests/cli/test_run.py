@@ -1,6 +1,7 @@
 """`tpo run`, through its entry point: real HTTP to a local server, a real tiny reward model."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.openai_server import OpenAIServer
+from tests.openai_server import Behaviour, Call, OpenAIServer
 from tests.tiny_models import classifier
 from tpo_graph.cli import tpo
 
@@ -64,6 +65,43 @@ def test_json_holds_the_whole_run(server: OpenAIServer, reward: str):
     assert {"run_id", "response", "reward", "stop_reason", "history", "usage"} <= set(run_of)
     assert len(run_of["candidates"]) == 4
     assert run_of["reward"] == max(c["reward"] for c in run_of["candidates"])
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_late_failure_prints_the_best_answer_and_the_way_to_resume(
+    server: OpenAIServer, reward: str, as_json: bool
+):
+    limited = "max_tokens=50 is too large"
+
+    def refuse(call: Call) -> Behaviour | None:
+        update = "</improved_answer>" in call.messages[-1]["content"]
+        small = call.params["max_completion_tokens"] <= 40
+        return None if small or not update else Behaviour(status=400, error=limited)
+
+    server.rule = refuse
+    options = ["--depth", "1", "--width", "2", "--max-tokens", "50", *models(reward)]
+    shown = ["--json"] if as_json else []
+    result = run("Hello?", *options, *shown)
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)["response"] if as_json else result.stdout.strip()
+    assert answer.startswith("answer")
+    warning = result.stderr.splitlines()[-1]
+    assert warning.startswith("Warning: the run ended early, with the best response so far. Policy")
+    assert limited in warning
+    again = shlex.split(warning.partition("with: ")[2])
+    assert again[:3] == ["tpo", "runs", "resume"]
+
+    listed = CliRunner().invoke(tpo, ["runs", "list"]).stdout.splitlines()[-1].split()
+    assert listed[0] == again[3]
+    assert "failed" in listed
+    assert limited in CliRunner().invoke(tpo, ["runs", "show", again[3]]).stdout
+
+    before = len(server.calls)
+    result = CliRunner().invoke(tpo, [*again[1:], "--max-tokens", "40", *shown])
+    assert result.exit_code == 0, result.output
+    if as_json:
+        assert json.loads(result.stdout)["error"] is None
+    assert len(server.calls) - before == 1
 
 
 def test_the_query_comes_from_an_argument_a_file_or_stdin(

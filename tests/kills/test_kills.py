@@ -21,7 +21,7 @@ from tests.kills.harness import (
     threads,
     wipe,
 )
-from tests.openai_server import Behaviour, OpenAIServer
+from tests.openai_server import Behaviour, Call, OpenAIServer
 
 OPTIONS = ["--model", "openai:fake", "--reward-model", "local:length", "--seed", "3"]
 OPTIONS += ["--width", "2", "--depth", "2"]
@@ -73,11 +73,22 @@ def check(url: str, reference: tuple[dict, set[str], int]) -> None:
 
 
 def kill_over_and_over(
-    url: str, moves: list[dict], launcher: Launcher, server: OpenAIServer, reference
+    url: str,
+    moves: list[dict],
+    launcher: Launcher,
+    server: OpenAIServer,
+    reference,
+    since: int | None = None,
+    refused: int = 0,
 ) -> None:
-    """One run, a process per move, each killed as the move says; then one that may finish."""
-    since = len(server.calls)
-    repeats_allowed = 0
+    """One run, a process per move, each killed as the move says; then one that may finish.
+
+    Args:
+        since: the run's first call, if it has begun already.
+        refused: calls that the server refused.
+    """
+    since = len(server.calls) if since is None else since
+    repeats_allowed = refused
     for move in moves:
         before = len(server.calls)
         end = launcher.tpo(*start_or_resume(url), "--database", url, **move)
@@ -133,6 +144,29 @@ def kill_once(url: str, die_at: int, launcher, server, reference) -> None:
     assert set(calls) == reference[1]
     assert calls.total() - CALLS <= repeats_allowed
     check(url, reference)
+
+
+def test_a_failed_run_is_killed_while_it_is_opened_again(
+    database_url, launcher, server, reference
+) -> None:
+    """The last update is refused; then every resume but the last one is killed at its nth event."""
+
+    def refuse(call: Call) -> Behaviour | None:
+        prompt = call.messages[-1]["content"]
+        last = "</improved_answer>" in prompt and len(server.calls) - since == CALLS
+        return Behaviour(status=400, error="refused") if last else None
+
+    since = len(server.calls)
+    server.rule = refuse
+    try:
+        end = launcher.tpo("run", QUERY, *OPTIONS, "--database", database_url)
+    finally:
+        server.rule = None
+    assert end.status == 1
+    (run,) = rows(database_url)["tpo_runs"]
+    assert (run["status"], run["stop_reason"]) == ("failed", "failed")
+    moves = [{"die_at": n} for n in (2, 3, 4, 5, 6)]
+    kill_over_and_over(database_url, moves, launcher, server, reference, since, refused=1)
 
 
 def test_killed_every_few_events(database_url, launcher, server, reference) -> None:

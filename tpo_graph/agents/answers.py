@@ -4,6 +4,7 @@
 the run; they get the message that their caller sees.
 """
 
+import logging
 from functools import reduce
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from tpo_graph.models.replies import parse_reply
 from tpo_graph.state import TPOState
 from tpo_graph.usage import Ledger
 
+_log = logging.getLogger("tpo_graph")
 _PLAIN = {"text", "reasoning"}
 _WHO = ("model_name", "model", "model_provider", "system_fingerprint")
 """What a draft's metadata says of who wrote it."""
@@ -35,6 +37,8 @@ def refined(draft: AIMessage, state: TPOState) -> AIMessage:
     every stream. Usage is the draft's and the run's together.
     """
     answer = cast(AIMessage, state["messages"][-1])
+    if (failure := state.get("failure")) is not None:
+        _log.warning("TPO ended early, with the best response so far: %s", failure["error"])
     usages = [u for u in (draft.usage_metadata, usage_metadata(state["usage"])) if u]
     kept = parse_reply(str(draft.text)) == answer.text
     about = draft.response_metadata

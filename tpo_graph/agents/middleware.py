@@ -81,8 +81,9 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         width: N, responses per iteration; the agent's draft is one of the first N.
         prompts: "tpo", "revision", a folder, or a loaded set.
         when: (request, draft) -> whether to improve this draft; always when None.
-        on_error: "keep" leaves the draft standing when TPO fails, logs a warning, and puts the
-            error in `response_metadata["tpo"]`; "raise" raises it.
+        on_error: "keep" logs a warning when TPO fails, puts the error in
+            `response_metadata["tpo"]`, and answers with the best that was scored until then, or
+            with the draft where nothing was; "raise" raises the error.
         cache: where candidates, steps and usage go; in memory when None.
         settings: other fields of `TPOContext`: `temperature`, `max_tokens`, `criteria` and so on.
 
@@ -114,7 +115,8 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
             raise ConfigurationError(f'on_error={on_error!r} is not valid: "keep" or "raise"')
         if when is not None and not callable(when):
             raise ConfigurationError(f"when={when!r} is not a function of (request, draft)")
-        self._settings = {"depth": depth, "width": width, **settings}
+        on_failure = "raise" if on_error == "raise" else "answer"
+        self._settings = {"depth": depth, "width": width, "on_failure": on_failure, **settings}
         self._defaults = TPOContext.checked(self._settings)
         if self._defaults.policy is not None:
             raise ConfigurationError(

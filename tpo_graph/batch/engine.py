@@ -215,7 +215,8 @@ def done(position: int, outcome: TPOResult | Exception) -> Done:
     if isinstance(outcome, TPOResult):
         return Done(
             position,
-            error=None if outcome.audit_error is None else f"audit: {outcome.audit_error}",
+            error=outcome.error or (outcome.audit_error and f"audit: {outcome.audit_error}"),
+            may_pass=outcome.may_pass,
             reward=outcome.reward,
             first_best=outcome.history[0]["max"],
             stop_reason=outcome.stop_reason,

@@ -21,8 +21,8 @@ class StepReporter:
         stage: str = task["name"]
         if "input" in task:
             self._starts(stage, task["input"])
-        elif task.get("result") and not task.get("error"):
-            self._ends(stage, task["result"])
+        elif (update := task.get("result")) and not (task.get("error") or update.get("failure")):
+            self._ends(stage, update)
 
     def _starts(self, stage: str, state: Mapping[str, Any]) -> None:
         self._tokens = _completion_tokens(state, stage)

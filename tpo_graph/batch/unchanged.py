@@ -3,28 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tpo_graph.context import TPOContext
+from tpo_graph.context import LIMITS, TPOContext
 from tpo_graph.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from tpo_graph.store.batches import StoredBatch
-
-
-LIMITS = (
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "critic_temperature",
-    "critic_top_p",
-    "critic_max_tokens",
-    "max_total_tokens",
-    "max_seconds",
-    "max_cost",
-    "input_price",
-    "cached_price",
-    "output_price",
-)
-"""Settings that a retry of failed rows may change: what servers refuse, and what a run may use."""
 
 
 def need_unchanged(

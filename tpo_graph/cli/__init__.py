@@ -1,8 +1,8 @@
 """The command line: commands parse, call the library, print. They hold no logic of their own.
 
 Answers go to stdout, everything else to stderr. Exit codes: 0 done, 1 a model, the reward model,
-the database or a check failed, 2 wrong usage or configuration, 130 and 143 stopped by SIGINT and
-SIGTERM.
+the database or a check failed (an answer from before is printed all the same), 2 wrong usage or
+configuration, 130 and 143 stopped by SIGINT and SIGTERM.
 """
 
 import errno

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tpo_graph.candidates import Candidate, place
-from tpo_graph.cli.output import visible
+from tpo_graph.cli.output import say, visible
 from tpo_graph.events import Event
 from tpo_graph.result import Audit, TPOResult
 
@@ -115,6 +115,19 @@ def print_iterations(result: TPOResult) -> None:
         _print_audit(result.audit)
     elif result.audit_error is not None:
         console.print(Text(f"no audit: {result.audit_error}", style="yellow"), soft_wrap=True)
+
+
+def end_if_failed(result: TPOResult, again: str | None) -> None:
+    """Of a run that a failure ended early: say so, and end the command with 1.
+
+    Args:
+        again: the command that resumes it, if it is kept.
+    """
+    if result.error is None:
+        return
+    hint = "" if again is None else f" Resume at the step that failed with: {again}"
+    say(f"Warning: the run ended early, with the best response so far. {result.error}{hint}")
+    raise SystemExit(1)
 
 
 def _print_audit(audit: Audit) -> None:

@@ -36,14 +36,20 @@ def run(
 ) -> None:
     """Answer QUERY ("-" reads it from standard input) and print the best answer.
 
-    Progress and a table of rewards go to standard error.
+    Progress and a table of rewards go to standard error. If a model fails after the first samples
+    were scored, the best answer so far is printed all the same; the exit code is then 1.
     """
     settings = Settings.load(options, config)
     text = _query(query, file)
     model, reward_model = settings.policy_name(), settings.reward_model_name()
 
     # Past the cheap mistakes: only now the heavy imports.
-    from tpo_graph.cli.display import Progress, print_iterations, print_trajectory
+    from tpo_graph.cli.display import (
+        Progress,
+        end_if_failed,
+        print_iterations,
+        print_trajectory,
+    )
     from tpo_graph.cli.stopping import resume_command, stoppable
     from tpo_graph.run import optimize
 
@@ -71,11 +77,12 @@ def run(
         )
     if as_json:
         print_json(asdict(result), indent=2)
-        return
-    if trajectory:
-        print_trajectory(result)
-    print_answer(result.response)
-    print_iterations(result)
+    else:
+        if trajectory:
+            print_trajectory(result)
+        print_answer(result.response)
+        print_iterations(result)
+    end_if_failed(result, again)
 
 
 def _query(query: str | None, file: Path | None) -> str:

@@ -12,6 +12,7 @@ import click
 
 from tpo_graph.cli.options import database_option, json_option, with_store
 from tpo_graph.cli.output import as_json_text, print_answer, print_json, say
+from tpo_graph.context import LIMITS, TPOContext
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.connection import ROLES
 
@@ -72,6 +73,16 @@ def _handles(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")(
         database_option(command)
     )
+
+
+def _limits(command: F) -> F:
+    """Settings that what is left of a run may get."""
+    for name in reversed(LIMITS):
+        described = TPOContext.model_fields[name].description
+        flag = f"--{name.replace('_', '-')}"
+        about = f"For what is left of the run: {described}"
+        command = click.option(flag, name, metavar="NUMBER", help=about)(command)
+    return command
 
 
 def _whole(database: str, run_ids: Sequence[str]) -> list[str]:
@@ -135,15 +146,24 @@ def show(run_id: str, iteration: int | None, full: bool, as_json: bool, database
 
 @runs.command()
 @click.argument("run_id", metavar="RUN")
+@_limits
 @_handles
 def resume(run_id: str, as_json: bool, database: str, **handles: Any) -> None:
-    """Resume RUN from its last finished step after a crash or an interruption.
+    """Resume RUN from its last finished step after a crash, an interruption or a failure.
 
-    A finished run is only printed.
+    No finished call is made again. A run whose rewrites were all unusable draws them anew (give
+    another --seed if it had one), and one that a budget ended goes on under a greater one. Any
+    other finished run is only printed.
     """
     from tpo_graph.resuming import resume
 
-    _go_on(run_id, None, as_json, database, resume, handles)
+    limits = {name: handles.pop(name) for name in LIMITS}
+    given = {
+        name: None if value.strip().lower() == "none" else value
+        for name, value in limits.items()
+        if value is not None
+    }
+    _go_on(run_id, None, as_json, database, resume, handles, given)
 
 
 @runs.command()
@@ -157,7 +177,7 @@ def extend(run_id: str, depth: int, as_json: bool, database: str, **handles: Any
     """
     from tpo_graph.resuming import extend
 
-    _go_on(run_id, depth, as_json, database, extend, handles)
+    _go_on(run_id, depth, as_json, database, extend, handles, {"depth": depth})
 
 
 def _go_on(
@@ -167,14 +187,14 @@ def _go_on(
     database: str,
     function: Callable[..., Any],
     handles: dict[str, Any],
+    options: dict[str, Any],
 ) -> None:
-    from tpo_graph.cli.display import Progress, print_iterations
+    from tpo_graph.cli.display import Progress, end_if_failed, print_iterations
     from tpo_graph.cli.stopping import resume_command, stoppable
     from tpo_graph.store.runs import get_run
 
     (run_id,) = _whole(database, [run_id])
     run = with_store(database, lambda store: get_run(store, run_id))
-    options = {} if depth is None else {"depth": depth}
     shown = depth or run["settings"]["depth"]
     specs = {role: handles.get(role) for role in ("model", "reward_model", "critic")}
     again = resume_command(run_id, database, **specs)
@@ -189,9 +209,10 @@ def _go_on(
         )
     if as_json:
         print_json(asdict(result), indent=2)
-        return
-    print_answer(result.response)
-    print_iterations(result)
+    else:
+        print_answer(result.response)
+        print_iterations(result)
+    end_if_failed(result, again)
 
 
 @runs.command()

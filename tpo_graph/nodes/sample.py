@@ -76,6 +76,7 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         run_id=run_id,
         iteration=0,
         stop_reason=None,
+        failure=None,
         rewards=[],
         reasons=[],
         finish_reasons=[*[None for _ in drafts], *generated.finish_reasons],

@@ -19,7 +19,7 @@ from tpo_graph.redaction import redacted
 from tpo_graph.review import review_pair
 from tpo_graph.state import StateUpdate, TPOState, compared, newest_candidates, person_stops
 from tpo_graph.stopping import stop_reason
-from tpo_graph.summary import IterationSummary, summarize
+from tpo_graph.summary import summarize
 from tpo_graph.usage import total_tokens
 
 
@@ -27,8 +27,10 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     """Pick the pair to compare over all iterations, and decide whether to go on.
 
     When the run ends, the best response ever seen is appended to `messages`. A person may overrule
-    the pair and the decision (`interrupt_at`).
+    the pair and the decision (`interrupt_at`). A step that has failed ends the run.
     """
+    if state.get("failure") is not None:
+        return await _ended({**state, "stop_reason": "failed"}, runtime, tpo)
     context = runtime.context
     run_id, iteration = state["run_id"], state["iteration"]
     newest = newest_candidates(state)
@@ -64,15 +66,38 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
                 reward=chosen["reward"],
             )
         )
-    step = Step(iteration=iteration, chosen=pair[0], rejected=pair[1])
-    await tpo.cache.record(run_id, iteration, "select", step=step, stop_reason=reason)
     decided = StateUpdate(stop_reason=reason, history=history, chosen=chosen, rejected=rejected)
     if after["review"] != state["review"]:
         decided["review"] = after["review"]
+    step = Step(iteration=iteration, chosen=pair[0], rejected=pair[1])
     if reason is None:
+        await tpo.cache.record(run_id, iteration, "select", step=step)
         return decided
+    after["history"] = history
+    return {**decided, **await _ended(after, runtime, tpo, pair[0], step)}
 
-    answer = pair[0]
+
+async def _ended(
+    state: TPOState,
+    runtime: Runtime[TPOContext],
+    tpo: Handles,
+    answer: Candidate | None = None,
+    step: Step | None = None,
+) -> StateUpdate:
+    """Record and tell how the run ended, and append its answer.
+
+    Args:
+        state: with the stop reason.
+        answer: None for the best of all.
+        step: the last pair, where there is a new one.
+    """
+    run_id, iteration, reason = state["run_id"], state["iteration"], state["stop_reason"]
+    failure = state.get("failure")
+    error = None if failure is None else failure["error"]
+    answer = answer or state["chosen"]
+    assert answer is not None
+    assert reason is not None
+    await tpo.cache.record(run_id, iteration, "select", step=step, stop_reason=reason, error=error)
     runtime.stream_writer(
         Stopped(
             event="stopped",
@@ -80,22 +105,21 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
             iteration=iteration,
             reason=reason,
             reward=answer["reward"],
+            error=error,
         )
     )
-    judge = redacted((await tpo.reward_model_for(context)).name)
-    message: Any = _message(after, answer, history[0], judge)
-    return {**decided, "messages": [message]}
+    judge = redacted((await tpo.reward_model_for(runtime.context)).name)
+    message: Any = _message(state, answer, judge)
+    return StateUpdate(stop_reason=reason, messages=[message])
 
 
 def _given(candidate: Candidate | None) -> list[Candidate]:
     return [] if candidate is None else [candidate]
 
 
-def _message(
-    state: TPOState, answer: Candidate, first: IterationSummary, reward_model: str
-) -> AIMessage | dict[str, Any]:
+def _message(state: TPOState, answer: Candidate, reward_model: str) -> AIMessage | dict[str, Any]:
     """The answer, and in `response_metadata["tpo"]` what the run made of it."""
-    usage = state["usage"]
+    usage, first, failure = state["usage"], state["history"][0], state.get("failure")
     about = {
         "run_id": state["run_id"],
         "reward": answer["reward"],
@@ -107,6 +131,8 @@ def _message(
         "tokens": total_tokens(usage),
         "seconds": round(sum(stage["seconds"] for stage in usage.values()), 3),
     }
+    if failure is not None:
+        about["error"] = failure["error"]
     replaced = get_config().get("configurable", {}).get("tpo_answer_id")
     # One id per run: a step that runs twice replaces the answer instead of adding another.
     message = AIMessage(

@@ -79,6 +79,7 @@ class SqlCache:
         scores: Scores | None = None,
         step: Step | None = None,
         stop_reason: str | None = None,
+        error: str | None = None,
         unusable: Sequence[tuple[str, str]] = (),
     ) -> None:
         """See `Cache.record`.
@@ -120,7 +121,7 @@ class SqlCache:
             ]
             put(UnusableRow, rows, ("text", "why"))
         if stop_reason is not None:
-            statements.append(_finish(run_id, stop_reason, dialect))
+            statements.append(_finish(run_id, stop_reason, error, dialect))
 
         waiting = self._outbox.of(run_id)
         if waiting is None:
@@ -135,6 +136,8 @@ class SqlCache:
         """See `Cache.known_rewards`."""
         if not self._reuse_scores:
             return [None] * len(responses)
+        if not responses:
+            return []
         keys = [response_key(response) for response in responses]
         # By the writer, which is awake already: a thread and a connection of its own cost more.
         known = await self._writer.run(lambda connection: _known(connection, scores, set(keys)))
@@ -195,18 +198,23 @@ def run_row(run: Run) -> dict[str, Any]:
     }
 
 
-def _finish(run_id: str, stop_reason: str, dialect: str) -> Statement:
-    sql = (
-        "UPDATE tpo_runs SET status = 'finished', stop_reason = {reason}, updated_at = {at}, "
-        "lease_owner = NULL, lease_seen_at = NULL WHERE run_id = {run}"
-    )
+def _finish(run_id: str, stop_reason: str, error: str | None, dialect: str) -> Statement:
     at: Any = now()
     if dialect == "sqlite":
-        sql = sql.format(reason=":reason", at=":at", run=":run")
         at = at.isoformat(" ", "microseconds")
-    else:
-        sql = sql.format(reason="%(reason)s", at="%(at)s", run="%(run)s")
-    return sql, [{"reason": stop_reason, "at": at, "run": run_id}]
+    values = {
+        "status": "finished" if error is None else "failed",
+        "stop_reason": stop_reason,
+        "error": error,
+        "updated_at": at,
+    }
+    mark = ":{}" if dialect == "sqlite" else "%({})s"
+    changes = ", ".join(f"{name} = {mark.format(name)}" for name in values)
+    sql = (
+        f"UPDATE tpo_runs SET {changes}, lease_owner = NULL, lease_seen_at = NULL "
+        f"WHERE run_id = {mark.format('run_id')}"
+    )
+    return sql, [{**values, "run_id": run_id}]
 
 
 def _known(connection: Connection, scores: Scores, keys: set[str]) -> dict[str, Score]:

@@ -18,7 +18,13 @@ from langgraph.errors import GraphDrained
 from sqlalchemy import Connection, select, update
 
 from tpo_graph.cache import Run
-from tpo_graph.errors import RunBusyError, RunNotFoundError, StoreError, error_line
+from tpo_graph.errors import (
+    ConfigurationError,
+    RunBusyError,
+    RunNotFoundError,
+    StoreError,
+    error_line,
+)
 from tpo_graph.outages import gave_up
 from tpo_graph.redaction import redacted
 from tpo_graph.store.cache import run_row
@@ -71,13 +77,14 @@ class Leases:
                 over meanwhile because this process had been silent for too long.
         """
         task = asyncio.current_task()
+        before: str | None = None
         assert task is not None
         if run_id in self._holders:
             raise RunBusyError(f"run {run_id!r} is being worked on in this very process")
         self._holders[run_id] = task
         try:
             if new is None:
-                await self._writer.run(lambda connection: self._take(connection, run_id))
+                before = await self._writer.run(lambda connection: self._take(connection, run_id))
             else:
                 await self._writer.run(lambda connection: self._begin(connection, new, launch))
             self.outbox.open(run_id, begun=new is not None)
@@ -97,6 +104,10 @@ class Leases:
             await self._end(run_id, "interrupted")
             raise
         except RunBusyError:
+            raise
+        except ConfigurationError as e:
+            # Nothing was run: why an earlier attempt failed must not be forgotten.
+            await self._end(run_id, "failed", before or error_line(e))
             raise
         except Exception as e:
             # A server that is away is no fault of the run's.
@@ -121,10 +132,14 @@ class Leases:
                 "the new one another id."
             )
 
-    def _take(self, connection: Connection, run_id: str) -> None:
-        query = select(RunRow.lease_owner, RunRow.lease_seen_at, RunRow.stop_reason).where(
-            RunRow.run_id == run_id
-        )
+    def _take(self, connection: Connection, run_id: str) -> str | None:
+        """Take the lease; the error of a run that had failed."""
+        query = select(
+            RunRow.lease_owner,
+            RunRow.lease_seen_at,
+            RunRow.stop_reason,
+            RunRow.error,
+        ).where(RunRow.run_id == run_id)
         row = connection.execute(query.with_for_update()).one_or_none()
         if row is None:
             raise RunNotFoundError(
@@ -135,16 +150,22 @@ class Leases:
         connection.execute(taken.values(lease_owner=self.owner, lease_seen_at=now()))
         if row.stop_reason is None:
             connection.execute(taken.values(status="running", error=None))
+        return row.error
 
     async def _end(self, run_id: str, status: str | None = None, error: str | None = None) -> None:
         mine = update(RunRow).where(RunRow.run_id == run_id, RunRow.lease_owner == self.owner)
-        ended = mine.values(lease_owner=None, lease_seen_at=None)
-        if status is not None:
-            ended = ended.values(status=status, error=error, updated_at=now())
+        free = mine.values(lease_owner=None, lease_seen_at=None)
+
+        def work(connection: Connection) -> None:
+            if status is not None:  # a run that `select` has ended stays as it ended
+                noted = mine.where(RunRow.stop_reason.is_(None))
+                connection.execute(noted.values(status=status, error=error, updated_at=now()))
+            connection.execute(free)
+
         # Whatever ended the run matters more than a database that cannot take note of it.
         with suppress(StoreError):
             await asyncio.shield(self._writer.write(self.outbox.close(run_id)))
-            await asyncio.shield(self._writer.run(lambda connection: connection.execute(ended)))
+            await asyncio.shield(self._writer.run(work))
 
     async def _beat(self) -> None:
         while True:

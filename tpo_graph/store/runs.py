@@ -1,19 +1,19 @@
 """Stored runs as `tpo runs` lists, shows and continues them: the reading side of `tpo_runs`."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from tpo_graph.cache import Run
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.redaction import redacted, redacted_row
 from tpo_graph.store.failures import explained
 from tpo_graph.store.opening import Store
-from tpo_graph.store.tables import BatchItemRow, CandidateRow, RunRow, now
+from tpo_graph.store.tables import BatchItemRow, CandidateRow, RunRow
 
 T = TypeVar("T")
 
@@ -26,7 +26,10 @@ class StoredRun(Run):
     status: str
     """"running", "finished", "interrupted" or "failed"."""
     stop_reason: str | None
+    """None until `select` ended the run; "failed" when a later step than the first selection did
+    fail: there is an answer then."""
     error: str | None
+    """One line about the failure."""
     created_at: datetime
     updated_at: datetime
 
@@ -186,26 +189,3 @@ def _summaries() -> Select[*tuple[Any, ...]]:
         of_run(func.count()).label("candidates"),
         of_run(func.count(CandidateRow.iteration.distinct())).label("iterations"),
     )
-
-
-async def change_settings(store: Store, run_id: str, changes: Mapping[str, Any]) -> None:
-    """Give a run other values for some of its settings, which must be checked already."""
-
-    def work(connection: Connection) -> None:
-        where = RunRow.run_id == run_id
-        settings = connection.scalar(select(RunRow.settings).where(where)) or {}
-        changed = update(RunRow).where(where).values(settings={**settings, **changes})
-        connection.execute(changed)
-
-    await store.writer.run(work)
-
-
-async def set_depth(store: Store, run: StoredRun, depth: int) -> None:
-    """Give a run a greater depth, and open it again."""
-    settings = {**run["settings"], "depth": depth}
-    deeper = (
-        update(RunRow)
-        .where(RunRow.run_id == run["run_id"])
-        .values(settings=settings, status="running", stop_reason=None, updated_at=now())
-    )
-    await store.writer.run(lambda connection: connection.execute(deeper))

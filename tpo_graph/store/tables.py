@@ -51,7 +51,8 @@ class RunRow(Base):
     """"running" until `select` gives a stop reason, then "finished"; "failed" after an error,
     "interrupted" after a clean stop. A killed process leaves "running" and a stale lease."""
     stop_reason: Mapped[str | None]
-    """What `select` said when it ended the run."""
+    """What `select` said when it ended the run; "failed" after an error of a later step than the
+    first selection: the run has an answer then, too."""
     error: Mapped[str | None]
     """One line about the failure, when `status` is "failed"."""
     created_at: Mapped[datetime]
