@@ -4,6 +4,7 @@ The run then ends with stop reason "failed" and the error beside it, wherever it
 it repeats the step that failed and no call that was finished.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -203,10 +204,16 @@ async def test_an_update_that_gave_nothing_is_drawn_anew_and_every_token_counts(
             return "<improved_answer>" if silent == "update" else ""
         return draft_then_improve(messages, len(messages[-1].text) % 89)
 
-    def reward(query: str, response: str) -> float:
-        return float("nan") if unscorable["on"] and "!" in response else float(len(response))
+    class Length:
+        name = "length"
 
-    handles: dict[str, Any] = {"model": ScriptedChatModel(replies=reply), "reward_model": reward}
+        async def score(self, conversation: Any, responses: Sequence[str]) -> list[float]:
+            no = [unscorable["on"] and "!" in response for response in responses]
+            return [
+                math.nan if each else len(text) for each, text in zip(no, responses, strict=True)
+            ]
+
+    handles: dict[str, Any] = {"model": ScriptedChatModel(replies=reply), "reward_model": Length()}
     async with open_store(database_url) as store:
         first = await aoptimize("Why?", **handles, database=store, run_id="r", **OPTIONS)
         assert first.stop_reason == "no_usable_update"
