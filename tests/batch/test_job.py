@@ -296,10 +296,15 @@ def test_a_row_that_another_process_works_on_is_left_to_it(sqlite_url: str) -> N
 def test_an_auditor_that_fails_leaves_the_answer_and_is_tried_again(sqlite_url: str) -> None:
     broken = [True]
 
-    def auditor(query: str, response: str) -> float:
-        if broken[0] and query == "b":
-            raise ValueError("no audit today")
-        return -float(len(response))
+    class Auditor:
+        name = "auditor"
+
+        async def score(self, conversation: Any, responses: Any) -> list[float]:
+            if broken[0] and conversation[-1]["content"] == "b":
+                raise ConnectionError("no audit today")
+            return [-float(len(response)) for response in responses]
+
+    auditor = Auditor()
 
     end = go(sqlite_url, ["a", "b"], audit=auditor, audit_fallback=True)
     assert (end.done, end.failed) == (1, 1)
