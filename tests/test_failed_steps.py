@@ -87,6 +87,7 @@ async def test_a_run_ends_with_the_best_so_far_and_is_resumed_at_the_step_that_f
     assert (failed.stop_reason, failed.may_pass) == ("failed", True)
     assert failed.error is not None
     assert "is gone" in failed.error
+    assert failed.error in repr(failed)
     assert failed.reward == max(c["reward"] for c in failed.candidates)
     assert {c["iteration"] for c in failed.candidates} == {0, 1}
     assert [row["iteration"] for row in failed.history] == [0, 1]

@@ -91,9 +91,10 @@ class TPOResult:
 
     def __repr__(self) -> str:
         text = self.response if len(self.response) <= 60 else self.response[:59] + "…"
+        error = "" if self.error is None else f"error={self.error!r}, "
         return (
             f"TPOResult(reward={self.reward:.4g}, gain={self.gain:.4g}, "
-            f"iteration={self.iteration}, stop_reason={self.stop_reason!r}, "
+            f"iteration={self.iteration}, stop_reason={self.stop_reason!r}, {error}"
             f"{len(self.candidates)} responses, {self.tokens} tokens, response={text!r})"
         )
 
@@ -107,6 +108,7 @@ class TPOResult:
             f"<p><b>TPO</b>: reward {self.reward:.3f}, {self.gain:+.3f} against the best first "
             f"sample, from iteration {self.iteration}; stopped by {escape(self.stop_reason)}; "
             f"{self.tokens:,} tokens</p>",
+            *([] if self.error is None else [_html_text("Error", self.error)]),
             _html_table(self.history),
             _html_text("Answer", self.response),
         ]

@@ -152,9 +152,7 @@ def test_a_failed_run_is_killed_while_it_is_opened_again(
     """The last update is refused; then every resume but the last one is killed at its nth event."""
 
     def refuse(call: Call) -> Behaviour | None:
-        prompt = call.messages[-1]["content"]
-        last = "</improved_answer>" in prompt and len(server.calls) - since == CALLS
-        return Behaviour(status=400, error="refused") if last else None
+        return Behaviour(status=401, error="no") if len(server.calls) - since >= CALLS else None
 
     since = len(server.calls)
     server.rule = refuse
