@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from packaging.requirements import Requirement
 
-from tpo_graph import optimize
+from tpo_graph import TPOResult, optimize
 from tpo_graph.batch.ray_cluster import Cluster, connected
 from tpo_graph.cli import tpo
 from tpo_graph.errors import ConfigurationError
@@ -35,8 +35,9 @@ def command(*arguments: str) -> Callable[[], object]:
     return lambda: CliRunner().invoke(tpo, arguments, standalone_mode=False, catch_exceptions=False)
 
 
-def kept(database: str = "sqlite:///tpo.db") -> None:
-    optimize("Hi?", model=ScriptedChatModel(), reward_model=prefer_longer, database=database)
+def answered(database: str | None = None) -> TPOResult:
+    model = ScriptedChatModel()
+    return optimize("Hi?", model=model, reward_model=prefer_longer, depth=0, database=database)
 
 
 async def join() -> None:
@@ -53,11 +54,12 @@ CASES: list[tuple[str, str, Callable[[], object]]] = [
     ("transformers", "local", LOCAL),
     ("transformers", "local", lambda: Encoder(".")),
     ("psycopg", "postgres", POSTGRES),
-    ("Crypto", "encryption", kept),
+    ("Crypto", "encryption", lambda: answered("sqlite:///tpo.db")),
     ("datasets", "data", command("batch", "me/questions", "--output", "out.csv", *FAKES)),
     ("datasets", "data", command("benchmark", "prompts", "math-500", "-o", "out.jsonl")),
     ("pyarrow", "data", command("batch", "in.parquet", "--output", "out.csv", *FAKES)),
     ("pyarrow", "data", command("batch", "in.csv", "--output", "out.parquet", *FAKES)),
+    ("pandas", "data", lambda: answered().to_frame()),
     ("math_verify", "evaluate", Grader),
     ("scipy", "evaluate", command("compare", "in.csv", "-o", "out.json", *FAKES)),
     ("scipy", "evaluate", lambda: estimate([1.0, 2.0])),
@@ -104,7 +106,7 @@ def test_a_missing_library_that_postgres_needs_once_it_is_connected(
     monkeypatch.delitem(sys.modules, "tpo_graph.store.grouped_postgres", raising=False)
     hide(module, monkeypatch)
     with pytest.raises(ConfigurationError, match=named(module, "postgres")):
-        kept(postgres_url)
+        answered(postgres_url)
 
 
 def test_without_tiktoken_arena_hard_is_written_with_estimates(
