@@ -125,16 +125,35 @@ class TestTools:
         assert texts == ["Let me look.", "sunny in Rome", out[-1].text]
         assert out[-1].response_metadata["tpo"]["iteration"] == 1
 
-    def test_structured_output_is_the_inner_models(self):
+    @pytest.mark.parametrize("way", ["sync", "async"])
+    async def test_structured_output_is_the_best_that_fits(self, way: str):
         class Verdict(BaseModel):
             """A verdict."""
 
             text: str
 
-        model = ToolCallingModel()
-        structured = chat(model).with_structured_output(Verdict)
+        model = ToolCallingModel(replies=["no JSON, but long", '{"text": "a better one"}'])
+        structured = chat(model, depth=0).with_structured_output(Verdict)
+        asked = "A verdict, please."
+        found = await structured.ainvoke(asked) if way == "async" else structured.invoke(asked)
+        assert found == Verdict(text="a better one")
+        as_dict = chat(model, depth=0).with_structured_output(
+            Verdict.model_json_schema(), include_raw=True
+        )
+        whole = as_dict.invoke(asked)
+        assert whole["parsed"] == {"text": "a better one"}
+        assert whole["raw"].response_metadata["tpo"]["iteration"] == 0
+
+    def test_structured_output_that_nothing_beats_is_the_inner_models(self):
+        class Verdict(BaseModel):
+            """A verdict."""
+
+            text: str
+
+        structured = chat(ToolCallingModel(replies=["no JSON"])).with_structured_output(Verdict)
         assert structured.invoke("A verdict, please.") == Verdict(text="some text")
-        assert len(model.calls) == 1
+        with pytest.raises(ConfigurationError, match="not a schema"):
+            chat().with_structured_output(5)  # type: ignore[arg-type]
 
     def test_an_agents_structured_output(self):
         class Verdict(BaseModel):

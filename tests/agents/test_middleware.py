@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from tests.agents.fakes import ToolCallingModel
 from tpo_graph.agents.middleware import TPOMiddleware
+from tpo_graph.agents.structured import StructuredForm
 from tpo_graph.cache import MemoryCache
 from tpo_graph.errors import ConfigurationError, PolicyError, RewardError
 from tpo_graph.testing import ScriptedChatModel, draft_then_improve, prefer_longer
@@ -82,6 +83,23 @@ class TestAnswer:
         assert answer.response_metadata["tpo"]["iteration"] == 0
         assert answer.response_metadata["model_name"] == "scripted-1"
 
+    def test_only_a_draft_that_stays_keeps_how_it_ended(self):
+        class Cut(ToolCallingModel):
+            def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+                result = super()._generate(messages, *args, **kwargs)
+                result.generations[0].message.response_metadata["finish_reason"] = "length"
+                return result
+
+        for best, ending in (
+            (prefer_longer, None),
+            (lambda q, r: float(r == "Answer (0)"), "length"),
+        ):
+            policy = ScriptedChatModel()
+            middleware = TPOMiddleware(best, model=policy)
+            answer = agent_of(Cut(), middleware=middleware).invoke(QUESTION)["messages"][-1]
+            assert answer.response_metadata.get("finish_reason") == ending
+            assert answer.response_metadata["model_name"] == "scripted-1"
+
     def test_tool_results_history_and_system_prompt_are_part_of_the_query(self):
         model = ToolCallingModel()
         agent = agent_of(model, tools=[weather], system_prompt="Be kind.")
@@ -143,18 +161,64 @@ class Verdict(BaseModel):
 
 
 class TestStructuredOutput:
-    def test_from_a_tool_stays_as_it_is(self):
-        agent = agent_of(response_format=ToolStrategy(Verdict))
+    WRITTEN = (
+        "much longer than the schema allows",
+        '{"text": 5, "more": "and more"}',
+        """```json
+{"text": "a better one"}
+```""",
+    )
+    """What the policy writes beside the draft: two break the schema."""
+
+    @both_ways
+    async def test_from_a_tool_the_best_that_fits_is_kept(self, way: str):
+        seen: list[str] = []
+
+        def longer(query: str, response: str) -> float:
+            seen.append(response)
+            return float(len(response))
+
+        policy = ScriptedChatModel(replies=self.WRITTEN)
+        middleware = TPOMiddleware(longer, model=policy, depth=0)
+        agent = agent_of(middleware=middleware, response_format=ToolStrategy(Verdict))
+        out = await run(agent, way, QUESTION)
+        assert out["structured_response"] == Verdict(text="a better one")
+        _, answer, confirmed = out["messages"]
+        assert answer.tool_calls[0]["args"] == {"text": "a better one"}
+        assert answer.response_metadata["tpo"]["reward"] == len('{"text": "a better one"}')
+        assert "a better one" in confirmed.text
+        assert confirmed.tool_call_id == answer.tool_calls[0]["id"]
+        assert set(seen) == {'{"text": "some text"}', '{"text": "a better one"}'}
+        assert "JSON schema" in policy.calls[0][0][0].text
+
+    @both_ways
+    @pytest.mark.parametrize("schema", [Verdict, Verdict.model_json_schema()])
+    async def test_from_the_provider_too(self, way: str, schema: Any):
+        model = ToolCallingModel(replies=['{"text": "fine"}', *self.WRITTEN])
+        middleware = TPOMiddleware(prefer_longer, depth=0)
+        agent = agent_of(model, middleware=middleware, response_format=ProviderStrategy(schema))
+        out = await run(agent, way, QUESTION)
+        found = out["structured_response"]
+        assert (found if isinstance(found, dict) else found.model_dump()) == {
+            "text": "a better one"
+        }
+        assert StructuredForm(schema).read(out["messages"][-1].text) == found
+
+    def test_a_structured_draft_that_nothing_beats_stays(self):
+        policy = ScriptedChatModel(replies=["no JSON"])
+        agent = agent_of(
+            middleware=TPOMiddleware(prefer_longer, model=policy, depth=1),
+            response_format=ToolStrategy(Verdict),
+        )
         out = agent.invoke(QUESTION)
         assert out["structured_response"] == Verdict(text="some text")
-        assert all("tpo" not in m.response_metadata for m in out["messages"])
+        assert out["messages"][1].response_metadata["tpo"]["iteration"] == 0
 
-    def test_from_the_provider_stays_as_it_is(self):
-        model = ToolCallingModel(replies=['{"text": "fine"}'])
-        out = agent_of(model, response_format=ProviderStrategy(Verdict)).invoke(QUESTION)
-        assert out["structured_response"] == Verdict(text="fine")
-        assert out["messages"][-1].text == '{"text": "fine"}'
-        assert len(model.calls) == 1
+    def test_a_failure_keeps_the_structured_draft(self):
+        agent = agent_of(middleware=TPOMiddleware(broken), response_format=ToolStrategy(Verdict))
+        out = agent.invoke(QUESTION)
+        assert out["structured_response"] == Verdict(text="some text")
+        assert "error" in out["messages"][1].response_metadata["tpo"]
 
 
 class TestStreaming:

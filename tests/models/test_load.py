@@ -1,7 +1,10 @@
 import threading
 import warnings
+from typing import Any
 
 import pytest
+from langchain.chat_models import init_chat_model
+from langchain_core.output_parsers import StrOutputParser
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 
 from tests.openai_server import OpenAIServer
@@ -100,3 +103,38 @@ def test_names_are_stable_and_hold_no_secrets() -> None:
     )
     assert KEY not in model_name(azure)
     assert model_name(ScriptedChatModel()) == "ScriptedChatModel"
+
+
+async def test_a_model_with_something_bound_is_the_model_with_that_as_its_fields() -> None:
+    for made in (
+        ScriptedChatModel(replies=["a"]).bind(temperature=0.25),
+        ScriptedChatModel(replies=["a"]).with_config(tags=["x"]).bind(temperature=0.25),
+    ):
+        model = load_chat_model(made)
+        assert isinstance(model, ScriptedChatModel)
+        assert model.temperature == 0.25
+    configurable = init_chat_model("openai:m", configurable_fields=("temperature",), seed=5)
+    loaded = load_chat_model(configurable)
+    assert isinstance(loaded, ChatOpenAI)
+    assert (loaded.model_name, loaded.seed) == ("m", 5)
+    with_extras = load_chat_model(ChatOpenAI(model="m").bind(reasoning_split=True))
+    assert isinstance(with_extras, ChatOpenAI)
+    assert with_extras.model_kwargs == {"reasoning_split": True}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ScriptedChatModel().with_fallbacks([ScriptedChatModel()]),
+        ScriptedChatModel().bind(tools=[{"name": "t"}]),
+        ScriptedChatModel().bind(no_field=5),
+        ScriptedChatModel() | StrOutputParser(),
+        init_chat_model(configurable_fields=("model",)),
+        5,
+    ],
+)
+def test_what_is_no_model_is_refused_in_one_short_line(given: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_chat_model(given)
+    assert len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)

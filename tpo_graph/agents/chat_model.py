@@ -19,16 +19,17 @@ from langchain_core.callbacks import (
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import ensure_config, get_callback_manager_for_config
 from langchain_core.tools import BaseTool
 from langgraph.constants import TAG_NOSTREAM
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from tpo_graph.agents.answers import is_final_answer, refined
+from tpo_graph.agents.structured import FittingReward, StructuredForm
 from tpo_graph.background import run_in_background
 from tpo_graph.context import RunOptions, TPOContext
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.errors import ConfigurationError, RewardInputError
 from tpo_graph.execution import run_config
 from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models import load_chat_model
@@ -65,9 +66,10 @@ class ChatTPO(BaseChatModel):
     """A chat model that answers by Test-Time Preference Optimization of another one.
 
     With tools bound, the inner model's turn is asked for first: one that calls tools passes through
-    untouched, a final answer becomes the first of the first samples. Structured output is the inner
-    model's own. An answer is streamed as one chunk, once it is known; progress (`tpo_graph.events`)
-    reaches callbacks and `astream_events` as custom events named "tpo".
+    untouched, a final answer becomes the first of the first samples; so does the inner model's own
+    structured output (`with_structured_output`). An answer is streamed as one chunk, once it is
+    known; progress (`tpo_graph.events`) reaches callbacks and `astream_events` as custom events
+    named "tpo".
 
     Usage is the sum over all inner calls, each counted once. Any field of `TPOContext` can be set
     for one call: `chat.invoke(question, depth=0)`, `chat.bind(criteria="Be brief.")`.
@@ -109,17 +111,20 @@ class ChatTPO(BaseChatModel):
     def _build(self) -> Self:
         context = self._context({})
         self.model = load_chat_model(self.model)
-        self._graph = create_tpo_graph(
+        self._graph = self._made(self.reward_model, context.model_dump())
+        return self
+
+    def _made(self, reward_model: Any, defaults: dict[str, Any] | None = None) -> TPOGraph:
+        return create_tpo_graph(
             self.model,
-            self.reward_model,
+            reward_model,
             critic=self.critic,
             prompts=self.prompts,
             cache=self.tpo_cache,
             checkpointer=False,
-            defaults=context.model_dump(),
+            defaults=defaults,
             name=type(self).__name__,
         )
-        return self
 
     @property
     def model_name(self) -> str:
@@ -174,8 +179,53 @@ class ChatTPO(BaseChatModel):
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
-        """The inner model's structured output: a reward model judges prose, not fields."""
-        return self.model.with_structured_output(schema, include_raw=include_raw, **kwargs)
+        """The best answer that fits the schema, read (`tpo_graph.agents.structured`).
+
+        The inner model's own structured answer is the first of the first samples; candidates that
+        break the schema lose, and the reward model sees the JSON.
+
+        Args:
+            schema: a pydantic model, a dataclass, a TypedDict or a JSON schema.
+            include_raw: answer with `raw`, `parsed` and `parsing_error`, as LangChain does.
+            kwargs: how the inner model is asked, such as `method`.
+
+        Raises:
+            ConfigurationError: the schema is none of these.
+        """
+        form = StructuredForm(schema)
+        judged = FittingReward(as_reward_model(self.reward_model), form)
+        graph = self._made(judged)
+
+        async def answer(given: LanguageModelInput, config: RunnableConfig, **options: Any) -> Any:
+            context = self._context(options)
+            messages = self._convert_input(given).to_messages()
+            inner = (await handle(self.model)).model
+            own = inner.with_structured_output(schema, include_raw=True, **kwargs)
+            quiet = [*config.get("tags", ()), TAG_NOSTREAM]
+            first = cast("dict[str, Any]", await own.ainvoke(messages, {**config, "tags": quiet}))
+            parsed = first["parsed"]
+            drafts = [] if parsed is None else [form.write(parsed)]
+            asked = cast("list[AnyMessage]", form.asked(messages))
+            run = {**run_config(str(uuid4()), context.depth), "callbacks": config.get("callbacks")}
+            try:
+                state = await graph.ainvoke(
+                    TPOInput(messages=asked, drafts=drafts), cast("Any", run), context=context
+                )
+            except RewardInputError as error:  # nothing that was written fits
+                told = first["parsing_error"] or error
+                if not include_raw:
+                    raise told from error
+                return {**first, "parsing_error": told}
+            raw = refined(first["raw"], cast(TPOState, state))
+            found = form.read(raw.text)
+            return {"raw": raw, "parsed": found, "parsing_error": None} if include_raw else found
+
+        def answer_in_background(
+            given: LanguageModelInput, config: RunnableConfig, **options: Any
+        ) -> Any:
+            return run_in_background(answer(given, config, **options))
+
+        return RunnableLambda(answer_in_background, answer, name="structured")
 
     def stream(
         self,

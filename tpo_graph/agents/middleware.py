@@ -7,7 +7,7 @@ samples. What the agent returns and streams is the best response, in one message
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict, cast
 from uuid import uuid4
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
@@ -19,6 +19,7 @@ from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime
 
 from tpo_graph.agents.answers import is_final_answer, refined, unrefined
+from tpo_graph.agents.structured import FittingReward, StructuredForm, form_of, with_value
 from tpo_graph.cache import Cache, MemoryCache
 from tpo_graph.context import RunOptions, TPOContext, part_for_tpo
 from tpo_graph.errors import ConfigurationError, TPOError
@@ -62,12 +63,32 @@ class _Start(TypedDict):
     context: TPOContext
 
 
+class _Draft(NamedTuple):
+    """What an agent answered, as TPO sees it."""
+
+    message: AIMessage
+    text: str
+    form: StructuredForm | None = None
+    """Of a structured response; the text is JSON then."""
+    told: str | None = None
+    """What the agent's strategy tells in the message that confirms a structured response."""
+
+    def answered(self, response: ModelResponse[Any], state: TPOState) -> ModelResponse[Any]:
+        """The agent's response with the run's answer in its place."""
+        if self.form is None:
+            return replace(response, result=[refined(self.message, state)])
+        answer = refined(self.message.model_copy(update={"content": self.text}), state)
+        result, value = with_value(response.result, answer, self.form, self.told)
+        return replace(response, result=result, structured_response=value)
+
+
 class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
     """Improves an agent's final answers by Test-Time Preference Optimization.
 
-    Messages that call tools, structured output, and answers that hold more than text pass through
-    untouched. The conversation, tool results included, is the query. The answer is never worse, by
-    the reward model, than the agent's own. Put it last in `middleware`, next to the model.
+    Messages that call tools and answers that hold more than text pass through untouched. Of
+    structured output the best that fits its schema is kept; the reward model sees the JSON. The
+    conversation, tool results included, is the query. The answer is never worse, by the reward
+    model, than the agent's own. Put it last in `middleware`, next to the model.
 
     A request may set `skip`, `depth`, `width` and `criteria`: in the agent's state
     (`agent.invoke({"messages": ..., "tpo": {"depth": 2}})`, for this request only) or in its
@@ -151,10 +172,11 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
             state: Any = None
             for mode, chunk in graph.stream(**start, stream_mode=["custom", "values"]):
                 state = _told(request, mode, chunk, state)
-            answer = refined(draft, cast(TPOState, state))
+            return draft.answered(response, cast(TPOState, state))
         except TPOError as error:
-            answer = self._kept(draft, error)
-        return replace(response, result=[answer])
+            return replace(
+                response, result=[self._kept(draft.message, error), *response.result[1:]]
+            )
 
     async def awrap_model_call(
         self,
@@ -174,47 +196,63 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
             state: Any = None
             async for mode, chunk in graph.astream(**start, stream_mode=["custom", "values"]):
                 state = _told(request, mode, chunk, state)
-            answer = refined(draft, cast(TPOState, state))
+            return draft.answered(response, cast(TPOState, state))
         except TPOError as error:
-            answer = self._kept(draft, error)
-        return replace(response, result=[answer])
+            return replace(
+                response, result=[self._kept(draft.message, error), *response.result[1:]]
+            )
 
     def after_agent(self, state: TPOAgentState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Forget this request's wishes: the thread's next request has its own."""
         return {"tpo": None} if state.get("tpo") else None
 
-    def _draft(self, request: ModelRequest[Any], response: ModelResponse[Any]) -> AIMessage | None:
-        """The message to improve, or None."""
-        if response.structured_response is not None or len(response.result) != 1:
+    def _draft(self, request: ModelRequest[Any], response: ModelResponse[Any]) -> "_Draft | None":
+        """What there is to improve, or None."""
+        message = response.result[0] if response.result else None
+        if not isinstance(message, AIMessage):
             return None
-        message = response.result[0]
-        if not isinstance(message, AIMessage) or not is_final_answer(message):
+        if response.structured_response is not None:
+            if len(message.tool_calls) > 1:  # a tool of the agent's own was called beside it
+                return None
+            form = form_of(request.response_format, message, response.structured_response)
+            told = getattr(request.response_format, "tool_message_content", None)
+            draft = _Draft(message, form.write(response.structured_response), form, told)
+        elif len(response.result) == 1 and is_final_answer(message):
+            draft = _Draft(message, str(message.text))
+        else:
             return None
-        return message if self._when is None or self._when(request, message) else None
+        return draft if self._when is None or self._when(request, message) else None
 
-    def _start(self, request: ModelRequest[Any], draft: AIMessage) -> tuple[TPOGraph, _Start]:
+    def _start(self, request: ModelRequest[Any], draft: "_Draft") -> tuple[TPOGraph, _Start]:
         wishes = {name: value for name, value in _wishes(request).items() if name != "skip"}
         if unknown := wishes.keys() - RunOptions.model_fields.keys():
             known = ", ".join(["skip", *sorted(RunOptions.model_fields)])
             raise ConfigurationError(f"a request cannot set {sorted(unknown)!r}; it can: {known}")
         context = TPOContext.checked({**self._settings, **wishes})
         system = [] if request.system_message is None else [request.system_message]
-        return self._graph_for(self._model or request.model), _Start(
-            input=TPOInput(messages=[*system, *request.messages], drafts=[str(draft.text)]),
-            config=run_config(str(uuid4()), context.depth, answer_id=draft.id),
+        messages: list[Any] = [*system, *request.messages]
+        if draft.form is not None:
+            messages = draft.form.asked(messages)
+        return self._graph_for(self._model or request.model, draft.form), _Start(
+            input=TPOInput(messages=messages, drafts=[draft.text]),
+            config=run_config(str(uuid4()), context.depth, answer_id=draft.message.id),
             context=context,
         )
 
-    def _graph_for(self, model: BaseChatModel) -> TPOGraph:
-        if self._graph is None or self._graph[0] is not model:
-            graph = create_tpo_graph(
+    def _graph_for(self, model: BaseChatModel, form: StructuredForm | None) -> TPOGraph:
+        def made(reward_model: RewardModel) -> TPOGraph:
+            return create_tpo_graph(
                 model,
-                self._reward_model,
+                reward_model,
                 critic=self._critic,
                 prompts=self._prompts,
                 cache=self._cache,
             )
-            self._graph = model, graph
+
+        if form is not None:
+            return made(FittingReward(self._reward_model, form))
+        if self._graph is None or self._graph[0] is not model:
+            self._graph = model, made(self._reward_model)
         return self._graph[1]
 
     def _kept(self, draft: AIMessage, error: TPOError) -> AIMessage:

@@ -68,6 +68,13 @@ class JsonSchemaReward:
             found: object = json.loads(blocks[0] if len(blocks) == 1 else response)
         except (ValueError, RecursionError) as error:
             return Score(0.0, f"it is no JSON: {error}")
+        told = self._violations(found)
+        return Score(1 / (1 + len(told)), "\n".join(told[:_SHOWN]))
+
+    def violation(self, found: object) -> str | None:
+        """The first violation of the schema in a JSON value, and where it is; None when it fits."""
+        return next(iter(self._violations(found)), None)
+
+    def _violations(self, found: object) -> list[str]:
         errors = sorted(self._validator.iter_errors(found), key=lambda e: list(map(str, e.path)))
-        told = [f"{e.json_path}: {e.message[:200]}" for e in errors[:_SHOWN]]
-        return Score(1 / (1 + len(errors)), "\n".join(told))
+        return [f"{e.json_path}: {e.message[:200]}" for e in errors]
