@@ -66,6 +66,7 @@ async def test_known_rewards_ask_for_model_conversation_and_response(cache: Cach
     await cache.begin(make_run())
     await cache.record("run-1", 0, "reward_score", candidates=candidates, scores=SCORES)
     assert await cache.known_rewards(SCORES, [texts[1], "unknown", texts[0]]) == [0.1, None, 0.0]
+    assert await cache.known_rewards(SCORES, []) == []  # an update without a usable reply
     for other in ({"reward_model": "another"}, {"conversation": "d" * 64}):
         assert await cache.known_rewards({**SCORES, **other}, texts) == [None, None]
 

@@ -118,8 +118,8 @@ def prepare_output(path: str | Path, *, name: str, database: str, source: str, f
 
     if not fresh and not run_in_background(known()):
         raise ConfigurationError(
-            f"the output {str(path)!r} exists, and this database has no batch {name!r} that could "
-            "have written it. Name another file, or let this one be replaced by --fresh."
+            f"the output {str(path)!r} exists, and this database has no batch {name!r:.200} that "
+            "could have written it. Name another file, or let this one be replaced by --fresh."
         )
 
 

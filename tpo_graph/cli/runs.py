@@ -351,5 +351,5 @@ def prune(older_than: str, keep_best: bool, dry_run: bool, database: str) -> Non
 def _age(text: str) -> timedelta:
     match = re.fullmatch(r"(\d{1,6})([hdw])", text.strip())
     if match is None:
-        raise ConfigurationError(f"not an age: {text!r}. Write it as 12h, 30d or 4w.")
+        raise ConfigurationError(f"not an age: {text!r:.200}. Write it as 12h, 30d or 4w.")
     return timedelta(**{_AGE[match[2]]: int(match[1])})

@@ -140,6 +140,8 @@ class SqlCache:
             return []
         keys = [response_key(response) for response in responses]
         # By the writer, which is awake already: a thread and a connection of its own cost more.
+        if not keys:  # an update without a usable reply; PostgreSQL knows no empty list
+            return []
         known = await self._writer.run(lambda connection: _known(connection, scores, set(keys)))
         return [known.get(key) for key in keys]
 

@@ -67,17 +67,22 @@ def store_error(error: BaseException, url: URL) -> StoreError:
     return StoreError(f"the database {shown(url)!r} failed: {detail}")
 
 
+def in_our_words(error: BaseException, url: URL) -> StoreError | None:
+    """The `StoreError` to raise from what a database raised; None for anything else."""
+    if isinstance(error, UnicodeEncodeError):
+        return StoreError(
+            f"{error.object[max(0, error.start - 20) : error.end + 20]!r} is no text that a "
+            "database can hold: it has half a character. Leave that out."
+        )
+    return store_error(error, url) if is_database_failure(error) else None
+
+
 @contextmanager
 def explained(url: URL) -> Generator[None]:
     """Turn whatever the database raises inside into a `StoreError`."""
     try:
         yield
-    except UnicodeEncodeError as e:
-        raise StoreError(
-            f"{e.object[max(0, e.start - 20) : e.end + 20]!r} is no text that a database can hold: "
-            "it has half a character. Leave that out."
-        ) from e
     except Exception as e:
-        if not is_database_failure(e):
+        if (told := in_our_words(e, url)) is None:
             raise
-        raise store_error(e, url) from e
+        raise told from e

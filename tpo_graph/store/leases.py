@@ -143,7 +143,7 @@ class Leases:
         row = connection.execute(query.with_for_update()).one_or_none()
         if row is None:
             raise RunNotFoundError(
-                f"no run {run_id!r} is stored here. List what there is with: tpo runs list"
+                f"no run {run_id!r:.200} is stored here. List what there is with: tpo runs list"
             )
         refuse_if_alive(f"run {run_id!r}", row.lease_owner, row.lease_seen_at)
         taken = update(RunRow).where(RunRow.run_id == run_id)

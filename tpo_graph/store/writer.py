@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from tpo_graph.errors import StoreError
-from tpo_graph.store.failures import is_database_failure, is_passing, store_error
+from tpo_graph.store.failures import in_our_words, is_passing
 from tpo_graph.store.statements import Statement, execute
 
 T = TypeVar("T")
@@ -144,11 +144,11 @@ class Writer:
             pause = min(2 * pause, 2.0)
 
     def _explain(self, error: Exception) -> Exception:
-        if not is_database_failure(error):
+        told = in_our_words(error, self._engine.url)
+        if told is None:
             return error
-        explained = store_error(error, self._engine.url)
-        explained.__cause__ = error
-        return explained
+        told.__cause__ = error
+        return told
 
 
 def begin_write(connection: Connection) -> None:
