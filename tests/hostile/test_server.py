@@ -173,6 +173,9 @@ def test_whoever_sets_the_context_reaches_no_key_no_file_and_no_other_server(
         error = caller.run(context={name: {"base_url": "http://127.0.0.1:9"}})
         assert f"there is no setting '{name}'" in error, error[:500]
     assert "did you mean 'depth'" in caller.run(context={"dept": 1})
+    # Nor is another run's id: its rows would be written over.
+    for name in ("tpo_run_id", "tpo_answer_id"):
+        assert "there is no setting" in caller.run(config={"configurable": {name: "another's"}})
 
     assert attacker.seen == []
     shown = "\n".join([*caller.told, server.output()])
