@@ -41,16 +41,8 @@ class TestIntegrationScripted(Standard, ChatModelIntegrationTests):
 
     @property
     def structured_output_kwargs(self) -> dict[str, Any]:
-        return {"method": "function_calling"}
-
-    # The suite counts calls of models in these two: the best of one is one call.
-    @pytest.mark.parametrize("schema_type", ["pydantic", "typeddict", "json_schema"])
-    def test_structured_output(self, model: BaseChatModel, schema_type: Any) -> None:
-        super().test_structured_output(best_of_one(model), schema_type)
-
-    @pytest.mark.parametrize("schema_type", ["pydantic", "typeddict", "json_schema"])
-    async def test_structured_output_async(self, model: BaseChatModel, schema_type: Any) -> None:
-        await super().test_structured_output_async(best_of_one(model), schema_type)
+        # The suite counts calls of models: the best of one is one call.
+        return {"method": "function_calling", "depth": 0, "width": 1}
 
 
 @beta
@@ -69,10 +61,6 @@ class TestIntegrationLocal(Standard, ChatModelIntegrationTests):
             "max_tokens": 8,
             "settings": {"critic_max_tokens": 8},
         }
-
-
-def best_of_one(model: BaseChatModel) -> BaseChatModel:
-    return model.model_copy(update={"depth": 0, "width": 1})
 
 
 def local_model() -> BaseChatModel:

@@ -187,22 +187,24 @@ class ChatTPO(BaseChatModel):
         Args:
             schema: a pydantic model, a dataclass, a TypedDict or a JSON schema.
             include_raw: answer with `raw`, `parsed` and `parsing_error`, as LangChain does.
-            kwargs: how the inner model is asked, such as `method`.
+            kwargs: fields of `TPOContext`, and how the inner model is asked, such as `method`.
 
         Raises:
             ConfigurationError: the schema is none of these.
         """
         form = StructuredForm(schema)
+        own = {name: kwargs.pop(name) for name in RunOptions.model_fields if name in kwargs}
+        self._context(own)
         judged = FittingReward(as_reward_model(self.reward_model), form)
         graph = self._made(judged)
 
         async def answer(given: LanguageModelInput, config: RunnableConfig, **options: Any) -> Any:
-            context = self._context(options)
+            context = self._context({**own, **options})
             messages = self._convert_input(given).to_messages()
             inner = (await handle(self.model)).model
-            own = inner.with_structured_output(schema, include_raw=True, **kwargs)
+            asks = inner.with_structured_output(schema, include_raw=True, **kwargs)
             quiet = [*config.get("tags", ()), TAG_NOSTREAM]
-            first = cast("dict[str, Any]", await own.ainvoke(messages, {**config, "tags": quiet}))
+            first = cast("dict[str, Any]", await asks.ainvoke(messages, {**config, "tags": quiet}))
             parsed = first["parsed"]
             drafts = [] if parsed is None else [form.write(parsed)]
             asked = cast("list[AnyMessage]", form.asked(messages))
