@@ -231,6 +231,7 @@ async def test_an_update_that_gave_nothing_is_drawn_anew_and_every_token_counts(
                 assert stored["usage"][stage][count] == usage[count], (stage, count)  # type: ignore[literal-required]
         texts = [reply["text"] for reply in stored["unusable"]]
         assert texts == [reply["text"] for reply in before]
+        assert {reply["iteration"] for reply in stored["unusable"]} == {-1}
 
 
 async def test_a_graphs_answer_says_that_the_run_failed_and_its_thread_runs_again() -> None:

@@ -43,6 +43,7 @@ class UnusableReply(TypedDict):
     """A reply that was paid for and is no candidate."""
 
     iteration: int
+    """Below 0: of an attempt that was drawn anew later (`store.attempts`)."""
     stage: str
     """The node that could not use it."""
     position: int

@@ -66,7 +66,8 @@ def print_stored_run(trajectory: Trajectory, *, iteration: int | None, full: boo
 def _iteration(
     console: Console, number: int, samples: list[ScoredCandidate], step: Step | None, full: bool
 ) -> None:
-    console.rule(f"iteration {number}", align="left")
+    title = f"iteration {number}" if number >= 0 else "drawn anew: an earlier attempt"
+    console.rule(title, align="left")
     for candidate in samples:
         reward = f"sample {candidate['position'] + 1}  reward {candidate['reward']:.3f}"
         if candidate.get("finish_reason") == "length":
