@@ -9,7 +9,7 @@ from tpo_graph import TPOMiddleware
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
 
 agent = create_agent(
-    ScriptedChatModel(),  # yours: "openai:gpt-5-mini"
+    ScriptedChatModel(),  # yours: "openai:gpt-4o-mini"
     tools=[],
     middleware=[
         TPOMiddleware(

@@ -10,7 +10,7 @@ from tpo_graph import ChatTPO
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
 
 chat = ChatTPO(
-    model=ScriptedChatModel(),  # yours: "openai:gpt-5-mini"
+    model=ScriptedChatModel(),  # yours: "openai:gpt-4o-mini"
     reward_model=prefer_longer,  # yours: "local:Skywork/Skywork-Reward-V2-Qwen3-0.6B"
     depth=1,
     width=3,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import tpo_graph
 
@@ -32,6 +33,11 @@ def test_exported_names():
     ]
     for name in tpo_graph.__all__:
         assert getattr(tpo_graph, name) is not None
+
+
+def test_a_shell_completes_public_names_and_nothing_else():
+    assert set(dir(tpo_graph)) == {*tpo_graph.__all__, "__version__"}
+    assert tpo_graph.__version__ == version("tpo-graph")
 
 
 def test_importing_the_graph_does_not_import_torch_or_transformers():

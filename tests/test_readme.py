@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands, and its links lead somewhere."""
+"""The README's Python runs as it stands; links of all pages lead somewhere, to a heading too."""
 
 import json
 import re
@@ -12,7 +12,11 @@ from tests.openai_server import Behaviour, Call, OpenAIServer
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
-LINKS = re.findall(r"\]\(([^)#]+)\)", README)
+PAGES = sorted(
+    path.relative_to(ROOT)
+    for pattern in ("*.md", "llms.txt", "docs/*.md", "examples/**/*.md")
+    for path in ROOT.glob(pattern)
+)
 
 
 def verdict(call: Call) -> Behaviour | None:
@@ -43,6 +47,24 @@ def test_python_blocks_run(
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("link", [link for link in LINKS if "://" not in link])
-def test_links_lead_somewhere(link: str):
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page: Path):
+    text = without_code((ROOT / page).read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def anchors(page: Path) -> list[str]:
+    """What GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page.read_text("utf-8")), flags=re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings]
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)

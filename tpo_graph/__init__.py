@@ -66,7 +66,15 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tpo-graph")
     # Loaded when first used: `tpo --help` and `tpo_graph.errors` need no LangGraph.
     if name in _HOMES:
         from importlib import import_module

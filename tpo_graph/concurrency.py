@@ -2,7 +2,7 @@
 
 A job starts when there is room for it and then goes through without being held up again: what was
 started is finished before more is begun, and nothing ever waits here with its clock running. Room
-is what the caller said, or what `knee.py` finds out.
+is what the caller said, or what `knee.py` measures.
 """
 
 import asyncio
@@ -100,19 +100,19 @@ class Flight:
         self._weigh(width)
 
     def step(self, weight: float) -> None:
-        """A step begins that keeps so many samples (or responses to score) in flight."""
+        """A step begins that keeps that many samples (or responses to score) in flight."""
         self._weigh(weight)
         self._begun, self._integral = self._all.now(), self._all.work_seconds()
 
     def replied(self, length: float) -> None:
-        """The step ends: a model call whose longest reply has so many tokens."""
+        """The step ends: a model call whose longest reply has that many tokens."""
         seconds, work, part = self._ended()
         if seconds > 0 and length > 0:
             self._all.knee.add_reply(seconds, length, work, part, self._all.jobs)
             self._all.change(0)
 
     def scored(self, responses: int) -> None:
-        """The step ends: the reward model has scored so many responses."""
+        """The step ends: the reward model has scored that many responses."""
         seconds, work, part = self._ended()
         if seconds > 0 and responses > 0:
             self._all.knee.add_scores(seconds, responses, work, part, self._all.jobs)

@@ -90,7 +90,7 @@ class RunOptions(BaseModel):
     max_tokens: int | None = Field(
         default=2048,
         ge=1,
-        description="Most tokens of one response. Unset it for the model's own limit.",
+        description="Maximum tokens per response. Unset it for the model's own limit.",
         json_schema_extra=_nodes(*_SAMPLING),
     )
     critic_temperature: float | None = Field(
@@ -110,14 +110,14 @@ class RunOptions(BaseModel):
     critic_max_tokens: int | None = Field(
         default=8192,
         ge=1,
-        description="Most tokens of one textual loss or gradient.",
+        description="Maximum tokens per textual loss or gradient.",
         json_schema_extra=_nodes(*_CRITIC),
     )
     seed: int | None = Field(
         default=None,
         ge=0,
         lt=2**31,
-        description="Makes a run repeatable where the model honours seeds.",
+        description="Random seed; makes a run repeatable where the model supports seeds.",
         json_schema_extra=_nodes(*_SAMPLING, *_CRITIC),
     )
     target_reward: float | None = Field(
@@ -136,12 +136,13 @@ class RunOptions(BaseModel):
         default=0.0,
         ge=0,
         allow_inf_nan=False,
-        description="The rise of the best reward that counts as a gain for `patience`.",
+        description="Smallest rise of the best reward that counts as a gain for `patience`.",
         json_schema_extra=_nodes("select"),
     )
     stop_on_same_pair: bool = Field(
         default=False,
-        description="Stop when an update left the pair to compare as it was, or its texts equal.",
+        description="Stop when an update changes neither the best nor the worst response, or both "
+        "are equal.",
         json_schema_extra=_nodes("select"),
     )
     max_total_tokens: int | None = Field(

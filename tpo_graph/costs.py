@@ -77,7 +77,7 @@ def read_costs(path: Path) -> CostTable:
 
         currency = "USD"
 
-        [models."openai:gpt-5-mini"]
+        [models."openai:gpt-4o-mini"]
         input_price = 0.25    # per million tokens
         cached_price = 0.025
         output_price = 2.0

@@ -1,4 +1,4 @@
-"""Run a graph in a store, or go on with a run: every step is committed, a restart is waited for.
+"""Run a graph in a store, or resume a run: every step is committed, a restart is waited for.
 
 Apart from `execution.py` because it brings SQLAlchemy and Alembic, which a run in memory needs not.
 """
@@ -45,7 +45,7 @@ async def run_stored(
 ) -> TPOState:
     """`run_graph` on a thread of the store, every step durable; the caller holds the run's lease.
 
-    A server that restarts is waited for: the run goes on from its last checkpoint.
+    A server that restarts is waited for: the run resumes from its last checkpoint.
 
     Raises:
         GraphDrained: `control` asked for a stop; the run can be resumed.
@@ -109,7 +109,7 @@ async def go_on(
     *,
     reopen: Collection[str] = FAILED,
 ) -> TPOResult:
-    """Go on with a stored run from its last finished node; the caller holds the run's lease.
+    """Resume a stored run from its last finished node; the caller holds the run's lease.
 
     Args:
         graph: gives the graph that the run began with, on this store; asked only if the run has
@@ -147,7 +147,7 @@ async def go_on(
 
 
 async def _forget_unscored(store: Store, run: StoredRun) -> None:
-    """Let a run without any scored response begin anew; what it has consumed stays on record."""
+    """Let a run without any scored response start over; what it has consumed stays on record."""
     run_id = run["run_id"]
     if await store.cache.candidates(run_id):
         return
@@ -184,7 +184,7 @@ async def _reopen(store: Store, graph: TPOGraph, config: RunnableConfig, state: 
 
 
 def need_same_rewards(run: StoredRun, reward_model: RewardModel) -> None:
-    """Refuse to go on with a run under another reward model than scored it so far.
+    """Refuse to resume a run under another reward model than scored it so far.
 
     Raises:
         ConfigurationError: it is another one.
@@ -195,7 +195,7 @@ def need_same_rewards(run: StoredRun, reward_model: RewardModel) -> None:
         raise ConfigurationError(
             f"the reward model {reward_model.name!r} is not {run['reward_model']!r}, which scored "
             f"run {run['run_id']!r} so far: rewards of two models cannot be compared. Give the "
-            "same one, or score the run anew with: tpo runs rescore"
+            "same one, or rescore the run with: tpo runs rescore"
         )
 
 

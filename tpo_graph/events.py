@@ -26,7 +26,7 @@ class Samples(TypedDict):
     n: int
     """How many usable ones there are."""
     unusable: int
-    """Replies that were empty or could not be parsed, and were asked for again."""
+    """Replies that were empty or could not be parsed, and were retried."""
 
 
 class Rewards(TypedDict):

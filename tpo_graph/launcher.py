@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Launcher:
-    """Starts runs on one graph, or goes on with them; open it with `launcher`."""
+    """Starts runs on one graph, or resumes them; open it with `launcher`."""
 
     graph: TPOGraph
     store: "Store | None"
@@ -164,7 +164,7 @@ async def launcher(
     audit: str | RewardModel | RewardFunction | None = None,
     audit_fallback: bool = False,
 ) -> AsyncGenerator[Launcher]:
-    """Load the models, open the database if there is to be one, and build the graph.
+    """Load the models, open the database if one is wanted, and build the graph.
 
     Raises:
         ConfigurationError: a name or a prompt set is wrong.

@@ -1,6 +1,6 @@
-"""Take up a stored run: after a crash or a stop (`resume`), or to go deeper (`extend`).
+"""Continue a stored run: after a crash or a stop (`resume`), or to more depth (`extend`).
 
-What was paid for is not paid for again: the run goes on from its last finished node, with the
+What was paid for is not paid for again: the run resumes from its last finished node, with the
 settings and the models it began with.
 """
 
@@ -42,7 +42,7 @@ def resume(
     control: RunControl | None = None,
     **options: Any,
 ) -> TPOResult:
-    """Take up a stored run and wait for its result; see `aresume`."""
+    """Resume a stored run and wait for its result; see `aresume`."""
     return run_in_background(
         aresume(
             run_id,
@@ -163,7 +163,7 @@ async def aextend(
     control: RunControl | None = None,
     **options: Mapping[str, Any] | None,
 ) -> TPOResult:
-    """Go on with a run to a greater depth, without sampling anything again.
+    """Continue a run to a greater depth, without sampling anything again.
 
     With the same seed, and a model that honours it, the result is that of one run at this depth.
     The run's other stop rules stay in force.
@@ -261,7 +261,7 @@ def _rebuild(
             raise ConfigurationError(
                 f"run {run['run_id']!r} was started with an object as its {name} "
                 f"({run['policy' if name == 'model' else name]!r}), which no database can hold. "
-                f"Give {name}=... to go on with it."
+                f"Give {name}=... to resume it."
             )
     for name, each in given.items():
         if handles.get(name) is None and has_hidden(each):

@@ -1,4 +1,4 @@
-"""A person in the loop: the run waits, a person answers, the run goes on.
+"""A person in the loop: the run waits, a person answers, the run continues.
 
 `select` and `update` ask here before they do anything else, so a step that runs again when the
 answer arrives repeats no model call, no event and no row. The question reaches the caller as
@@ -23,12 +23,12 @@ from tpo_graph.state import Place, Review, StateUpdate, TPOState, candidates_at_
 from tpo_graph.stopping import StopReason
 
 _HOW_PAIR = (
-    '{"action": "continue"} goes on with this pair; add "chosen": NUMBER and/or "rejected": NUMBER '
+    '{"action": "continue"} keeps this pair; add "chosen": NUMBER and/or "rejected": NUMBER '
     'for another one, "criteria": "..." for what matters to you. {"action": "stop"} ends the run '
     'with the best candidate, or with "chosen": NUMBER.'
 )
 _HOW_GRADIENT = (
-    '{"action": "continue"} goes on with these instructions; add "gradient": "..." for your own, '
+    '{"action": "continue"} keeps these instructions; add "gradient": "..." for your own, '
     '"criteria": "..." for what matters to you. {"action": "stop"} ends the run with the best '
     "candidate."
 )
@@ -78,7 +78,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     action: Literal["continue", "stop"] = Field(
-        default="continue", description="Whether the run goes on."
+        default="continue", description="Whether the run continues."
     )
     criteria: str | None = Field(
         default=None,

@@ -205,5 +205,5 @@ def _need(needed: frozenset[str], columns: Any, source: str | Path) -> None:
         names = " nor ".join(map(repr, sorted(needed, reverse=True)))
         raise ConfigurationError(
             f"{str(source)!r} has the columns {', '.join(map(repr, columns))}, and neither "
-            f"{names}. Rename the one that is to be answered."
+            f"{names}. Rename the column with the prompts."
         )

@@ -32,7 +32,7 @@ class Row:
     id: str
     """Given in the column `id`, or made from the prompt; no two rows of a source share one."""
     conversation: list[Turn]
-    """What is to be answered; the last turn is the user's."""
+    """What to answer; the last turn is the user's."""
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The row's own `depth`, `width` and `criteria`, over the batch's."""
     columns: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -49,15 +49,15 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
         description="Answer with the best first sample when the reward rose and the audit fell.",
     )
     critic: str | None = Field(
-        default=None, description="Writes loss and gradient; the policy itself when not given."
+        default=None, description="Writes losses and gradients; defaults to the policy."
     )
     prompts: str = Field(
-        default="tpo", description='Prompt set: "tpo", "revision" or a folder of your own.'
+        default="tpo", description='Prompt set: "tpo", "revision", or the path of a folder.'
     )
 
     model_options: Options = Field(
         default=None,
-        description="How the policy's server is reached: base_url, api_key_env, default_headers, "
+        description="Connection to the policy's server: base_url, api_key_env, default_headers, "
         "extra_body, timeout, max_retries, as JSON or a table of the file.",
     )
     critic_options: Options = Field(default=None, description="The same for the critic.")
@@ -75,10 +75,10 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
 
     database_url: str | None = Field(
         default="sqlite:///tpo.db",
-        description='Where runs are kept: "sqlite:///FILE", "postgresql+psycopg://..." or "none".',
+        description='Where runs are stored: "sqlite:///FILE", "postgresql+psycopg://...", "none".',
     )
     score_cache: bool = Field(
-        default=True, description="Take rewards that the database knows from it."
+        default=True, description="Reuse rewards already stored in the database."
     )
 
     policies: dict[str, str] = Field(

@@ -21,12 +21,26 @@ def call_metadata(run_id: str, iteration: int, stage: str) -> dict[str, Any]:
 def log_step(step: str, state: TPOState) -> None:
     """One line about a finished step, from the state after it.
 
-    The record has attributes `run_id`, `iteration` and `step` for structured logs.
+    The record has attributes for structured logs: `run_id`, `iteration`, `step`, and those of the
+    step: `responses`; `rewards`; `best_reward` and `stop_reason`; or `characters`.
     """
     if not logger.isEnabledFor(logging.INFO):
         return
     about = {"run_id": state["run_id"], "iteration": state["iteration"], "step": step}
-    logger.info("run %s, iteration %d, %s: %s", *about.values(), _outcome(step, state), extra=about)
+    fields = {**about, **_numbers(step, state)}
+    outcome = _outcome(step, state)
+    logger.info("run %s, iteration %d, %s: %s", *about.values(), outcome, extra=fields)
+
+
+def _numbers(step: str, state: TPOState) -> dict[str, Any]:
+    if step in ("sample", "update"):
+        return {"responses": len(state["samples"])}
+    if step == "reward_score":
+        return {"rewards": list(state["rewards"])}
+    if step == "select":
+        best = state["chosen"] and state["chosen"]["reward"]
+        return {"best_reward": best, "stop_reason": state["stop_reason"]}
+    return {"characters": len(state["loss" if step == "loss" else "gradient"])}
 
 
 def _outcome(step: str, state: TPOState) -> str:

@@ -23,7 +23,7 @@ class Usage(TypedDict):
     completion_tokens: int
     """Tokens generated, over all completions."""
     unusable: int
-    """Replies that were empty or could not be parsed, and were asked for again."""
+    """Replies that were empty or could not be parsed, and were retried."""
     truncated: int
     """Replies cut by the token limit (finish_reason "length"), used as they are."""
     score_cache_hits: int

@@ -1,6 +1,6 @@
 """docs/cli.md shows the help of every command, word for word.
 
-To write it anew: `TPO_WRITE_DOCS=1 .venv/bin/python -m pytest tests/cli/test_help.py`.
+To regenerate it: `TPO_WRITE_DOCS=1 .venv/bin/python -m pytest tests/cli/test_help.py`.
 """
 
 import os

@@ -128,7 +128,7 @@ class ChatTPO(BaseChatModel):
 
     @property
     def model_name(self) -> str:
-        """The inner model's name, such as "openai:gpt-5-mini"."""
+        """The inner model's name, such as "openai:gpt-4o-mini"."""
         return name_of(self.model)
 
     @property

@@ -258,7 +258,9 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
     def _kept(self, draft: AIMessage, error: TPOError) -> AIMessage:
         if self._on_error == "raise":
             raise error
-        _log.warning("the agent's answer stays as it is: %s: %s", type(error).__name__, error)
+        _log.warning(
+            "TPO failed, the agent's own answer is returned: %s: %s", type(error).__name__, error
+        )
         return unrefined(draft, error)
 
 

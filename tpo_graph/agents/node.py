@@ -19,7 +19,7 @@ def tpo_node(
 ) -> Runnable[Any, dict[str, str]]:
     """The graph as a node that reads one field of its parent's state and writes another.
 
-    It stays a subgraph: the parent's checkpointer holds its steps, a resume goes on inside it,
+    It stays a subgraph: the parent's checkpointer holds its steps, a resume continues inside it,
     and `stream(subgraphs=True)` shows its nodes.
 
     Args:

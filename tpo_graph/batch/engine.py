@@ -1,6 +1,6 @@
 """What runs the rows of a batch: in this process, or (another `Engine`) on a cluster.
 
-`job.py` says which rows are to be run; an engine starts each one's run in the database, or takes it
+`job.py` says which rows to run; an engine starts each one's run in the database, or takes it
 up where it stopped, and tells how it ended. Results stay in the database.
 """
 
@@ -98,7 +98,7 @@ class LocalEngine:
     Args:
         launcher: an open one, with a store.
         width: samples that most jobs ask for at a time.
-        max_in_flight: how many runs at once; None finds out, as `optimize_many` does.
+        max_in_flight: maximum concurrent runs; None tunes it, as `optimize_many` does.
         wait_for_server: seconds that a model server may be away.
         on_wait: called with what `ServerWait.said` says, whenever that may have changed.
 

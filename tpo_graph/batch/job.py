@@ -1,4 +1,4 @@
-"""A named batch: rows in, runs in a database, to be gone on with at any time by the same call.
+"""A named batch: rows in, runs in a database, resumed at any time by the same call.
 
 Rows come from `rows.py`, an `Engine` runs them, `store/batch_rows.py` remembers which run answers
 which row. `output.py` reads the results back.
@@ -129,7 +129,7 @@ async def arun_batch(
             `aoptimize`.
         engine: what runs the rows; it must have been given the same models and database. None:
             this process.
-        max_in_flight: how many runs at once, without an `engine`; None finds out.
+        max_in_flight: maximum concurrent runs, without an `engine`; None tunes it automatically.
         wait_for_server: seconds that a model server may be away (it refuses connections, or
             answers 429, 502, 503 or 529 however often it is asked); then the batch returns with
             `unfinished` rows and `away`. 0: the rows fail. An `engine` has its own.
@@ -268,7 +268,7 @@ class _Work:
 
 
 class _Jobs:
-    """Rows that are to be run as an engine takes them, read as they are taken."""
+    """The rows to run as an engine takes them, read as they are taken."""
 
     def __init__(self, work: _Work, to_dos: ToDos | list[ToDo]) -> None:
         self._work = work

@@ -100,8 +100,8 @@ async def aoptimize_many(
     Args:
         queries: questions, or conversations as LangChain messages; taken as there is room for them.
         model, reward_model, critic, prompts, database, reuse_scores: as in `aoptimize`.
-        max_in_flight: how many runs at once. None finds out: as many as keep the model server full
-            without letting requests wait there.
+        max_in_flight: maximum concurrent runs. None tunes it: as many as keep the model server
+            full without letting requests wait there.
         wait_for_server: seconds that a model server may be away (it restarts, a quota is used up):
             the calls that failed wait for it and are made again, and no more queries begin. Then
             the error in their places is `ServerAwayError`. 0: it is not waited for.

@@ -80,7 +80,7 @@ class Counting:
         self._usage: Ledger = {}
 
     async def begin(self, *, retry_failed: bool) -> None:
-        """Count what has ended already. Failed rows that are tried again count as unfinished."""
+        """Count what has ended already. Failed rows that are retried count as unfinished."""
         await self._read(("finished",) if retry_failed else ("finished", "failed"))
         self._began = time.monotonic()
         self._tell()
@@ -130,7 +130,7 @@ class Counting:
         self._tell()
 
     async def end(self) -> BatchProgress:
-        """Count all rows anew, exactly."""
+        """Recount all rows, exactly."""
         gain = self._gain
         self._in_flight, self._waiting = 0, None
         await self._read(None)

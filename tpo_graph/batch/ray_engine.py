@@ -1,7 +1,7 @@
 """`RayEngine`: jobs on a Ray cluster. Workers run them, a pool of actors scores, a database keeps.
 
 This side hands jobs to workers that have room and passes on how they ended. What a worker that dies
-had in hand is handed out again, and goes on in the database where it stopped.
+had in hand is handed out again, and resumes from the database where it stopped.
 """
 
 import asyncio

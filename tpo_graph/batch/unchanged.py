@@ -17,7 +17,7 @@ def need_unchanged(
     *,
     retry_failed: bool = False,
 ) -> dict[str, Any]:
-    """Refuse to go on with a batch under other settings than it was begun with.
+    """Refuse to resume a batch under other settings than it was begun with.
 
     Args:
         stored: the batch.

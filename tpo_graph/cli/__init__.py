@@ -19,7 +19,8 @@ from tpo_graph.cli.benchmark import benchmark
 from tpo_graph.cli.check import check
 from tpo_graph.cli.compare import compare
 from tpo_graph.cli.db import db
-from tpo_graph.cli.output import guard_logs, say, visible
+from tpo_graph.cli.logs import LEVELS, guard_logs, show_logs
+from tpo_graph.cli.output import say, visible
 from tpo_graph.cli.report import report
 from tpo_graph.cli.run import run
 from tpo_graph.cli.runs import runs
@@ -30,12 +31,27 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tpo-graph", prog_name="tpo")
-def tpo() -> None:
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    envvar="TPO_LOG_LEVEL",
+    help="Write log records from this level on to standard error.  [default: warning]",
+)
+@click.option(
+    "--log-json",
+    is_flag=True,
+    envvar="TPO_LOG_JSON",
+    help="Write log records as JSON Lines; from level info on, unless --log-level is given.",
+)
+def tpo(log_level: str | None, log_json: bool) -> None:
     """Test-Time Preference Optimization: better answers from a frozen model, while it answers.
 
-    Every option can also be set in the environment (TPO_DEPTH=3 for --depth 3) or in a TOML file
-    given with --config; options win over the environment, and that over the file.
+    Every option can also be set in the environment (TPO_DEPTH=3 for --depth 3) or in a TOML file:
+    the one given with --config, or else tpo.toml in the working directory. Options win over the
+    environment, and that over the file.
     """
+    if log_level or log_json:
+        show_logs(log_level or "info", log_json)
 
 
 tpo.add_command(run)

@@ -30,7 +30,7 @@ def _loops(*default: str) -> Any:
         multiple=True,
         metavar="METHOD",
         default=default,
-        help="tpo, revision, or NAME=SET for a prompt set of your own; repeat it.  "
+        help="tpo, revision, or NAME=SET for a prompt set of your own; repeatable.  "
         f"[default: {', '.join(default)}]",
     )
 
@@ -48,7 +48,7 @@ def analyze() -> None:
     "baselines",
     multiple=True,
     metavar="SPEC",
-    help="Another policy, which answers once and is not refined; repeat it.",
+    help="Another policy, which answers once, without refinement; repeatable.",
 )
 @seeds_option(1)
 @evaluation_options
@@ -93,7 +93,7 @@ def stability(methods: tuple[str, ...], config: str | None, **options: Any) -> N
     default="5,10,15,20",
     show_default=True,
     metavar="NUMBERS",
-    help="Widths, one run each; it serves all depths up to --depth.",
+    help="Widths; one run each covers all depths up to --depth.",
 )
 @seeds_option(1)
 @evaluation_options
@@ -120,7 +120,7 @@ def grid(widths: str, config: str | None, **options: Any) -> None:
     default="30,60",
     show_default=True,
     metavar="NUMBERS",
-    help="The N; only the largest is run, the others are its first samples.",
+    help="Values of N; only the largest is run, smaller ones reuse its first samples.",
 )
 @seeds_option(1)
 @audit_options

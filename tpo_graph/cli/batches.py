@@ -55,7 +55,7 @@ def list_(as_json: bool, database: str) -> None:
 
 @batches.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @database_option
 def show(name: str, as_json: bool, database: str) -> None:
     """Show the settings of the batch NAME, how far it is, and why rows failed."""

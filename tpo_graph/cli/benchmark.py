@@ -59,9 +59,11 @@ def list_(as_json: bool) -> None:
 @benchmark.command()
 @click.argument("name")
 @click.option("--file", "-f", type=_FILE, help="A local copy: JSON, JSONL, CSV or Parquet.")
-@click.option("--limit", type=click.IntRange(min=1), help="So many prompts at most.")
+@click.option("--limit", type=click.IntRange(min=1), help="Maximum number of prompts.")
 @click.option(
-    "--seed", type=int, help="Draw the prompts at random; HH-RLHF always is, with 7 unless given."
+    "--seed",
+    type=int,
+    help="Sample the prompts at random; HH-RLHF always is, with seed 7 by default.",
 )
 @click.option("--output", "-o", type=_OUTPUT, required=True, help="JSONL for `tpo batch`.")
 def prompts(
@@ -89,9 +91,7 @@ def prompts(
 @benchmark.command()
 @click.argument("name")
 @click.argument("answers", metavar="OUT.jsonl", type=_FILE)
-@click.option(
-    "--generator", required=True, help="What the official tool is to call these answers' author."
-)
+@click.option("--generator", required=True, help="Model name to write into the export.")
 @click.option("--output", "-o", type=_OUTPUT, required=True, help="The file to write.")
 def export(name: str, answers: Path, generator: str, output: Path) -> None:
     """Write OUT.jsonl, an output of `tpo batch`, as the official tool of NAME reads it."""
@@ -117,7 +117,7 @@ def export(name: str, answers: Path, generator: str, output: Path) -> None:
 @click.option(
     "--reward-model",
     metavar="SPEC",
-    help="Scores the answers of hh-rlhf and beavertails instead of the optimised rewards.",
+    help="Scores the answers of hh-rlhf and beavertails instead of the rewards that TPO optimized.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with every error.")
 def score(

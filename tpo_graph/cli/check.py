@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 @click.option(
     "--against",
     metavar="SPEC",
-    help="A reward model that must give the same scores, such as the local one of a remote.",
+    help="A reward model that must give the same scores, such as a local copy of a remote one.",
 )
 @click.option(
     "--context-window",
     type=click.IntRange(min=1),
     metavar="TOKENS",
-    help="The policy's context window, where it cannot be found out.",
+    help="The policy's context window in tokens, where it cannot be detected.",
 )
 @click.option(
     "--probes",
     metavar="FILE",
     type=click.Path(dir_okay=False),
-    help="Planted defects and pairs of your own, in a TOML file (docs/check.md).",
+    help="Your own planted defects and pairs, in a TOML file (docs/check.md).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @setting_options

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     metavar="METHOD",
     default=("tpo", "revision", "best-of-n"),
     help="tpo, revision, best-of-n, best-of-30 (your own number), or NAME=SET for a prompt set of "
-    "your own; repeat it. The judge compares the first with each other one.  "
+    "your own; repeatable. The judge compares the first with each of the others.  "
     "[default: tpo, revision, best-of-n]",
 )
 @click.option(
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     type=click.Choice(["samples", "tokens", "flops"]),
     default="samples",
     show_default=True,
-    help="In what best-of-n equals the first loop: responses drawn, tokens as measured, or FLOPs "
-    "by the paper's accounting.",
+    help="What to keep equal between best-of-n and the first method: samples, measured tokens, or "
+    "FLOPs (the paper's formula).",
 )
 @seeds_option(3)
 @audit_options
@@ -58,8 +58,8 @@ def compare(
     """Compare methods on PROMPTS: rewards, gains, lengths, tokens and win rates.
 
     PROMPTS is a JSONL, JSON, CSV or Parquet file, or the id of a data set. All methods answer the
-    same prompts with the same models under the same seeds; --depth and --width are TPO's. Stopped
-    or killed, the same command goes on where it was.
+    same prompts with the same models under the same seeds; --depth and --width are TPO's. Run the
+    same command again to resume.
     """
     settings = settings_for(options, config)
     judge_model = load_judge(judge, judge_options, output)

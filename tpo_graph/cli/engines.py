@@ -25,24 +25,29 @@ _OPTIONS = (
     click.option(
         "--ray-address",
         metavar="ADDRESS",
-        help="Of the cluster's head.  [default: RAY_ADDRESS, one on this machine, or a new one]",
+        help="Address of the cluster's head node.  [default: RAY_ADDRESS, one on this machine, or "
+        "a new one]",
     ),
     click.option(
-        "--ray-workers", type=click.IntRange(min=1), help="Policy workers.  [default: one per node]"
+        "--ray-workers",
+        type=click.IntRange(min=1),
+        help="Number of policy workers.  [default: one per node]",
     ),
     click.option(
         "--ray-env",
         multiple=True,
         metavar="NAME",
-        help="Variable to take to the nodes, such as OPENAI_API_KEY; more than one may be given.",
+        help="Environment variable to pass to the nodes, such as OPENAI_API_KEY; repeatable.",
     ),
     click.option(
-        "--reward-actors", type=click.IntRange(min=1), help="Reward models to load.  [default: 1]"
+        "--reward-actors",
+        type=click.IntRange(min=1),
+        help="Number of reward model copies.  [default: 1]",
     ),
     click.option(
         "--reward-gpus",
         type=click.FloatRange(min=0),
-        help="GPUs of each, for example 0.5.  [default: 0]",
+        help="GPUs per reward model, for example 0.5.  [default: 0]",
     ),
 )
 _OF_RAY = {

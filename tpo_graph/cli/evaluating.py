@@ -28,22 +28,24 @@ _OPTIONS = [
         "-o",
         type=click.Path(file_okay=False, path_type=Path),
         required=True,
-        help="Folder for comparison.json; the same one goes on where it was.",
+        help="Folder for comparison.json; give the same one again to resume.",
     ),
     click.option(
-        "--name", help="First part of the batches' names in the database.  [default: the folder]"
+        "--name", help="Prefix of the batches' names in the database.  [default: the folder]"
     ),
-    click.option("--limit", type=click.IntRange(min=1), help="Only the first so many prompts."),
+    click.option("--limit", type=click.IntRange(min=1), help="Use only the first N prompts."),
     click.option(
         "--costs",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="TOML file with prices and sizes of the models.",
     ),
-    click.option("--max-in-flight", type=click.IntRange(min=1), help="Runs at once."),
+    click.option("--max-in-flight", type=click.IntRange(min=1), help="Maximum concurrent runs."),
     wait_option,
-    click.option("--retry-failed", is_flag=True, help="Take up runs that failed."),
-    click.option("--fresh", is_flag=True, help="Run everything again."),
-    click.option("--json", "as_json", is_flag=True, help="Print comparison.json, not tables."),
+    click.option("--retry-failed", is_flag=True, help="Also retry runs that failed."),
+    click.option("--fresh", is_flag=True, help="Start over, ignoring earlier progress."),
+    click.option(
+        "--json", "as_json", is_flag=True, help="Print comparison.json instead of tables."
+    ),
 ]
 _AUDITS = [
     click.option(
@@ -53,12 +55,12 @@ _AUDITS = [
         "--judge-options",
         metavar="JSON",
         callback=json_option,
-        help="How the judge's server is reached, like --model-options.",
+        help="Connection to the judge's server, like --model-options.",
     ),
     click.option(
         "--audit-reward-model",
         metavar="SPEC",
-        help="A held-out reward model that scores all answers; --audit is the same.",
+        help="A held-out reward model that scores all answers; alias: --audit.",
     ),
 ]
 
@@ -78,7 +80,7 @@ def seeds_option(default: int) -> Callable[[F], F]:
         type=click.IntRange(min=1),
         default=default,
         show_default=True,
-        help="Runs of every method per prompt, under --seed (or 0) and the numbers after it.",
+        help="Runs per prompt and method, with seeds counting up from --seed (or 0).",
     )
 
 

@@ -6,6 +6,7 @@ Which database a command works on is decided here for all of them.
 import re
 from collections.abc import Awaitable, Callable
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_origin
 
 import click
@@ -67,15 +68,29 @@ wait_option = click.option(
     default="30m",
     show_default=True,
     metavar="DURATION",
-    help="How long to wait for a model server that restarts or has no quota left (90s, 30m, 2h); "
+    help="Maximum wait for a model server that restarts or has no quota left (90s, 30m, 2h); "
     "0 fails the rows.",
 )
+
+
+def _found() -> str | None:
+    return _HERE if Path(_HERE).is_file() else None
+
+
+def _or_none(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    return None if value == "none" else value
+
+
+_HERE = "tpo.toml"
 _config = click.option(
     "--config",
     metavar="FILE",
     type=click.Path(dir_okay=False),
     envvar="TPO_CONFIG",
-    help='TOML file with the same names, for example model = "openai:gpt-5-mini".',
+    default=_found,
+    callback=_or_none,
+    help='TOML file with the same names, for example model = "openai:gpt-4o-mini"; "none" reads '
+    "no file.  [default: ./tpo.toml, if there is one]",
 )
 
 

@@ -5,15 +5,12 @@ hide what stands there.
 """
 
 import json
-import logging
 import re
 import sys
 from datetime import datetime
 from typing import Any
 
 import click
-
-from tpo_graph.redaction import redacted
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CONTROL_IN_JSON = re.compile(r"[\x7f-\x9f]")
@@ -53,15 +50,3 @@ def json_on_terminal(text: str) -> str:
 def _plain(value: object) -> str:
     assert isinstance(value, datetime)
     return value.isoformat(timespec="seconds") + "Z"
-
-
-def guard_logs() -> None:
-    """Make warnings of the library, which Python prints where nobody configures logging, visible
-    text without secrets as well."""
-    if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_Visible())
-
-
-class _Visible(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return visible(redacted(super().format(record)))

@@ -1,4 +1,4 @@
-"""`tpo runs`: look at stored runs, take them up again or deeper, hand them on, delete them."""
+"""`tpo runs`: list, show, resume, extend, rescore, export and delete stored runs."""
 
 import re
 from collections import Counter
@@ -36,9 +36,11 @@ _FILTERS = [
     click.option("--reward-model", metavar="NAME", help="Only runs of this reward model."),
     click.option("--batch", metavar="NAME", help="Only runs that answer rows of this batch."),
     click.option(
-        "--since", type=_TIME, metavar="TIME", help="Only runs begun then (UTC) or later."
+        "--since", type=_TIME, metavar="TIME", help="Only runs started at this time (UTC) or later."
     ),
-    click.option("--until", type=_TIME, metavar="TIME", help="Only runs begun before then (UTC)."),
+    click.option(
+        "--until", type=_TIME, metavar="TIME", help="Only runs started before this time (UTC)."
+    ),
 ]
 
 
@@ -102,7 +104,9 @@ def _filters(command: F) -> F:
 
 
 @runs.command("list")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Maximum number of runs."
+)
 @click.option(
     "--status",
     type=click.Choice(["running", "finished", "interrupted", "failed"]),
@@ -128,8 +132,8 @@ def list_(limit: int, as_json: bool, database: str, **wanted: Any) -> None:
 @runs.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--iteration", type=click.IntRange(0), help="Only this iteration.")
-@click.option("--full", is_flag=True, help="Whole texts, and every sample.")
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@click.option("--full", is_flag=True, help="Full texts, and every sample.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @database_option
 def show(run_id: str, iteration: int | None, full: bool, as_json: bool, database: str) -> None:
     """Show how the answer of RUN came about."""

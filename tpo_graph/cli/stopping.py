@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while something is being kept: stop before the next step, say how to go on."""
+"""SIGINT and SIGTERM while runs are kept: stop before the next step, say how to resume."""
 
 import json
 import logging
@@ -29,8 +29,8 @@ def stoppable(again: str | None, grace: float = 10.0) -> Generator[RunControl]:
 
     Args:
         grace: seconds that the calls in flight may still take.
-        again: the command to go on with. None: nothing is kept that could be gone on with, and
-            signals keep their usual meaning.
+        again: the command that resumes. None: nothing is kept that could be resumed, and signals
+            keep their usual meaning.
     """
     control = RunControl()
     if again is None or threading.current_thread() is not threading.main_thread():
@@ -91,7 +91,7 @@ def resume_command(run_id: str, database: str | None, **specs: str | None) -> st
 
 
 def same_command() -> str:
-    """The command of this process, redacted, and without `--fresh`, which would begin anew."""
+    """The command of this process, redacted, and without `--fresh`, which would start over."""
     return shlex.join(["tpo", *(_shown(word) for word in sys.argv[1:] if word != "--fresh")])
 
 

@@ -1,7 +1,7 @@
 """Scores of final answers by a held-out reward model, which no method optimised.
 
 Known scores come from the database's score cache and new ones go there, so that a comparison that
-goes on pays for none again.
+is resumed pays for none again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

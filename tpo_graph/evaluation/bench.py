@@ -1,6 +1,6 @@
 """`Bench`: what all methods of a comparison share, and one stored batch per method and seed.
 
-A batch goes on where it was, so a comparison does too: what is finished is read, not run again.
+A batch resumes where it was, so a comparison does too: what is finished is read, not run again.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
@@ -88,7 +88,7 @@ class Bench:
         views: Sequence[View] = (WHOLE,),
         model: str | BaseChatModel | None = None,
     ) -> list[list[Batch]]:
-        """Run a method under every seed, or go on with it.
+        """Run a method under every seed, or resume it.
 
         Args:
             method: width, depth and name.
@@ -101,7 +101,7 @@ class Bench:
 
         Raises:
             TPOError: not one row was answered; anything that `arun_batch` raises.
-            GraphDrained: `control` asked for a stop; the same call goes on.
+            GraphDrained: `control` asked for a stop; the same call resumes.
             ServerAwayError: a model server was away for too long; the same call resumes.
             RunBusyError: another process works on some of the runs.
         """
@@ -183,13 +183,13 @@ async def open_bench(
     Args:
         rows: the prompts, as `read_rows` or `make_rows` give them. Their own width and depth are
             left out: methods would no longer be equal.
-        name: of the comparison in its database; the same name goes on with it.
+        name: of the comparison in its database; the same name resumes it.
         database: a URL, or an open store.
         model, reward_model, critic, reuse_scores: as in `aoptimize`.
         prompts: TPO's own prompt set.
         seeds: every method runs once under each.
         width, depth: of TPO and of every other loop.
-        limit: only so many rows.
+        limit: maximum number of rows.
         source: where the rows come from, for the record.
         max_in_flight, wait_for_server, retry_failed, fresh: as in `arun_batch`, for every batch.
         costs: prices and sizes of the models.
@@ -278,5 +278,5 @@ def _refuse_nothing(method: Method, batches: Sequence[Batch]) -> None:
     error = next((batch.error for batch in batches if batch.error), None)
     raise TPOError(
         f"{method.label}: none of its {sum(batch.failed for batch in batches)} runs was answered; "
-        f"the first: {error}. Mend that and run the same command with --retry-failed."
+        f"the first: {error}. Fix that, then run the same command with --retry-failed."
     )

@@ -42,7 +42,7 @@ async def compare(
     audit: RewardModel | None = None,
     on_verdict: OnVerdict | None = None,
 ) -> Comparison:
-    """Run every method, or go on with it, and compare the answers.
+    """Run every method, or resume it, and compare the answers.
 
     Args:
         bench: what the methods share.
@@ -56,7 +56,7 @@ async def compare(
     Raises:
         ConfigurationError: a wrong method or setting, or no tokens to go by.
         TPOError: a method could not answer one row; a model or the database failed.
-        GraphDrained: the bench's `control` asked for a stop; the same call goes on.
+        GraphDrained: the bench's `control` asked for a stop; the same call resumes.
     """
     wanted = parse_methods(methods, bench.prompts)
     loops = [method for method in wanted if isinstance(method, Loop)]

@@ -31,9 +31,9 @@ class View:
     """How much of each run to read; all of it unless told otherwise."""
 
     width: int | None = None
-    """Only so many of the first samples."""
+    """Maximum number of first samples."""
     depth: int | None = None
-    """Only so many updates."""
+    """Maximum number of updates."""
 
 
 WHOLE = View()

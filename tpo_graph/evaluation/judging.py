@@ -1,7 +1,7 @@
 """Win rates: by the reward model, by a held-out one, and by a chat model that reads both answers.
 
 A judge is asked in both orders; a win is one in both. What it said is kept in a file beside the
-comparison, so that a comparison that goes on pays for no verdict again.
+comparison, so that a resumed comparison pays for no verdict again.
 """
 
 import json
@@ -20,7 +20,7 @@ from tpo_graph.rewards.together import together
 VERDICTS = "verdicts.jsonl"
 """Name of the file in a comparison's folder."""
 _HOPELESS = 10
-"""After so many failures and no verdict, the judge is asked no more."""
+"""After this many failures and no verdict, the judge is given up."""
 
 _WORTH = {"win": 1.0, "tie": 0.5, "inconsistent": 0.5, "loss": 0.0}
 

@@ -308,7 +308,7 @@ def refuse_other(folder: str | Path, **identity: Any) -> None:
     """Make sure that no other comparison is overwritten, before anything is run.
 
     Args:
-        folder: where the new one is to be written.
+        folder: where the new one will be written.
         identity: fields that it must share with one that is there already.
 
     Raises:

@@ -211,7 +211,7 @@ def failures(arms: Sequence[Arm]) -> list[str]:
             total = arm.failed + len(arm.runs)
             notes.append(
                 f"{arm.method.label}: {arm.failed} of {total} runs failed and are in no mean and "
-                f"no pair; the first: {error} (--retry-failed takes them up)"
+                f"no pair; the first: {error} (retry them with --retry-failed)"
             )
     return notes
 

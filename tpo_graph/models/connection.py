@@ -39,7 +39,7 @@ def clean_key(key: str, what: str) -> str:
             named = unicodedata.name(character, f"U+{ord(character):04X}")
             raise ConfigurationError(
                 f"the API key in {what} holds a character that no key has: {named}, at position "
-                f"{position} of {len(cleaned)}. Copy the key anew."
+                f"{position} of {len(cleaned)}. Copy the key again."
             )
     return cleaned
 
@@ -133,7 +133,7 @@ def stored_options(**roles: object) -> dict[str, dict[str, Any]]:
 
 
 def reconnected(given: T, stored: Mapping[str, Any] | None, role: str) -> T:
-    """A stored name with its stored options, for a run that goes on.
+    """A stored name with its stored options, for a run that is resumed.
 
     Raises:
         ConfigurationError: there was a secret among them, which was not stored.

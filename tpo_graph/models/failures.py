@@ -162,10 +162,10 @@ def _fix(error: BaseException, status: int | None, stage: str) -> str:
         402: "Check the account's balance.",
         403: "Check that the API key may use this model.",
         404: "Check the model's name and the server's base URL.",
-        429: "It stays over its rate limit or quota: run fewer at once, or try again later.",
+        429: "It stays over its rate limit or quota: run fewer at once, or retry later.",
     }
     if status is not None and status >= 500:
-        return "The server keeps failing: see its log, then try again."
+        return "The server keeps failing: see its log, then retry."
     return by_status.get(status or 0, "See the cause for its own account.")
 
 

@@ -134,7 +134,7 @@ def _with_bound(model: BaseChatModel, bound: dict[str, Any]) -> BaseChatModel:
 
 
 def model_name(model: BaseChatModel) -> str:
-    """A stable name to show and to store, such as "openai:gpt-5-mini"; it holds no secrets."""
+    """A stable name to show and to store, such as "openai:gpt-4o-mini"; it holds no secrets."""
     attributes = ("model_name", "model", "model_id", "deployment_name")
     name = next((n for a in attributes if isinstance(n := getattr(model, a, None), str) and n), "")
     module = type(model).__module__
@@ -149,8 +149,8 @@ def model_name(model: BaseChatModel) -> str:
 
 
 _FIX = (
-    'Name it as "provider:model" ("openai:gpt-5-mini"; OPENAI_BASE_URL points it at any compatible '
-    'server) or "local:PATH_OR_HUB_ID".'
+    'Name it as "provider:model" ("openai:gpt-4o-mini"; OPENAI_BASE_URL points it at any '
+    'compatible server) or "local:PATH_OR_HUB_ID".'
 )
 
 

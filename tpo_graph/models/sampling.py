@@ -1,7 +1,7 @@
 """n samples of one prompt from any LangChain chat model: the only place that calls a model.
 
 Nodes give messages and `Sampling`; they get usable texts and what those cost. How the samples are
-asked for is `requests.py`. What is missing or unusable is asked for once more, then done without.
+asked for is `requests.py`. What is missing or unusable is retried once, then done without.
 """
 
 import time

@@ -24,7 +24,7 @@ from tpo_graph.usage import total_tokens
 
 
 async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
-    """Pick the pair to compare over all iterations, and decide whether to go on.
+    """Pick the pair to compare over all iterations, and decide whether to continue.
 
     When the run ends, the best response ever seen is appended to `messages`. A person may overrule
     the pair and the decision (`interrupt_at`). A step that has failed ends the run.

@@ -17,7 +17,7 @@ from tpo_graph.usage import charge
 async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
     """Begin the next iteration with `width` responses that follow the gradient (P_update).
 
-    Replies without the prompt's output tag are asked for once more, then left out: there may be
+    Replies without the prompt's output tag are retried once, then left out: there may be
     fewer than `width`, even none. Without a gradient, or where it says that nothing needs changing,
     no call is made. A person may rewrite the gradient first (`interrupt_at`).
     """

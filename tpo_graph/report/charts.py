@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = len(SERIES)
-"""So many series are drawn; tables have all."""
+"""Maximum number of series drawn; tables have all."""
 DOTS = 400
-"""At most so many dots of one kind."""
+"""Maximum number of dots of one kind."""
 MARKERS = "os^Dv*"
 """So that colour is not all that tells series apart."""
 _PER_ITERATION = ["series", "iteration"]

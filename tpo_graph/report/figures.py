@@ -18,7 +18,7 @@ class Table:
     columns: list[str]
     rows: list[list[str]]
     texts: int = 1
-    """So many columns from the left are words; the rest are numbers, set to the right."""
+    """This many columns from the left are words; the rest are numbers, set to the right."""
 
     def without(self, column: str) -> "Table":
         """The table less a column of words."""

@@ -37,7 +37,7 @@ class Reader:
 
     Args:
         store: where the runs are.
-        limit: at most so many trajectories; with no target, so many runs.
+        limit: maximum number of trajectories; with no target, of runs.
         costs: the user's prices.
     """
 

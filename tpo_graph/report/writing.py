@@ -45,7 +45,7 @@ async def awrite_report(
             comparisons; none for the newest runs.
         output: the file.
         database: where the runs are.
-        limit: at most so many trajectories are in the file; without targets, at most so many runs.
+        limit: maximum number of trajectories in the file; without targets, of runs.
         costs: prices and sizes of models (`tpo_graph.costs.read_costs`).
 
     Returns:

@@ -1,7 +1,7 @@
 """`Endpoint`: JSON requests to one reward server, for the back ends that ask one.
 
 Requests of one event loop share a client; each endpoint bounds how many are under way. What passes
-(429, 5xx, a lost connection, a timeout) is tried again a few times; what stays is one clear error.
+(429, 5xx, a lost connection, a timeout) is retried a few times; what stays is one clear error.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ _FIXES = {
     401: "Check the API key.",
     403: "Check that the API key may use this model.",
     404: "Check the address and the model's name, and that the server serves a reward model.",
-    429: "It stays over its limit: run fewer at once, or try again later.",
+    429: "It stays over its limit: run fewer at once, or retry later.",
 }
 
 
@@ -138,13 +138,13 @@ class Endpoint:
                 fix = "Is the server running, and is its address right?"
                 raise _Passing(f"{self._clean(error)}.", fix, error) from error
         if response.status_code >= 500 or response.status_code in _PASSING:
-            fix = _FIXES.get(response.status_code, "See the server's log, then try again.")
+            fix = _FIXES.get(response.status_code, "See the server's log, then retry.")
             told = f"status {response.status_code}, {self._account(response)!r}."
             passing = _Passing(told, fix, None, _retry_after(response), response.status_code)
             if passing.after > _LONGEST_WAIT:
                 raise RewardError(
-                    f"the reward server {self.url + path!r} asks to be left alone for "
-                    f"{passing.after:.0f} s: {told} Try again later."
+                    f"the reward server {self.url + path!r} asks clients to wait for "
+                    f"{passing.after:.0f} s: {told} Retry later."
                 ) from passing
             raise passing
         if response.status_code != 200:
@@ -218,7 +218,7 @@ async def _closing(client: httpx2.AsyncClient) -> AsyncGenerator[None]:
 
 
 class _Passing(Exception):  # noqa: N818 - says what kind of failure, and never leaves this file
-    """A failure that another try may mend."""
+    """A failure that a retry may fix."""
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ _PAGE = 200
 
 @dataclass(frozen=True)
 class ToDo:
-    """A row whose run is to be started or gone on with."""
+    """A row whose run must be started or resumed."""
 
     position: int
     run_id: str
@@ -139,7 +139,7 @@ def _put(connection: Connection, name: str, start: int, rows: Sequence[Row | Bad
     if before and not known:
         raise ConfigurationError(
             f"the batch {name!r} has {before} rows, and none of them is among the first rows of "
-            "this input: is it another one? Give it an output or a name of its own, or begin anew "
+            "this input: is it another one? Give it an output or a name of its own, or start over "
             "with --fresh (fresh=True)."
         )
     seen: set[str] = set()
@@ -153,14 +153,14 @@ def _put(connection: Connection, name: str, start: int, rows: Sequence[Row | Bad
     if new:
         upsert(connection, BatchItemRow, new, tuple(n for n in new[0] if n not in _KEY))
     if start + len(rows) in _ANALYZED and connection.dialect.name == "postgresql":
-        # Without statistics every look-up by id reads the whole batch, which autovacuum would mend
+        # Without statistics every look-up by id reads the whole batch, which autovacuum would fix
         # a minute later only. Who does not own the table gets a warning in the server's log.
         connection.exec_driver_sql("ANALYZE tpo_batch_rows")
 
 
 _KEY = ("batch", "row_id")
 _ANALYZED = [500 * 4**step for step in range(9)]
-"""After how many rows of an input the table's statistics are made anew."""
+"""After how many rows of an input the table's statistics are renewed."""
 
 
 def _item(name: str, position: int, row: Row | BadRow, stored: Any) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _item(name: str, position: int, row: Row | BadRow, stored: Any) -> dict[str,
         what = "cannot be answered" if asked is None else "asks something else"
         raise ConfigurationError(
             f"row {row.id!r} {what} now, but its run {stored['run_id']!r} has begun. Give what it "
-            "asks now an id of its own, or begin anew with --fresh (fresh=True)."
+            "asks now an id of its own, or start over with --fresh (fresh=True)."
         )
     run_id = (stored and stored["run_id"]) or str(uuid4())
     return {
@@ -197,7 +197,7 @@ def _to_do(name: str, retry_failed: bool) -> list[ColumnElement[bool]]:
 
 
 class ToDos:
-    """The rows of a batch that are to be run, in order; read a page at a time, when needed.
+    """The rows of a batch to run, in order; read a page at a time, when needed.
 
     Sized, so that an engine knows when the last ones come.
     """

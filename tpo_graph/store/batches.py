@@ -23,7 +23,7 @@ _PAGE = 500
 STATUS = case(
     (BatchItemRow.error.is_not(None), "failed"),
     (RunRow.status.is_(None), "waiting"),
-    # The database's failure is no fault of the row's: it goes on as after a crash.
+    # The database's failure is no fault of the row's: it resumes as after a crash.
     (and_(RunRow.status == "failed", RunRow.error.like("StoreError:%")), "interrupted"),
     else_=RunRow.status,
 )
@@ -59,7 +59,7 @@ class BatchItem:
     run_id: str | None
     """The run that answers it, begun or not; None for a row that cannot be answered."""
     status: str
-    """"finished" or "failed"; "waiting" before its run begins, "running" while it goes on (or after
+    """"finished" or "failed"; "waiting" before its run begins, "running" while it runs (or after
     a crash), "interrupted" after a stop. A finished run whose audit failed is "failed" too."""
     error: str | None
     """Of the row, or of its run."""

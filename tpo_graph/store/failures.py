@@ -1,4 +1,4 @@
-"""Database failures in the words of the person who has to mend them.
+"""Database failures in the words of the person who has to fix them.
 
 Drivers' exceptions come in; `StoreError`s that name the database, the cause and the fix go out.
 """

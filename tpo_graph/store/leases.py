@@ -67,7 +67,7 @@ class Leases:
         """Be the only one who works on the run, inside the `async with`; note how it ended.
 
         Args:
-            new: the run, if it is to begin; None takes up a stored one.
+            new: the run, if it is to begin; None resumes a stored one.
             launch: for a new run, the names to load its models by.
 
         Raises:
@@ -128,7 +128,7 @@ class Leases:
         owner = select(RunRow.lease_owner).where(RunRow.run_id == run["run_id"])
         if connection.scalar(owner) != self.owner:
             raise StoreError(
-                f"a run {run['run_id']!r} is stored already. Go on with it by `resume`, or give "
+                f"a run {run['run_id']!r} is stored already. Resume it with `resume`, or give "
                 "the new one another id."
             )
 

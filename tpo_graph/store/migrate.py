@@ -103,7 +103,7 @@ def _alone(connection: Connection) -> Generator[None]:
         if time.monotonic() > deadline:
             raise StoreError(
                 f"another process has been migrating {shown(connection.engine.url)!r} for "
-                f"{_LOCK_SECONDS:.0f} seconds. Wait for it, or end it, and try again."
+                f"{_LOCK_SECONDS:.0f} seconds. Wait for it, or end it, and retry."
             )
         time.sleep(0.05)
     connection.commit()

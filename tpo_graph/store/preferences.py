@@ -37,7 +37,7 @@ def preferences(
 
     Args:
         trajectory: the run.
-        pairs: at most so many; None for all.
+        pairs: maximum number; None for all.
         min_margin: rewards of a pair differ by at least so much, and in any case.
         include_cut: whether candidates that were cut off by a limit count.
     """

@@ -154,7 +154,7 @@ async def list_runs(
     """Runs, the newest first.
 
     Args:
-        limit: at most so many; None for all.
+        limit: maximum number; None for all.
         filters: only runs that pass.
     """
     query = _summaries().where(*filters.clauses()).limit(limit)

@@ -118,7 +118,7 @@ class RewardModelTests:
         run(score(reward_model, [Turn(role="user", content=" ".join(UNICODE))], ANSWERS[:1]))
 
     def test_history_and_system_prompts(self, reward_model: RewardModel) -> None:
-        """Several turns can be scored; a system prompt too, or it is refused in so many words."""
+        """Several turns can be scored; a system prompt too, or it is refused with a clear error."""
         run(score(reward_model, HISTORY, ANSWERS[:2]))
         system = [Turn(role="system", content="Be brief."), *HISTORY]
         run(score_or_refuse(reward_model, system, ANSWERS[:2]))

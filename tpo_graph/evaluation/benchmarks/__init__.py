@@ -83,7 +83,7 @@ def load_prompts(
     Args:
         name: the benchmark's.
         file: a local copy of the data set; None loads it from the hub.
-        limit: so many prompts at most.
+        limit: maximum number of prompts.
         seed: draws them at random; None takes the first ones, except where the paper drew (then
             it means 7).
 
