@@ -155,8 +155,8 @@ def show(run_id: str, iteration: int | None, full: bool, as_json: bool, database
 def resume(run_id: str, as_json: bool, database: str, **handles: Any) -> None:
     """Resume RUN from its last finished step after a crash, an interruption or a failure.
 
-    No finished call is made again. A run whose rewrites were all unusable draws them anew (give
-    another --seed if it had one), and one that a budget ended goes on under a greater one. Any
+    No finished call is made again. A run whose rewrites were all unusable samples them again (give
+    another --seed if it had one); one that a budget ended continues under a greater budget. Any
     other finished run is only printed.
     """
     from tpo_graph.resuming import resume
