@@ -369,7 +369,7 @@ def invalid_settings(error: ValidationError, model: type[BaseModel]) -> Configur
             problems.append(f"there is no setting {name!r}{guess}")
         else:
             # Options of a connection may hold a key, wherever in a text that is not even JSON.
-            shown = "" if name.endswith("_options") else f"={problem['input']!r:.200}"
+            shown = "" if name.endswith(("_options", "api_key")) else f"={problem['input']!r:.200}"
             why = problem["msg"].removeprefix("Value error, ")
             problems.append(f"{name}{shown} is not valid: {why}")
     return ConfigurationError("; ".join(problems))

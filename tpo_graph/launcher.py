@@ -37,6 +37,7 @@ class Launcher:
     store: "Store | None"
     memory: MemoryCache
     """Holds the runs when there is no store, each until it has its result."""
+    policy: BaseChatModel
     judge: RewardModel
     names: dict[str, str]
     """What a stored run says of its models and prompts."""
@@ -54,13 +55,15 @@ class Launcher:
         on_event: OnEvent | None = None,
         on_task: OnTask | None = None,
         control: RunControl | None = None,
+        drafts: Sequence[str] = (),
     ) -> TPOResult:
         """Answer one conversation; arguments and errors are those of `aoptimize`.
 
         Args:
             on_task: see `execution.OnTask`.
+            drafts: responses that exist already: the first of the first samples.
         """
-        result = await self._run(messages, context, run_id, on_event, on_task, control)
+        result = await self._run(messages, context, run_id, on_event, on_task, control, drafts)
         return await self._audited(result, turns(messages))
 
     async def run_or_resume(
@@ -73,11 +76,13 @@ class Launcher:
         on_task: OnTask | None = None,
         control: RunControl | None = None,
         limits: Mapping[str, Any] | None = None,
+        drafts: Sequence[str] = (),
     ) -> TPOResult:
         """`run`, unless a run of that id is stored: then resume that one, as it began.
 
         Args:
             limits: settings that a stored run gets from now on.
+            drafts: as in `run`; a stored run has its own.
 
         Raises:
             RunBusyError: another live process works on it.
@@ -89,7 +94,13 @@ class Launcher:
         store = self.store
         if store is None or await find_run(store, run_id) is None:
             return await self.run(
-                messages, context, run_id, on_event=on_event, on_task=on_task, control=control
+                messages,
+                context,
+                run_id,
+                on_event=on_event,
+                on_task=on_task,
+                control=control,
+                drafts=drafts,
             )
         async with held(store, run_id, limits) as run:
             need_same_rewards(run, self.judge)
@@ -115,8 +126,11 @@ class Launcher:
         on_event: OnEvent | None,
         on_task: OnTask | None,
         control: RunControl | None,
+        drafts: Sequence[str],
     ) -> TPOResult:
-        graph_input = {"messages": list(messages)}
+        graph_input: dict[str, Any] = {"messages": list(messages)}
+        if drafts:
+            graph_input["drafts"] = list(drafts)
         if self.store is None:
             config = run_config(run_id, context.depth)
             try:
@@ -163,8 +177,12 @@ async def launcher(
     reuse_scores: bool = True,
     audit: str | RewardModel | RewardFunction | None = None,
     audit_fallback: bool = False,
+    choices: Mapping[str, Any] | None = None,
 ) -> AsyncGenerator[Launcher]:
     """Load the models, open the database if one is wanted, and build the graph.
+
+    Args:
+        choices: `policies`, `critics` and `reward_models`, as in `create_tpo_graph`.
 
     Raises:
         ConfigurationError: a name or a prompt set is wrong.
@@ -202,8 +220,9 @@ async def launcher(
             prompts=prompt_set,
             cache=memory if store is None else store.cache,
             checkpointer=None if store is None else store.checkpointer,
+            **(choices or {}),
         )
-        return Launcher(graph, store, memory, judge, names, specs, auditor, audit_fallback)
+        return Launcher(graph, store, memory, policy, judge, names, specs, auditor, audit_fallback)
 
     if database is None:
         yield built(None)

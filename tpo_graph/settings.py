@@ -194,13 +194,25 @@ def configured_probes(config: str | Path | None) -> Path | None:
     """
     if config is None:
         return None
-    table: Any = _toml(Path(config)).get("check", {})
-    if not isinstance(table, dict) or set(cast("dict[str, Any]", table)) - {"probes"}:
+    table = table_of(config, "check")
+    if table.keys() - {"probes"}:
         raise ConfigurationError(
             f'[check] in {str(config)!r} is {table!r}; it knows one name, probes = "FILE"'
         )
-    probes = cast("dict[str, Any]", table).get("probes")
+    probes = table.get("probes")
     return None if probes is None else Path(anchored(str(probes), Path(config).parent))
+
+
+def table_of(config: str | Path | None, name: str) -> dict[str, Any]:
+    """A table of the configuration file that is read by one command alone; empty if it is absent.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or what stands there is no table.
+    """
+    table: Any = {} if config is None else _toml(Path(config)).get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{name} in {str(config)!r} is {table!r}; it must be a table")
+    return cast("dict[str, Any]", table)
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -212,7 +224,8 @@ def _toml(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     values = _toml(path)
-    values.pop("check", None)  # of that command alone
+    for command in ("check", "serve"):  # of these commands alone
+        values.pop(command, None)
     if "database" in values:  # as the option is called; only the environment says database_url
         values.setdefault("database_url", values.pop("database"))
     if unknown := sorted(set(values) - set(Settings.model_fields)):

@@ -5,6 +5,7 @@ the run; they get the message that their caller sees.
 """
 
 import logging
+from collections.abc import Iterable
 from functools import reduce
 from typing import Any, cast
 
@@ -51,6 +52,11 @@ def refined(draft: AIMessage, state: TPOState) -> AIMessage:
     if kept:
         return draft.model_copy(update={**changes, "id": draft.id and answer.id})
     return AIMessage(answer.text, id=draft.id and answer.id, name=draft.name, **changes)
+
+
+def before_stop(text: str, stop: Iterable[str]) -> str:
+    """The text up to the first of these words; its reward does not know that it ends there."""
+    return text[: min((at for word in stop if word and (at := text.find(word)) >= 0), default=None)]
 
 
 def unrefined(draft: AIMessage, error: TPOError) -> AIMessage:

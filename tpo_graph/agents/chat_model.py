@@ -25,7 +25,7 @@ from langchain_core.tools import BaseTool
 from langgraph.constants import TAG_NOSTREAM
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
-from tpo_graph.agents.answers import is_final_answer, refined
+from tpo_graph.agents.answers import before_stop, is_final_answer, refined
 from tpo_graph.agents.structured import FittingReward, StructuredForm
 from tpo_graph.background import run_in_background
 from tpo_graph.context import RunOptions, TPOContext
@@ -381,8 +381,8 @@ def _child(
 
 
 def _ended(answer: AIMessage, stop: list[str] | None) -> AIMessage:
-    ends = [at for word in stop or () if word and (at := answer.text.find(word)) >= 0]
-    return answer.model_copy(update={"content": answer.text[: min(ends)]}) if ends else answer
+    text = before_stop(answer.text, stop or ())
+    return answer if text == answer.text else answer.model_copy(update={"content": text})
 
 
 def _result(message: AIMessage) -> ChatResult:

@@ -24,6 +24,7 @@ from tpo_graph.cli.output import say, visible
 from tpo_graph.cli.report import report
 from tpo_graph.cli.run import run
 from tpo_graph.cli.runs import runs
+from tpo_graph.cli.serve import serve
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What the system says of a file that takes no more."""
@@ -58,6 +59,7 @@ tpo.add_command(run)
 tpo.add_command(batch)
 tpo.add_command(batches)
 tpo.add_command(runs)
+tpo.add_command(serve)
 tpo.add_command(check)
 tpo.add_command(benchmark)
 tpo.add_command(report)

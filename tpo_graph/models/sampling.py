@@ -136,8 +136,17 @@ async def generate(
 
 
 def _finish_reason(generation: ChatGeneration) -> str | None:
-    """In OpenAI's words where there are some; other words of the provider's as they are."""
     info = {**generation.message.response_metadata, **(generation.generation_info or {})}
+    return _finish_word(info)
+
+
+def finish_reason_of(message: BaseMessage) -> str | None:
+    """Why a message ends, in OpenAI's words where there are some, as far as it says."""
+    return _finish_word(message.response_metadata)
+
+
+def _finish_word(info: Mapping[str, Any]) -> str | None:
+    """In OpenAI's words where there are some; other words of the provider's as they are."""
     names = ("finish_reason", "stop_reason", "done_reason", "stopReason")
     said = next((found for name in names if isinstance(found := info.get(name), str)), None)
     return None if said is None else _FINISHES.get(said.lower(), said)

@@ -82,6 +82,14 @@ async def find_run(store: Store, run_id: str) -> StoredRun | None:
     return None if row is None else StoredRun(**redacted_row(row))  # type: ignore[typeddict-item]
 
 
+async def newest_run(store: Store, first: str, last: str) -> StoredRun | None:
+    """The run of the greatest id between two, both included; None when there is none."""
+    query = select(*_COLUMNS).where(RunRow.run_id.between(first, last))
+    query = query.order_by(RunRow.run_id.desc()).limit(1)
+    row = await read(store, lambda connection: connection.execute(query).mappings().one_or_none())
+    return None if row is None else StoredRun(**redacted_row(row))  # type: ignore[typeddict-item]
+
+
 async def whole_run_id(store: Store, prefix: str) -> str:
     """The id of the one run whose id begins so; an id that is whole already is taken as it is.
 

@@ -1,0 +1,250 @@
+"""What a request pays for: once, whoever asks again, and nothing after its client has gone."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from langchain_openai import ChatOpenAI
+
+from tests.kills.harness import ROOT, respond
+from tests.openai_server import Behaviour, Call, OpenAIServer
+from tests.serve.serving import ASKED, Serving
+
+MODEL = "tpo/policy"
+CANARY = "sk-upstream-canary-0123456789"
+STAGES = ["sample", "loss", "gradient", "update"]
+
+
+def stage(call: Call) -> str:
+    """Which step of a run with the default prompts made the call."""
+    prompt = call.messages[-1]["content"]
+    if "</improved_answer>" in prompt:
+        return "update"
+    if "fewest changes" in prompt:
+        return "gradient"
+    return "loss" if "<chosen_answer>" in prompt else "sample"
+
+
+@contextmanager
+def serving(upstream: OpenAIServer, database: str | None, **options: Any) -> Iterator[Serving]:
+    model = ChatOpenAI(model="policy", base_url=upstream.url, api_key=CANARY, max_retries=0)  # pyright: ignore
+    with Serving(database, model=model, **options) as server:
+        yield server
+
+
+def wait_until(happened: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def hang_at(name: str) -> Callable[[Call], Behaviour | None]:
+    return lambda call: Behaviour(hang=True) if stage(call) == name else None
+
+
+def test_the_same_request_is_answered_by_the_same_run(database_url: str):
+    with OpenAIServer(respond) as upstream:
+        with serving(upstream, database_url) as server:
+            ask = server.client().chat.completions.create
+            first = ask(model=MODEL, messages=ASKED)
+            again = ask(model=MODEL, messages=ASKED, stream=True)  # how it is told is no matter
+            text = "".join(c.choices[0].delta.content or "" for c in again if c.choices)
+            assert text == first.choices[0].message.content
+        with serving(upstream, database_url) as server:  # from the database
+            ask = server.client().chat.completions.create
+            restarted = ask(model=MODEL, messages=ASKED)
+            assert restarted.tpo == first.tpo
+            assert [stage(call) for call in upstream.calls] == STAGES
+            fresh = ask(model=MODEL, messages=ASKED, extra_headers={"Cache-Control": "no-cache"})
+            other = ask(model=MODEL, messages=ASKED, seed=1)
+            assert len({made.tpo["run_id"] for made in (first, fresh, other)}) == 3
+
+
+def test_a_finished_run_answers_again_for_a_while_and_with_its_key_for_ever(sqlite_url: str):
+    with (
+        OpenAIServer(respond) as upstream,
+        serving(upstream, sqlite_url, options={"replay_seconds": 0}, depth=0) as server,
+    ):
+        ask = server.client().chat.completions.create
+        ids = [ask(model=MODEL, messages=ASKED).tpo["run_id"] for _ in range(3)]
+        assert len(set(ids)) == 3
+        named = {"Idempotency-Key": "mine"}
+        ids = [ask(model=MODEL, messages=ASKED, extra_headers=named).tpo["run_id"] for _ in "ab"]
+        assert len(set(ids)) == 1
+        assert len(upstream.calls) == 4
+        with pytest.raises(openai.UnprocessableEntityError, match="another request"):
+            ask(model=MODEL, messages=ASKED, seed=1, extra_headers=named)
+
+
+def test_a_client_that_goes_away_stops_the_call_and_loses_nothing(database_url: str):
+    with OpenAIServer(respond, rule=hang_at("update")) as upstream:
+        with serving(upstream, database_url) as server:
+            stream = server.client().chat.completions.create(
+                model=MODEL, messages=ASKED, stream=True
+            )
+            for chunk in stream:
+                if "to improve" in (getattr(chunk.choices[0].delta, "reasoning", None) or ""):
+                    break
+            wait_until(lambda: len(upstream.calls) == 4)
+            stream.close()
+            wait_until(lambda: not server.service.answers._live)
+            url = f"{server.url}/metrics"
+            assert "tpo_runs_in_flight 0.0" in httpx.get(url).text
+            upstream.rule = None
+            made = server.client().chat.completions.create(model=MODEL, messages=ASKED)
+            assert made.tpo["stop_reason"] == "depth"
+        assert [stage(call) for call in upstream.calls] == [*STAGES, "update"]
+
+
+def test_a_client_of_a_whole_answer_that_goes_away_stops_the_call(sqlite_url: str):
+    with (
+        OpenAIServer(respond, rule=hang_at("sample")) as upstream,
+        serving(upstream, sqlite_url) as server,
+    ):
+        with pytest.raises(openai.APITimeoutError):
+            server.client(timeout=1).chat.completions.create(model=MODEL, messages=ASKED)
+        wait_until(lambda: not server.service.answers._live)
+        assert len(upstream.calls) == 1
+
+
+def test_requests_at_the_same_time_share_one_run(sqlite_url: str):
+    with OpenAIServer(respond, rule=lambda _: Behaviour(delay=0.3)) as upstream:
+        with serving(upstream, sqlite_url) as server:
+            answers: list[Any] = []
+
+            def ask() -> None:
+                made = server.client().chat.completions.create(model=MODEL, messages=ASKED)
+                answers.append(made.choices[0].message.content)
+
+            threads = [threading.Thread(target=ask) for _ in range(5)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+        assert len(answers) == 5
+        assert len(set(answers)) == 1
+        assert [stage(call) for call in upstream.calls] == STAGES
+
+
+def test_a_full_server_says_when_to_come_again():
+    with (
+        OpenAIServer(respond, rule=hang_at("sample")) as upstream,
+        serving(upstream, None, options={"max_runs": 1, "queue": 1}) as server,
+    ):
+        ask = server.client().chat.completions.create
+        asked = [[{"role": "user", "content": question}] for question in "abc"]
+        streams = [ask(model=MODEL, messages=each, stream=True) for each in asked[:2]]
+        wait_until(lambda: len(server.service.answers._live) == 2)
+        assert server.service.answers.waiting == 1
+        with pytest.raises(openai.RateLimitError) as caught:
+            ask(model=MODEL, messages=asked[2], stream=True)
+        assert 1 <= int(caught.value.response.headers["retry-after"]) <= 60
+        upstream.rule = None
+        streams[0].close()  # makes room for the one that waits
+        assert [c.choices[0].finish_reason for c in streams[1]][-1] == "stop"
+
+
+def test_the_first_byte_comes_before_the_model_says_anything():
+    with (
+        OpenAIServer(respond, rule=lambda _: Behaviour(delay=2.0)) as upstream,
+        serving(upstream, None, depth=0) as server,
+    ):
+        started = time.monotonic()
+        stream = server.client().chat.completions.create(model=MODEL, messages=ASKED, stream=True)
+        assert next(iter(stream)).choices[0].delta.role == "assistant"
+        assert time.monotonic() - started < 1
+        stream.close()
+
+
+def test_errors_of_the_model_reach_the_client_without_its_key():
+    with OpenAIServer(respond) as upstream, serving(upstream, None, depth=0) as server:
+        ask = server.client().chat.completions.create
+        upstream.rule = lambda _: Behaviour(status=429, headers={"Retry-After": "7"})
+        with pytest.raises(openai.RateLimitError) as limited:
+            ask(model=MODEL, messages=ASKED)
+        assert limited.value.response.headers["retry-after"] == "7"
+        denied = f"Incorrect API key provided: {CANARY}"
+        upstream.rule = lambda _: Behaviour(status=401, error={"message": denied})
+        with pytest.raises(openai.InternalServerError, match="Check the API key") as caught:
+            ask(model=MODEL, messages=ASKED)
+        assert caught.value.status_code == 502
+        assert CANARY not in str(caught.value)
+        with pytest.raises(openai.APIError, match="Check the API key"):
+            list(ask(model=MODEL, messages=ASKED, stream=True))
+        for model in (MODEL, "policy"):
+            long = {"code": "context_length_exceeded", "message": "too many tokens"}
+            upstream.rule = lambda _, long=long: Behaviour(status=400, error=long)
+            with pytest.raises(openai.BadRequestError) as caught_long:
+                ask(model=model, messages=ASKED)
+            assert caught_long.value.code == "context_length_exceeded"
+
+
+@pytest.mark.slow
+def test_sigterm_lets_runs_end_and_keeps_those_that_do_not(sqlite_url: str, tmp_path: Path):
+    """One that ends in time is answered; one that does not is resumed by the next server."""
+    hanging = threading.Event()
+
+    def rule(call: Call) -> Behaviour | None:
+        if "hang" in str(call.messages) and stage(call) == "loss" and not hanging.is_set():
+            return Behaviour(hang=True)
+        return Behaviour(delay=0.3)
+
+    arguments = ["--database", sqlite_url, "--port", "0", "--width", "2", "--depth", "1"]
+    with OpenAIServer(respond, rule=rule) as upstream:
+        with process(upstream, [*arguments, "--drain", "5"], tmp_path) as (url, server):
+            client = openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
+            asked = [[{"role": "user", "content": text}] for text in ("ends", "hang")]
+            ask = client.chat.completions.create
+            streams = [ask(model=MODEL, messages=each, stream=True) for each in asked]
+            wait_until(lambda: sum(stage(call) == "loss" for call in upstream.calls) == 2)
+            server.send_signal(signal.SIGTERM)
+            assert [c.choices[0].finish_reason for c in streams[0]][-1] == "stop"
+            with pytest.raises(openai.APIError, match="shutting down"):
+                list(streams[1])
+            server.wait(20)
+        hanging.set()
+        paid = len(upstream.calls)
+        with process(upstream, arguments, tmp_path) as (url, _):
+            client = openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
+            made = client.chat.completions.create(model=MODEL, messages=asked[1])
+            assert made.tpo["stop_reason"] == "depth"
+        assert [stage(call) for call in upstream.calls[paid:]] == ["loss", "gradient", "update"]
+
+
+@contextmanager
+def process(
+    upstream: OpenAIServer, arguments: list[str], folder: Path
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`tpo serve` as a process; it is killed at the end if it still runs."""
+    log = folder / "serve.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.serve.process", *arguments,
+             "--model", "openai:policy", "--reward-model", "local:length"],
+            cwd=ROOT,
+            env={
+                "PATH": "/usr/bin:/bin",
+                "PYTHONPATH": str(ROOT),
+                "OPENAI_API_KEY": CANARY,
+                "OPENAI_BASE_URL": upstream.url,
+            },
+            stderr=output,
+            text=True,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: "http://" in log.read_text() or server.poll() is not None)
+        assert server.poll() is None, log.read_text()
+        yield "http://" + log.read_text().partition("http://")[2].split()[0], server
+    finally:
+        server.kill()
+        server.wait(10)

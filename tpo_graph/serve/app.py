@@ -1,0 +1,294 @@
+"""The HTTP application: its routes, who is let in, and what is logged and counted."""
+
+import asyncio
+import base64
+import hmac
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tpo_graph.serve.base import Completion
+from tpo_graph.serve.completions import Reply
+from tpo_graph.serve.metrics import CONTENT_TYPE
+from tpo_graph.serve.options import ServeOptions
+from tpo_graph.serve.refusals import Refusal, refusal, stopped
+from tpo_graph.serve.request import Asked, as_object, read_chat_request
+from tpo_graph.serve.service import Service
+
+T = TypeVar("T")
+
+_OPEN = ("/health", "/ready", "/metrics")
+"""What needs no key: it says nothing of what was asked, and probes have none."""
+_LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]", "::1"]
+_PING_SECONDS = 10
+
+logger = logging.getLogger("tpo_graph.serve")
+
+
+def application(service: AbstractAsyncContextManager[Service], options: ServeOptions) -> Starlette:
+    """The application; `service` is entered when the server starts and left when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        async with service as opened:
+            app.state.service = opened
+            yield
+            await opened.answers.drain(0)
+
+    middleware = [Middleware(Gate, options=options)]
+    if options.api_key is None:  # no page of another site may reach it by a name of its own
+        allowed = [*_LOCAL_HOSTS, options.host]
+        middleware.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=allowed))
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/ready", ready),
+            Route("/metrics", metrics),
+            Route("/v1/models", models),
+            Route("/v1/models/{name:path}", model),
+            Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        ],
+        middleware=middleware,
+        exception_handlers={Exception: failed, HTTPException: failed, Refusal: failed},
+        lifespan=lifespan,
+    )
+
+
+async def health(request: Request) -> Response:
+    """The process is alive."""
+    return JSONResponse({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    """The process takes requests; not while it is about to stop."""
+    if _service(request).answers.draining:
+        raise stopped()
+    return JSONResponse({"status": "ready"})
+
+
+async def metrics(request: Request) -> Response:
+    """For Prometheus."""
+    return Response(_service(request).metrics.text(), media_type=CONTENT_TYPE)
+
+
+async def models(request: Request) -> Response:
+    """The models that can be asked."""
+    found = [_model(name) for name in _service(request).catalog.names]
+    return JSONResponse({"object": "list", "data": found})
+
+
+async def model(request: Request) -> Response:
+    """One of them."""
+    name = request.path_params["name"]
+    _service(request).catalog.settings_of(name)
+    return JSONResponse(_model(name))
+
+
+async def chat_completions(request: Request) -> Response:
+    """`POST /v1/chat/completions`."""
+    service = _service(request)
+    body = as_object(await _body(request, service.options.max_body))
+    asked = read_chat_request(body, service.catalog, service.settings, service.options)
+    request.scope["tpo_log"]["model"] = asked.model
+    if asked.context is None:
+        if asked.stream:
+            return _stream(service, service.base.stream(asked.body))
+        return JSONResponse(await _unless_gone(request, service.base.complete(asked.body)))
+    service.admit(asked, request.headers)
+    reply = Reply(asked)
+    if asked.stream:
+        return _stream(service, _chunks(request, service, asked, reply))
+    async with service.attached(asked, request.headers) as live:
+        outcome = await _unless_gone(request, live.answer())
+        lines = "".join([line async for line in live.follow()])
+    _note(request, outcome.result)
+    return JSONResponse(reply.whole(outcome, lines))
+
+
+async def _chunks(
+    request: Request, service: Service, asked: Asked, reply: Reply
+) -> AsyncGenerator[Completion]:
+    yield reply.beginning()
+    async with service.attached(asked, request.headers) as live:
+        async for line in live.follow():
+            yield reply.progress(line)
+        outcome = await live.answer()
+    _note(request, outcome.result)
+    for chunk in reply.ending(outcome):
+        yield chunk
+
+
+def _stream(service: Service, chunks: AsyncGenerator[Completion]) -> Response:
+    """Chunks as server-sent events; an error on the way is one of them."""
+
+    async def events() -> AsyncGenerator[ServerSentEvent]:
+        try:
+            async for chunk in chunks:
+                yield ServerSentEvent(json.dumps(chunk, ensure_ascii=False), sep="\n")
+        except Exception as error:
+            told = refusal(error)
+            if told.status == 500:
+                logger.error("a stream failed", exc_info=error)
+            yield ServerSentEvent(json.dumps(told.body(), ensure_ascii=False), sep="\n")
+        finally:
+            await chunks.aclose()
+        yield ServerSentEvent("[DONE]", sep="\n")
+
+    return EventSourceResponse(
+        events(),
+        sep="\n",
+        ping=_PING_SECONDS,
+        ping_message_factory=lambda: ServerSentEvent(comment="keep-alive", sep="\n"),
+        shutdown_grace_period=service.options.drain + 5,
+    )
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client goes away.
+
+    Raises:
+        ClientDisconnect: it did.
+    """
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, watching = asyncio.create_task(work), asyncio.create_task(gone())
+    try:
+        await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        watching.cancel()
+        working.cancel()
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        Refusal: it is too long, or not said to be JSON. (A page of another site can send a browser
+            here with plain text, but not with JSON.)
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise Refusal(415, "send JSON: Content-Type: application/json")
+    parts: list[bytes] = []
+    length = int(request.headers.get("content-length") or 0)
+    if length <= most:
+        length = 0
+        async for part in request.stream():
+            parts.append(part)
+            length += len(part)
+            if length > most:
+                break
+    if length > most:
+        raise Refusal(413, f"the body is longer than the {most:,} bytes that this server takes")
+    return b"".join(parts)
+
+
+async def failed(request: Request, error: Exception) -> Response:
+    """The reply to a request that failed."""
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=499)
+    if isinstance(error, HTTPException):
+        error = Refusal(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+    told = refusal(error)
+    if told.status == 500:
+        logger.error("a request failed", exc_info=error)
+    return JSONResponse(told.body(), told.status, told.headers)
+
+
+class Gate:
+    """Lets requests with the key in, names each, logs and counts it."""
+
+    def __init__(self, app: ASGIApp, options: ServeOptions) -> None:
+        self._app = app
+        self._options = options
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id, started, status = f"req_{uuid4().hex}", time.monotonic(), 499
+        log: dict[str, Any] = {"request_id": request_id}
+        scope["tpo_log"] = log
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()), (b"x-request-id", request_id.encode())
+                ]  # fmt: skip
+            await send(message)
+
+        try:
+            app = self._app if self._lets_in(scope) else _denied
+            await app(scope, receive, sending)
+        finally:
+            seconds = time.monotonic() - started
+            path = getattr(scope.get("route"), "path", "other")
+            scope["app"].state.service.metrics.requested(path, status, seconds)
+            self._log({**log, "method": scope["method"], "path": scope["path"]}, status, seconds)
+
+    def _lets_in(self, scope: Scope) -> bool:
+        key = self._options.api_key
+        if key is None or scope["path"] in _OPEN:
+            return True
+        headers = dict(scope["headers"])
+        kind, _, sent = headers.get(b"authorization", b"").partition(b" ")
+        if kind.lower() == b"basic":  # a browser's; any user name will do
+            try:
+                sent = base64.b64decode(sent).partition(b":")[2]
+            except ValueError:
+                return False
+        return hmac.compare_digest(sent.strip(), key.get_secret_value().encode())
+
+    def _log(self, told: dict[str, Any], status: int, seconds: float) -> None:
+        if told["path"] in _OPEN:
+            return
+        told |= {"status": status, "seconds": round(seconds, 3)}
+        if self._options.log_json:
+            logger.info("%s", json.dumps({"time": time.time(), **told}))
+        else:
+            logger.info("%s", " ".join(f"{name}={value!r}" for name, value in told.items()))
+
+
+async def _denied(scope: Scope, receive: Receive, send: Send) -> None:
+    told = Refusal(
+        401,
+        "the API key is missing or wrong. Send it as Authorization: Bearer KEY.",
+        code="invalid_api_key",
+    )
+    await JSONResponse(told.body(), 401, told.headers)(scope, receive, send)
+
+
+def _service(request: Request) -> Service:
+    return request.app.state.service
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "tpo"}
+
+
+def _note(request: Request, result: Any) -> None:
+    if result is not None:
+        told = {"run_id": result.run_id, "stop_reason": result.stop_reason}
+        request.scope["tpo_log"].update(told)

@@ -1,0 +1,176 @@
+"""The base model behind the server, asked directly: passed through, or for a turn with tools.
+
+Where it is reached by OpenAI's own protocol, requests and replies pass through as they are. Any
+other chat model of LangChain is asked in LangChain's words.
+"""
+
+import json
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+from uuid import uuid4
+
+import httpx2
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, convert_to_messages
+
+from tpo_graph.models.loops import handle
+from tpo_graph.models.sampling import finish_reason_of
+from tpo_graph.serve.refusals import invalid
+
+Completion = dict[str, Any]
+"""A chat completion, or a chunk of one, as OpenAI's API writes it."""
+
+_PASSED = (
+    "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "tools",
+    "tool_choice", "parallel_tool_calls", "response_format",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base model as clients may ask it.
+
+    Args:
+        model: the chat model.
+        name: what clients call it.
+    """
+
+    model: BaseChatModel
+    name: str
+
+    async def complete(self, body: Mapping[str, Any]) -> Completion:
+        """One completion, whole.
+
+        Raises:
+            Exception: whatever the model's client raises.
+        """
+        client = await self._client()
+        if client is None:
+            return await self._in_words(body)
+        sent = {**self._upstream(body), "stream": False}
+        sent.pop("stream_options", None)
+        response = await client.post("/chat/completions", cast_to=httpx2.Response, body=sent)
+        return {**json.loads(response.content), "model": self.name}
+
+    async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Completion]:
+        """The same in chunks, as they come."""
+        client = await self._client()
+        if client is None:
+            async for chunk in self._in_words_as_they_come(body):
+                yield chunk
+            return
+        sent = {**self._upstream(body), "stream": True}
+        known = {name: sent.pop(name) for name in ("messages", "model", "stream")}
+        async with await client.chat.completions.create(**known, extra_body=sent) as chunks:
+            async for chunk in chunks:
+                told = chunk.model_dump(mode="json", exclude_unset=True)
+                yield {**told, "model": self.name}
+
+    async def _client(self) -> Any:
+        """The openai client of the model, if it is reached by one."""
+        return getattr((await handle(self.model)).model, "root_async_client", None)
+
+    def _upstream(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The body as the model's server is to get it."""
+        own: dict[str, Any] = getattr(self.model, "extra_body", None) or {}
+        return {**body, **own, "model": getattr(self.model, "model_name", self.name)}
+
+    async def _in_words(self, body: Mapping[str, Any]) -> Completion:
+        message = await self._ready(await self._quiet(), body).ainvoke(_messages(body))
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", **_content(message)},
+            "finish_reason": _finish(message),
+        }
+        return {**self._head("chat.completion"), "choices": [choice], "usage": _usage(message)}
+
+    async def _in_words_as_they_come(self, body: Mapping[str, Any]) -> AsyncGenerator[Completion]:
+        head = self._head("chat.completion.chunk")
+        model = (await self._quiet()).model_copy(update={"disable_streaming": False})
+        whole: AIMessageChunk | None = None
+        async for part in self._ready(model, body).astream(_messages(body)):
+            chunk = cast(AIMessageChunk, part)
+            whole = chunk if whole is None else cast(AIMessageChunk, whole + chunk)
+            delta = {"role": "assistant", "content": str(chunk.text)}
+            if chunk.text:
+                yield {**head, "choices": [_choice(delta)]}
+        ended = whole or AIMessageChunk(content="")
+        calls = _content(ended).get("tool_calls")
+        if calls:
+            numbered = [{**call, "index": at} for at, call in enumerate(calls)]
+            yield {**head, "choices": [_choice({"tool_calls": numbered})]}
+        yield {**head, "choices": [_choice({}, _finish(ended))]}
+        if (body.get("stream_options") or {}).get("include_usage"):
+            yield {**head, "choices": [], "usage": _usage(ended)}
+
+    async def _quiet(self) -> BaseChatModel:
+        return (await handle(self.model)).model
+
+    def _ready(self, model: BaseChatModel, body: Mapping[str, Any]) -> Any:
+        """The model with what the request says, as far as its class takes it."""
+        if (body.get("n") or 1) > 1:
+            raise invalid(f"{self.name!r} gives one choice per request", "n")
+        fields = type(model).model_fields
+        given = {name: body[name] for name in _PASSED if body.get(name) is not None}
+        most = given.pop("max_completion_tokens", given.get("max_tokens"))
+        if most is not None:
+            given["max_tokens"] = most
+        tools = given.pop("tools", None)
+        choice = given.pop("tool_choice", None)
+        stop = given.pop("stop", None)
+        options = {name: value for name, value in given.items() if name in fields}
+        if stop is not None:
+            options["stop"] = [stop] if isinstance(stop, str) else stop
+        if tools:
+            return model.bind_tools(tools, tool_choice=choice).bind(**options)
+        return model.bind(**options)
+
+    def _head(self, kind: str) -> Completion:
+        return {
+            "id": f"chatcmpl-{uuid4().hex}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": self.name,
+        }
+
+
+def _messages(body: Mapping[str, Any]) -> Any:
+    try:
+        return convert_to_messages(body["messages"])
+    except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
+        raise invalid(f"messages: {error}", "messages") from None
+
+
+def _choice(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "finish_reason": finish}
+
+
+def _content(message: AIMessage) -> dict[str, Any]:
+    calls = [
+        {
+            "id": call["id"] or f"call_{uuid4().hex[:24]}",
+            "type": "function",
+            "function": {"name": call["name"], "arguments": json.dumps(call["args"])},
+        }
+        for call in message.tool_calls
+    ]
+    text = str(message.text)
+    return {"content": text or None, "tool_calls": calls} if calls else {"content": text}
+
+
+def _finish(message: AIMessage) -> str:
+    if message.tool_calls:
+        return "tool_calls"
+    return finish_reason_of(message) or "stop"
+
+
+def _usage(message: AIMessage) -> dict[str, int]:
+    counts = message.usage_metadata
+    sent, written = (counts["input_tokens"], counts["output_tokens"]) if counts else (0, 0)
+    return {
+        "prompt_tokens": sent,
+        "completion_tokens": written,
+        "total_tokens": sent + written,
+    }

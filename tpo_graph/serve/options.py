@@ -1,0 +1,114 @@
+"""What an operator decides about the server itself: where it listens, whom it lets in, its bounds.
+
+Options of `tpo serve`, then `TPO_SERVE_*` of the environment, then the table `[serve]` of tpo.toml.
+What a run does is decided by `tpo_graph.settings`, as everywhere.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tpo_graph.context import invalid_settings
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.models.connection import clean_key
+from tpo_graph.settings import table_of
+
+
+class ServeOptions(BaseSettings):
+    """Options of the server."""
+
+    model_config = SettingsConfigDict(env_prefix="TPO_SERVE_", extra="forbid", frozen=True)
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8100, ge=0, le=65535, description="Port; 0 takes any free one.")
+    api_key: SecretStr | None = Field(
+        default=None,
+        description="Key that clients must send. Better in TPO_SERVE_API_KEY: arguments are "
+        "visible to other users of the machine.",
+    )
+    max_runs: int = Field(default=64, ge=1, description="Runs in flight at once.")
+    queue: int = Field(
+        default=256, ge=0, description="Requests that may wait for a run to end; then 429."
+    )
+    max_depth: int = Field(default=8, ge=0, description="Greatest depth that a request may ask.")
+    max_width: int = Field(default=16, ge=1, description="Greatest width that a request may ask.")
+    max_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most tokens of one response; requests that ask for more get this many.",
+    )
+    max_body: int = Field(
+        default=20_000_000, ge=1_000, description="Largest request body, in bytes."
+    )
+    replay_seconds: float = Field(
+        default=600.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="For how long a finished run answers the same request again; with an "
+        "Idempotency-Key it always does.",
+    )
+    drain: float = Field(
+        default=30.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds that runs in flight may still take after SIGTERM.",
+    )
+    log_json: bool = Field(default=False, description="Log each request as one line of JSON.")
+
+    @field_validator("api_key")
+    @classmethod
+    def _clean(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        cleaned = clean_key(value.get_secret_value(), "TPO_SERVE_API_KEY")
+        return SecretStr(cleaned) if cleaned else None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options and the file are merged by `load`, around the environment."""
+        return (init_settings, env_settings)
+
+    @classmethod
+    def load(cls, options: Mapping[str, Any], config: str | Path | None = None) -> Self:
+        """Options from the command line, then the environment, then a TOML file's `[serve]`.
+
+        Args:
+            options: what was given explicitly; None means not given.
+
+        Raises:
+            ConfigurationError: the file cannot be read, a name is unknown, a value out of bounds,
+                or others than this machine could connect without a key.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        try:
+            environment = cls.model_validate({}).model_dump(exclude_unset=True)
+            loaded = cls(**{**table_of(config, "serve"), **environment, **given})
+        except ValidationError as error:
+            raise invalid_settings(error, cls) from None
+        if loaded.api_key is None and not is_loopback(loaded.host):
+            raise ConfigurationError(
+                f"host={loaded.host!r} lets other machines spend the model's tokens, and there is "
+                "no key. Set TPO_SERVE_API_KEY (or --api-key), or listen on 127.0.0.1."
+            )
+        return loaded
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

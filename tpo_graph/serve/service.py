@@ -1,0 +1,208 @@
+"""From a request to its outcome: which run answers it, and how that run is made or resumed.
+
+A run's id follows from the request, so the same request meets its run again, in this process, after
+a restart, or in another process on the same database.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from tpo_graph.conversation import conversation_key, turns
+from tpo_graph.errors import RunBusyError, StoreError
+from tpo_graph.launcher import Launcher, launcher
+from tpo_graph.result import TPOResult
+from tpo_graph.serve.base import Base, Completion
+from tpo_graph.serve.catalog import Catalog
+from tpo_graph.serve.completions import Outcome
+from tpo_graph.serve.live import Answers, Live, Say
+from tpo_graph.serve.metrics import Metrics
+from tpo_graph.serve.options import ServeOptions
+from tpo_graph.serve.progress import Progress
+from tpo_graph.serve.refusals import other_request
+from tpo_graph.serve.request import Asked
+from tpo_graph.settings import Settings
+from tpo_graph.store.runs import StoredRun, find_run, newest_run
+from tpo_graph.store.tables import now
+
+_POLL_SECONDS = 0.5
+"""How often to look whether another process has ended with a run."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the same request has in common with itself."""
+
+    key: str
+    """64 hex digits."""
+    given: bool
+    """The client named it, by an Idempotency-Key: it holds for ever."""
+
+
+def identity(asked: Asked, headers: Mapping[str, str], names: Mapping[str, str]) -> Identity:
+    """What identifies a request: its Idempotency-Key, else all that the answer depends on.
+
+    Args:
+        names: the server's models and prompts.
+    """
+    given = headers.get("idempotency-key")
+    parts = [hashlib.sha256(headers.get("authorization", "").encode()).hexdigest()]
+    if given:
+        parts += ["named", given]
+    else:
+        fresh = "no-cache" in headers.get("cache-control", "")
+        parts += [asked.fingerprint, *sorted(names.values()), str(uuid4()) if fresh else ""]
+    return Identity(hashlib.sha256("\n".join(parts).encode()).hexdigest(), bool(given))
+
+
+@dataclass(frozen=True)
+class Service:
+    """All that the endpoints work with."""
+
+    options: ServeOptions
+    settings: Settings
+    catalog: Catalog
+    runs: Launcher
+    base: Base
+    answers: Answers[Outcome]
+    metrics: Metrics
+
+    @asynccontextmanager
+    async def attached(
+        self, asked: Asked, headers: Mapping[str, str]
+    ) -> AsyncGenerator[Live[Outcome]]:
+        """The outcome of this request, in the making or made.
+
+        Raises:
+            Refusal: there is no room for it.
+        """
+        same = identity(asked, headers, self.runs.names)
+
+        async def work(say: Say) -> Outcome:
+            return await self._outcome(asked, same, say)
+
+        async with self.answers.attached(same.key, asked.fingerprint, work) as live:
+            yield live
+
+    def admit(self, asked: Asked, headers: Mapping[str, str]) -> None:
+        """See `Answers.admit`."""
+        self.answers.admit(identity(asked, headers, self.runs.names).key)
+
+    async def _outcome(self, asked: Asked, same: Identity, say: Say) -> Outcome:
+        run_id, stored = await self._place(same)
+        if stored is not None:
+            self._need_same(asked, stored, same)
+            if stored["status"] != "finished":
+                say("resuming what was begun\n")
+        turn: Completion | None = None
+        if stored is None and asked.turn:
+            turn = await self.base.complete(_own_turn(asked))
+            message = turn["choices"][0]["message"]
+            if message.get("tool_calls") or message.get("function_call"):
+                return Outcome(turn=turn)
+        drafts = [] if turn is None else [str(turn["choices"][0]["message"].get("content") or "")]
+        result = await self._run(asked, run_id, [each for each in drafts if each.strip()], say)
+        self.metrics.ran(result)
+        return Outcome(result, turn)
+
+    async def _run(self, asked: Asked, run_id: str, drafts: list[str], say: Say) -> TPOResult:
+        """The run, made, resumed, or waited for while another process makes it."""
+        assert asked.context is not None
+        progress = Progress(say)
+        waited = False
+        while True:
+            try:
+                return await self.runs.run_or_resume(
+                    asked.messages, asked.context, run_id, on_event=progress.show, drafts=drafts
+                )
+            except RunBusyError:
+                pass
+            except StoreError:
+                # Another process may have begun it between our look and our own beginning.
+                if waited or self.runs.store is None or not await find_run(self.runs.store, run_id):
+                    raise
+            if not waited:
+                say("another server process works on the same request; waiting for it\n")
+            waited = True
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _place(self, same: Identity) -> tuple[str, StoredRun | None]:
+        """The id of the run that answers, and the run itself if there is one.
+
+        The last 32 bits of an id count how often a request was answered anew.
+        """
+        first = int(same.key[:24], 16) << 32
+        store = self.runs.store
+        if store is None:
+            return str(UUID(int=first)), None
+        last = first | 0xFFFFFFFF
+        found = await newest_run(store, str(UUID(int=first)), str(UUID(int=last)))
+        if found is None:
+            return str(UUID(int=first)), None
+        old = now() - found["updated_at"] > timedelta(seconds=self.options.replay_seconds)
+        if found["status"] == "finished" and old and not same.given:
+            return str(UUID(int=UUID(found["run_id"]).int + 1)), None
+        return found["run_id"], found
+
+    def _need_same(self, asked: Asked, stored: StoredRun, same: Identity) -> None:
+        """Refuse an Idempotency-Key whose run answers something else."""
+        assert asked.context is not None
+        same_question = stored["conversation_key"] == conversation_key(turns(asked.messages))
+        if same.given and not (
+            same_question and stored["settings"] == asked.context.model_dump(mode="json")
+        ):
+            raise other_request()
+
+
+def _own_turn(asked: Asked) -> dict[str, Any]:
+    """The request as the base model gets it for its own turn."""
+    dropped = ("stream", "stream_options", "n", "stop")
+    return {name: value for name, value in asked.body.items() if name not in dropped}
+
+
+@asynccontextmanager
+async def service(
+    settings: Settings,
+    options: ServeOptions,
+    **given: Any,
+) -> AsyncGenerator[Service]:
+    """Load the models and open the database.
+
+    Args:
+        given: `model`, `reward_model`, `critic`: objects in place of the names in the settings.
+
+    Raises:
+        ConfigurationError: a name or a prompt set is wrong.
+        StoreError: the database cannot be opened.
+    """
+    async with launcher(
+        given.get("model") or settings.policy_name(),
+        given.get("reward_model") or settings.reward_model_name(),
+        given.get("critic") or settings.critic,
+        settings.prompts,
+        settings.database_url,
+        reuse_scores=settings.score_cache,
+        audit=settings.audit,
+        audit_fallback=settings.audit_fallback,
+        choices={
+            "policies": settings.policies,
+            "critics": settings.critics,
+            "reward_models": settings.reward_models,
+        },
+    ) as runs:
+        catalog = Catalog(runs.names["policy"], settings)
+        answers = Answers[Outcome](options.max_runs, options.queue, options.replay_seconds)
+        yield Service(
+            options=options,
+            settings=settings,
+            catalog=catalog,
+            runs=runs,
+            base=Base(runs.policy, catalog.base),
+            answers=answers,
+            metrics=Metrics(answers),
+        )
