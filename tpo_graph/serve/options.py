@@ -36,7 +36,7 @@ class ServeOptions(BaseSettings):
     )
     max_depth: int = Field(default=8, ge=0, description="Greatest depth that a request may ask.")
     max_width: int = Field(default=16, ge=1, description="Greatest width that a request may ask.")
-    max_tokens: int | None = Field(
+    max_output_tokens: int | None = Field(
         default=None,
         ge=1,
         description="Most tokens of one response; requests that ask for more get this many.",

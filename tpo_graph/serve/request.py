@@ -189,9 +189,9 @@ def _context(
                 f"{', '.join(sorted(known)) or 'none'}",
                 f"tpo.{name}",
             )
-    if options.max_tokens is not None:
-        asked = context.max_tokens or options.max_tokens
-        context = context.model_copy(update={"max_tokens": min(asked, options.max_tokens)})
+    if options.max_output_tokens is not None:
+        asked = context.max_tokens or options.max_output_tokens
+        context = context.model_copy(update={"max_tokens": min(asked, options.max_output_tokens)})
     return context
 
 
