@@ -65,7 +65,9 @@ CASES: list[tuple[str, str, Callable[[], object]]] = [
     ("scipy", "evaluate", lambda: estimate([1.0, 2.0])),
     ("matplotlib", "report", lambda: chart(print, name="name", title="title", description="")),
     ("jsonschema", "json-schema", lambda: JsonSchemaReward({})),
+    ("prometheus_client", "serve", command("serve", *FAKES)),
     ("sse_starlette", "serve", command("serve", *FAKES)),
+    ("starlette", "serve", command("serve", *FAKES)),
     ("uvicorn", "serve", command("serve", *FAKES)),
     ("ray", "ray", lambda: asyncio.run(join())),
 ]
