@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo studio test lock test-newest test-lowest chromium test-slow format bench train study paper-dry-run clean
+.PHONY: demo serve studio test lock test-newest test-lowest chromium test-slow format bench train study paper-dry-run clean
 
 LOCK := requirements/lock.txt
 INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -27,6 +27,10 @@ EDITABLE := --no-build-isolation --editable
 
 .venv/dev: .venv/tools pyproject.toml
 	$(LOCKED) $(EDITABLE) '.[dev]'
+	touch $@ .venv/demo .venv/serve
+
+.venv/serve: .venv/tools pyproject.toml
+	$(LOCKED) $(EDITABLE) '.[local,serve]'
 	touch $@ .venv/demo
 
 demo: .venv/demo  ## TPO on embedded models: rewards rise, answers appear; no network, no key
@@ -35,6 +39,9 @@ demo: .venv/demo  ## TPO on embedded models: rewards rise, answers appear; no ne
 		$(BIN)/tpo run --config examples/offline/tpo.toml --seed 7 --trajectory -- "$$query" \
 			</dev/null || exit 1; \
 	done < examples/offline/queries.txt
+
+serve: .venv/serve  ## The embedded models behind an OpenAI-compatible URL: http://127.0.0.1:8100/v1
+	$(BIN)/tpo serve --config examples/offline/tpo.toml
 
 studio: .venv/dev  ## LangGraph Studio on the embedded models, or on TPO_CONFIG=your.toml
 	TPO_CONFIG=$${TPO_CONFIG:-examples/offline/tpo.toml} LANGGRAPH_CLI_NO_ANALYTICS=1 \
