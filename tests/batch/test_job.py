@@ -301,7 +301,7 @@ def test_an_auditor_that_fails_leaves_the_answer_and_is_tried_again(sqlite_url: 
 
         async def score(self, conversation: Any, responses: Any) -> list[float]:
             if broken[0] and conversation[-1]["content"] == "b":
-                raise ConnectionError("no audit today")
+                raise ValueError("no audit today")
             return [-float(len(response)) for response in responses]
 
     auditor = Auditor()
