@@ -21,7 +21,7 @@ SHOWN = {
         "this once without TPO: Answer (",
     ],
     "subgraph.py": ["ask", "refine/sample", "refine/update", "refine", "Answer!"],
-    "resume.py": ["cut off: ", "with 1 call more", "written in iteration 3"],
+    "resume.py": ["failed: Answer", "with 1 call more", "written in iteration 3"],
     "chat_model.py": ["Answer!", "'total_tokens': ", "['Answer"],
 }
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in LOADED)
