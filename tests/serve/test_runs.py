@@ -189,6 +189,24 @@ def test_errors_of_the_model_reach_the_client_without_its_key():
             assert caught_long.value.code == "context_length_exceeded"
 
 
+def test_a_failure_on_the_way_gives_the_best_so_far_and_the_same_request_resumes(sqlite_url: str):
+    refused = {"message": "no critic today"}
+    with OpenAIServer(respond) as upstream, serving(upstream, sqlite_url) as server:
+        upstream.rule = lambda call: (
+            Behaviour(status=400, error=refused) if stage(call) == "loss" else None
+        )
+        ask = server.client().chat.completions.create
+        made = ask(model=MODEL, messages=ASKED)
+        assert made.choices[0].message.content.startswith("answer")
+        assert made.tpo["stop_reason"] == "failed"
+        assert "no critic today" in made.tpo["error"]
+        upstream.rule = None
+        again = ask(model=MODEL, messages=ASKED)
+        assert (again.tpo["stop_reason"], again.tpo["error"]) == ("depth", None)
+        assert again.tpo["run_id"] == made.tpo["run_id"]
+        assert [stage(call) for call in upstream.calls].count("sample") == 1
+
+
 @pytest.mark.slow
 def test_sigterm_lets_runs_end_and_keeps_those_that_do_not(sqlite_url: str, tmp_path: Path):
     """One that ends in time is answered; one that does not is resumed by the next server."""

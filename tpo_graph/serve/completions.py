@@ -147,7 +147,7 @@ def about(result: TPOResult) -> dict[str, Any]:
         "iteration": result.iteration,
         "stop_reason": result.stop_reason,
         "history": result.history,
-        "error": getattr(result, "error", None),
+        "error": result.error,
     }
 
 

@@ -81,10 +81,18 @@ class Answers(Generic[T]):
         most: how many are worked on at once.
         queue: how many more may wait for that.
         keep: seconds for which a finished answer is given again.
+        lasting: whether a finished answer is to be given again at all.
     """
 
-    def __init__(self, most: int, queue: int, keep: float) -> None:
+    def __init__(
+        self,
+        most: int,
+        queue: int,
+        keep: float,
+        lasting: Callable[[T], bool] = lambda _: True,
+    ) -> None:
         self.draining = False
+        self._lasting = lasting
         self._most, self._queue, self._keep = most, queue, keep
         self._slots = asyncio.Semaphore(most)
         self._live: dict[str, Live[T]] = {}
@@ -180,7 +188,8 @@ class Answers(Generic[T]):
             if refusal(error).status == 500:
                 logger.error("an answer failed", exc_info=error)
             return
-        self._finished[key] = time.monotonic(), live
+        if self._lasting(task.result()):
+            self._finished[key] = time.monotonic(), live
         while len(self._finished) > _KEPT:
             self._finished.popitem(last=False)
 

@@ -165,6 +165,11 @@ def _own_turn(asked: Asked) -> dict[str, Any]:
     return {name: value for name, value in asked.body.items() if name not in dropped}
 
 
+def _is_whole(outcome: Outcome) -> bool:
+    """Whether nothing failed; a run that a failure ended early is resumed by the next request."""
+    return outcome.result is None or outcome.result.error is None
+
+
 @asynccontextmanager
 async def service(
     settings: Settings,
@@ -196,7 +201,9 @@ async def service(
         },
     ) as runs:
         catalog = Catalog(runs.names["policy"], settings)
-        answers = Answers[Outcome](options.max_runs, options.queue, options.replay_seconds)
+        answers = Answers[Outcome](
+            options.max_runs, options.queue, options.replay_seconds, _is_whole
+        )
         yield Service(
             options=options,
             settings=settings,
