@@ -27,7 +27,37 @@ Options = Annotated[dict[str, Any] | None, NoDecode]
 """Of a role's connection; `Settings` itself reads the JSON, and shows none of it in errors."""
 
 
-class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleVariableOverride]
+class LayeredSettings(BaseSettings):
+    """Settings from three places: explicit options, the environment, a file."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options and the file are merged by `layered`, around the environment."""
+        return (init_settings, env_settings)
+
+    @classmethod
+    def layered(cls, options: Mapping[str, Any], from_file: Mapping[str, Any]) -> Self:
+        """Options, where they are not None, over the environment, and that over the file.
+
+        Raises:
+            ConfigurationError: a name is unknown, a value out of bounds.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        try:
+            environment = cls.model_validate({}).model_dump(exclude_unset=True)
+            return cls(**{**from_file, **environment, **given})
+        except ValidationError as e:
+            raise invalid_settings(e, cls) from None
+
+
+class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatibleVariableOverride]
     """What a user can configure: the models, the prompts, and every option of a run."""
 
     model_config = SettingsConfigDict(env_prefix="TPO_", extra="forbid", frozen=True)
@@ -103,18 +133,6 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
         return read_options(value)
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Options and the file are merged by `load`, around the environment."""
-        return (init_settings, env_settings)
-
-    @classmethod
     def load(cls, options: Mapping[str, Any], config: str | Path | None = None) -> Self:
         """Settings from options, then the environment, then a TOML file.
 
@@ -126,13 +144,7 @@ class Settings(BaseSettings, RunOptions):  # pyright: ignore[reportIncompatibleV
         Raises:
             ConfigurationError: the file cannot be read, a name is unknown, a value out of bounds.
         """
-        given = {name: value for name, value in options.items() if value is not None}
-        try:
-            from_file = {} if config is None else _read(Path(config))
-            environment = cls.model_validate({}).model_dump(exclude_unset=True)
-            settings = cls(**{**from_file, **environment, **given})
-        except ValidationError as e:
-            raise invalid_settings(e, cls) from None
+        settings = cls.layered(options, {} if config is None else _read(Path(config)))
         # From here on, whoever uses a name uses its options.
         names = {
             role: connected(getattr(settings, role), options, role)

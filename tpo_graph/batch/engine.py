@@ -218,7 +218,7 @@ def done(position: int, outcome: TPOResult | Exception) -> Done:
             error=outcome.error or (outcome.audit_error and f"audit: {outcome.audit_error}"),
             may_pass=outcome.may_pass,
             reward=outcome.reward,
-            first_best=outcome.history[0]["max"],
+            first_best=outcome.first_best,
             stop_reason=outcome.stop_reason,
             usage=outcome.usage,
         )

@@ -9,7 +9,7 @@ missing, the text is used only if nothing was lost and nothing stands around it 
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from langchain_core.messages import BaseMessage
 
@@ -43,8 +43,7 @@ _FEWEST_WORDS = 8
 Why = Literal["empty", "no tag", "cut", "filtered"]
 
 
-@dataclass(frozen=True)
-class Unusable:
+class Unusable(NamedTuple):
     """A reply that holds no text for the algorithm."""
 
     text: str

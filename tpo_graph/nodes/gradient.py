@@ -34,6 +34,7 @@ async def gradient(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) 
         Gradient(event="gradient", run_id=run_id, iteration=iteration, unusable=unusable, text=text)
     )
     step = Step(iteration=iteration, gradient=text)
-    unread = [(reply.text, reply.why) for reply in said.unusable]
-    await tpo.cache.record(run_id, iteration, "gradient", usage=usage, step=step, unusable=unread)
+    await tpo.cache.record(
+        run_id, iteration, "gradient", usage=usage, step=step, unusable=said.unusable
+    )
     return StateUpdate(usage=charge(state["usage"], "gradient", usage), gradient=text)

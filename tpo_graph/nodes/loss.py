@@ -27,6 +27,7 @@ async def loss(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> S
         Loss(event="loss", run_id=run_id, iteration=iteration, unusable=unusable, text=text)
     )
     step = Step(iteration=iteration, loss=text)
-    unread = [(reply.text, reply.why) for reply in said.unusable]
-    await tpo.cache.record(run_id, iteration, "loss", usage=usage, step=step, unusable=unread)
+    await tpo.cache.record(
+        run_id, iteration, "loss", usage=usage, step=step, unusable=said.unusable
+    )
     return StateUpdate(usage=charge(state["usage"], "loss", usage), loss=text, gradient="")

@@ -69,7 +69,7 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         0,
         "sample",
         usage=generated.usage,
-        unusable=[(reply.text, reply.why) for reply in generated.unusable],
+        unusable=generated.unusable,
     )
     # Everything is set anew: a thread that was used before may hold an earlier run's state.
     return StateUpdate(

@@ -60,7 +60,7 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         iteration,
         "update",
         usage=generated.usage,
-        unusable=[(reply.text, reply.why) for reply in generated.unusable],
+        unusable=generated.unusable,
     )
     return {
         "iteration": iteration,

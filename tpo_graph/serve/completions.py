@@ -139,11 +139,10 @@ def _ended(candidate: Candidate, stop: list[str]) -> Choice:
 
 def about(result: TPOResult) -> dict[str, Any]:
     """What a reply says of its run."""
-    first = [c["reward"] for c in result.candidates if c["iteration"] == 0]
     return {
         "run_id": result.run_id,
         "reward": result.reward,
-        "first_reward": max(first, default=None),
+        "first_reward": result.first_best,
         "iteration": result.iteration,
         "stop_reason": result.stop_reason,
         "history": result.history,

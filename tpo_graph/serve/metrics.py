@@ -75,9 +75,7 @@ class Metrics:
         if (spent := usage_metadata(result.usage)) is not None:
             self._tokens.labels("prompt").inc(spent["input_tokens"])
             self._tokens.labels("completion").inc(spent["output_tokens"])
-        first = [c["reward"] for c in result.candidates if c["iteration"] == 0]
-        if first:
-            self._gain.observe(result.reward - max(first))
+        self._gain.observe(result.gain)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

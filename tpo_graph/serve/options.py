@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
 
-from tpo_graph.context import invalid_settings
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.connection import clean_key
-from tpo_graph.settings import table_of
+from tpo_graph.settings import LayeredSettings, table_of
 
 
-class ServeOptions(BaseSettings):
+class ServeOptions(LayeredSettings):
     """Options of the server."""
 
     model_config = SettingsConfigDict(env_prefix="TPO_SERVE_", extra="forbid", frozen=True)
@@ -68,18 +67,6 @@ class ServeOptions(BaseSettings):
         return SecretStr(cleaned) if cleaned else None
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Options and the file are merged by `load`, around the environment."""
-        return (init_settings, env_settings)
-
-    @classmethod
     def load(cls, options: Mapping[str, Any], config: str | Path | None = None) -> Self:
         """Options from the command line, then the environment, then a TOML file's `[serve]`.
 
@@ -90,12 +77,7 @@ class ServeOptions(BaseSettings):
             ConfigurationError: the file cannot be read, a name is unknown, a value out of bounds,
                 or others than this machine could connect without a key.
         """
-        given = {name: value for name, value in options.items() if value is not None}
-        try:
-            environment = cls.model_validate({}).model_dump(exclude_unset=True)
-            loaded = cls(**{**table_of(config, "serve"), **environment, **given})
-        except ValidationError as error:
-            raise invalid_settings(error, cls) from None
+        loaded = cls.layered(options, table_of(config, "serve"))
         if loaded.api_key is None and not is_loopback(loaded.host):
             raise ConfigurationError(
                 f"host={loaded.host!r} lets other machines spend the model's tokens, and there is "

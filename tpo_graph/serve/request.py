@@ -9,7 +9,7 @@ from typing import Any, cast
 from langchain_core.messages import BaseMessage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tpo_graph.context import TPOContext
+from tpo_graph.context import BUDGETS, TPOContext
 from tpo_graph.conversation import as_messages
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.serve.catalog import Catalog
@@ -19,7 +19,6 @@ from tpo_graph.settings import Settings
 
 _OPERATORS = {"interrupt_at", "input_price", "cached_price", "output_price"}
 """Fields of `TPOContext` that no request may set."""
-_BUDGETS = ("max_total_tokens", "max_seconds", "max_cost")
 _OF_A_TURN = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 """What concerns the base model's own turn alone: whether and how it calls tools."""
 
@@ -176,7 +175,7 @@ def _context(
         most = max(getattr(options, f"max_{name}"), getattr(settings, name))
         if (value := getattr(context, name)) > most:
             raise invalid(f"tpo.{name}={value} is more than this server allows: {most}", name)
-    for name in _BUDGETS:
+    for name in BUDGETS:
         most, value = getattr(settings, name), getattr(context, name)
         if most is not None and (value is None or value > most):
             raise invalid(f"tpo.{name}={value} is more than this server allows: {most}", name)

@@ -77,15 +77,16 @@ async def get_run(store: Store, run_id: str) -> StoredRun:
 
 async def find_run(store: Store, run_id: str) -> StoredRun | None:
     """One run, or None when no such run is stored."""
-    query = select(*_COLUMNS).where(RunRow.run_id == run_id)
-    row = await read(store, lambda connection: connection.execute(query).mappings().one_or_none())
-    return None if row is None else StoredRun(**redacted_row(row))  # type: ignore[typeddict-item]
+    return await _one(store, select(*_COLUMNS).where(RunRow.run_id == run_id))
 
 
 async def newest_run(store: Store, first: str, last: str) -> StoredRun | None:
     """The run of the greatest id between two, both included; None when there is none."""
     query = select(*_COLUMNS).where(RunRow.run_id.between(first, last))
-    query = query.order_by(RunRow.run_id.desc()).limit(1)
+    return await _one(store, query.order_by(RunRow.run_id.desc()).limit(1))
+
+
+async def _one(store: Store, query: Select[*tuple[Any, ...]]) -> StoredRun | None:
     row = await read(store, lambda connection: connection.execute(query).mappings().one_or_none())
     return None if row is None else StoredRun(**redacted_row(row))  # type: ignore[typeddict-item]
 
