@@ -11,7 +11,7 @@
 import argparse
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.real import humaneval, ifeval, methods, requirements, rewrites
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         given.command(given)
     except TPOError as error:
-        raise SystemExit(f"Error: {error}") from None
+        raise SystemExit(f"Error: {error} Run the same command again to resume.") from None
 
 
 def _measuring(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -93,14 +93,14 @@ def _tasks(given: argparse.Namespace) -> list[Task]:
 def _rewrites(given: argparse.Namespace) -> None:
     plan, tasks = _plan(given), _tasks(given)
     _announce(given, tasks, firsts=given.firsts, iterations=1, each=given.rewrites)
-    _finish(rewrites.measure(plan, tasks))
+    asyncio.run(rewrites.measure(plan, tasks))
 
 
 def _methods(given: argparse.Namespace) -> None:
     plan, tasks = _plan(given), _tasks(given)
     width = methods.WIDTH
     _announce(given, tasks, firsts=given.samples, iterations=given.depth, each=width)
-    _finish(methods.measure(plan, tasks, depth=given.depth, samples=given.samples))
+    asyncio.run(methods.measure(plan, tasks, depth=given.depth, samples=given.samples))
 
 
 def _plan(given: argparse.Namespace) -> Plan:
@@ -135,13 +135,6 @@ def _announce(
     if given.tokens_per_second:
         print(f", {completion / given.tokens_per_second / 60:.0f} minutes", end="")
     print(f"; run it again to resume. Results: {given.store}", flush=True)
-
-
-def _finish(measuring: Coroutine[None, None, None]) -> None:
-    try:
-        asyncio.run(measuring)
-    except TPOError as error:
-        raise SystemExit(f"Error: {error} Run the same command again to resume.") from None
 
 
 def _table(given: argparse.Namespace) -> None:

@@ -17,35 +17,35 @@ from langchain_core.messages import HumanMessage
 from benchmarks.real.rewrites import (
     STANDING,
     TEMPERATURE,
+    TOKENS,
     TOP_P,
     Plan,
     Record,
+    about,
     append,
+    draw,
+    judged,
     prompt_set,
     read,
 )
+from benchmarks.real.table import groups, shown
 from benchmarks.real.tasks import Task
 from tpo_graph import create_tpo_graph
-from tpo_graph.evaluation.statistics import estimate
-from tpo_graph.models.sampling import generate
 
 WIDTH = 5
 
 
 async def measure(plan: Plan, tasks: Sequence[Task], *, depth: int, samples: int) -> None:
     """Run what is not in the store yet; tasks side by side, the arms of a task in their order."""
-    done = {(r["task"], r["arm"]) for r in read(plan.store) if r["model"] == plan.name}
+    done = {(r["task"], r["arm"]): r for r in read(plan.store) if r["model"] == plan.name}
     limit = asyncio.Semaphore(plan.in_flight)
 
     async def one(task: Task) -> None:
         async with limit:
-            if (task.id, "samples") not in done:
-                append(plan.store, await _samples(plan, task, samples))
-            drawn = next(
-                r
-                for r in read(plan.store)
-                if (r["task"], r["arm"], r["model"]) == (task.id, "samples", plan.name)
-            )
+            drawn = done.get((task.id, "samples"))
+            if drawn is None:
+                drawn = await _samples(plan, task, samples)
+                append(plan.store, drawn)
             for arm in plan.arms:
                 if (task.id, arm) not in done and drawn["texts"]:
                     append(plan.store, await _run(plan, task, arm, depth, drawn["texts"][:WIDTH]))
@@ -54,18 +54,12 @@ async def measure(plan: Plan, tasks: Sequence[Task], *, depth: int, samples: int
 
 
 async def _samples(plan: Plan, task: Task, samples: int) -> Record:
-    sampling = {"temperature": TEMPERATURE, "top_p": TOP_P, "max_tokens": plan.max_tokens}
-    asked = {**sampling, "seed": plan.seed}
-    drawn = await generate(plan.model, [HumanMessage(task.request)], samples, asked)
+    drawn = await draw(plan, [HumanMessage(task.request)], samples, plan.max_tokens)
     return {
-        **_about(plan, task, "samples"),
+        **about(plan, task, "samples"),
         "request": task.request,
-        "texts": drawn.texts,
-        "rewards": [float(await asyncio.to_thread(task.reward, text)) for text in drawn.texts],
-        "scores": [await asyncio.to_thread(task.score, text) for text in drawn.texts],
-        "completion_tokens": drawn.usage["completion_tokens"],
-        "prompt_tokens": drawn.usage["prompt_tokens"],
-        "cached_tokens": drawn.usage["cached_tokens"],
+        **await judged(task, drawn.texts),
+        **{name: drawn.usage[name] for name in TOKENS},
     }
 
 
@@ -104,22 +98,15 @@ async def _run(plan: Plan, task: Task, arm: str, depth: int, drafts: list[str]) 
                 steps.append({"node": node, **kept})
     answer, usage = state["messages"][-1].text, list(state["usage"].values())
     return {
-        **_about(plan, task, arm),
+        **about(plan, task, arm),
         "answer": answer,
         "answer_iteration": state["chosen"]["iteration"],
         "reward": state["chosen"]["reward"],
         "score": await asyncio.to_thread(task.score, answer),
         "stop_reason": state["stop_reason"],
         "steps": steps,
-        **{
-            key: sum(stage[key] for stage in usage)
-            for key in ("completion_tokens", "prompt_tokens", "cached_tokens", "unusable")
-        },
+        **{name: sum(stage[name] for stage in usage) for name in (*TOKENS, "unusable")},
     }
-
-
-def _about(plan: Plan, task: Task, arm: str) -> Record:
-    return {"task": task.id, "part": task.part, "model": plan.name, "arm": arm}
 
 
 def best_of(drawn: Record, n: int) -> tuple[float, float]:
@@ -139,8 +126,7 @@ def table(records: Sequence[Record], part: str) -> str:
     """Markdown: means over the tasks that every method finished, differences paired by task."""
     lines = [HEAD]
     mine = [r for r in records if r["part"] == part and ("answer" in r or r["arm"] == "samples")]
-    for model, family in sorted({(r["model"], r["task"].partition("/")[0]) for r in mine}):
-        group = [r for r in mine if (r["model"], r["task"].partition("/")[0]) == (model, family)]
+    for of, group in groups(mine):
         drawn = {r["task"]: r for r in group if r["arm"] == "samples"}
         arms: dict[str, dict[str, Record]] = {}
         for record in group:
@@ -149,7 +135,7 @@ def table(records: Sequence[Record], part: str) -> str:
         tasks = sorted(set(drawn).intersection(*arms.values()))
         if not tasks:
             continue
-        where = f"| {model}, {family}"
+        where = f"| {of}"
         pools = [drawn[task] for task in tasks]
         lines += [f"{where} {_best_of_line(pools, n)}" for n in (1, WIDTH, 15)]
         for arm, found in sorted(arms.items()):
@@ -168,7 +154,7 @@ def _best_of_line(pools: list[Record], n: int) -> str:
     tokens = fmean(n * _each(drawn) for drawn in pools)
     prompt = fmean(drawn["prompt_tokens"] for drawn in pools)
     name = "first sample" if n == 1 else f"best-of-{n}"
-    minus = "" if n == 15 else _shown(gaps)
+    minus = "" if n == 15 else shown(gaps)
     return (
         f"| {name} | {len(pools)} | {fmean(f[0] for f in found):.3f} "
         f"| {fmean(f[1] for f in found):.3f} | {minus} | | {tokens:.0f} | {prompt:.0f} |"
@@ -187,14 +173,7 @@ def _line(arm: str, rows: list[Record], pools: list[Record]) -> str:
     prompt, cached = (fmean(row[k] for row in rows) for k in ("prompt_tokens", "cached_tokens"))
     return (
         f"| {arm} | {len(rows)} | {fmean(r['reward'] for r in rows):.3f} "
-        f"| {fmean(r['score'] for r in rows):.3f} | {_shown(fifteen)} "
-        f"| {_shown(cost)}{' (fewer samples drawn)' if short else ''} "
+        f"| {fmean(r['score'] for r in rows):.3f} | {shown(fifteen)} "
+        f"| {shown(cost)}{' (fewer samples drawn)' if short else ''} "
         f"| {tokens:.0f} | {prompt:.0f} ({cached:.0f}) |"
     )
-
-
-def _shown(values: list[float]) -> str:
-    found = estimate(values)
-    if found.low is None or found.high is None:
-        return f"{found.value:+.3f}"
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"

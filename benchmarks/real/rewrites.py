@@ -30,6 +30,7 @@ from tpo_graph.rendering import is_tie, reasons
 
 STANDING = "Make it better: check every requirement of the request again and meet each one."
 TEMPERATURE, TOP_P = 0.7, 0.95
+TOKENS = ("completion_tokens", "prompt_tokens", "cached_tokens")
 
 Record = dict[str, Any]
 
@@ -142,28 +143,16 @@ class _Bench:
         self, messages: Sequence[Any], n: int, tag: str | None, *, critic: bool = False
     ) -> Generated:
         limit = self.plan.critique_tokens if critic else self.plan.max_tokens
-        sampling = {"temperature": TEMPERATURE, "top_p": TOP_P, "max_tokens": limit}
-        return await generate(
-            self.plan.model, messages, n, {**sampling, "seed": self.plan.seed}, tag=tag
-        )
+        return await draw(self.plan, messages, n, limit, tag)
 
     async def _keep(
         self, task: Task, arm: str, texts: list[str], *calls: Generated, **more: Any
     ) -> Record:
-        rewards = [await asyncio.to_thread(task.reward, text) for text in texts]
         record: Record = {
-            "task": task.id,
-            "part": task.part,
-            "model": self.plan.name,
-            "arm": arm,
-            "texts": texts,
-            "rewards": [float(reward) for reward in rewards],
-            "reasons": [reward.reason for reward in rewards],
-            "scores": [await asyncio.to_thread(task.score, text) for text in texts],
+            **about(self.plan, task, arm),
+            **await judged(task, texts),
             "unusable": len(calls[-1].unusable),
-            "prompt_tokens": sum(call.usage["prompt_tokens"] for call in calls),
-            "cached_tokens": sum(call.usage["cached_tokens"] for call in calls),
-            "completion_tokens": sum(call.usage["completion_tokens"] for call in calls),
+            **{name: sum(call.usage[name] for call in calls) for name in TOKENS},
             "seconds": round(sum(call.usage["seconds"] for call in calls), 1),
             **more,
         }
@@ -171,6 +160,30 @@ class _Bench:
         self.done[task.id, arm] = record
         print(f"{task.id:18} {arm:40} {record['rewards']} {record['seconds']} s", flush=True)
         return record
+
+
+def about(plan: Plan, task: Task, arm: str) -> Record:
+    """What a record is of."""
+    return {"task": task.id, "part": task.part, "model": plan.name, "arm": arm}
+
+
+async def judged(task: Task, texts: list[str]) -> Record:
+    """Answers, what the method may know of them, and the truth."""
+    rewards = [await asyncio.to_thread(task.reward, text) for text in texts]
+    return {
+        "texts": texts,
+        "rewards": [float(reward) for reward in rewards],
+        "reasons": [reward.reason for reward in rewards],
+        "scores": [await asyncio.to_thread(task.score, text) for text in texts],
+    }
+
+
+async def draw(
+    plan: Plan, messages: Sequence[Any], n: int, limit: int, tag: str | None = None
+) -> Generated:
+    """Samples of a prompt, of `limit` tokens at most."""
+    sampling = {"temperature": TEMPERATURE, "top_p": TOP_P, "max_tokens": limit, "seed": plan.seed}
+    return await generate(plan.model, messages, n, sampling, tag=tag)
 
 
 def prompt_set(name: str) -> PromptSet:

@@ -1,16 +1,16 @@
 """The table of `rewrites`, from its store: means over tasks with Student's t intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from benchmarks.real.rewrites import Record
-from tpo_graph.evaluation.results import Estimate
+from benchmarks.real.rewrites import TOKENS, Record
 from tpo_graph.evaluation.statistics import estimate
 
 HEAD = (
-    "| model, tasks | arm | n | rewrites | minus fresh | minus chosen | better / worse / copied "
+    "| model, tasks | arm | n | rewrites | minus fresh | minus chosen "
+    "| minus no critique | better / worse / copied "
     "| unusable | completion tokens | prompt tokens (cached) |\n"
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
 
@@ -18,9 +18,7 @@ def table(records: Sequence[Record], part: str) -> str:
     """Markdown. All arms of a model and family are shown on the tasks that all of them finished."""
     lines = [HEAD]
     chosen = [record for record in records if record["part"] == part]
-    groups = {(r["model"], r["task"].partition("/")[0]) for r in chosen}
-    for model, family in sorted(groups):
-        mine = [r for r in chosen if (r["model"], r["task"].partition("/")[0]) == (model, family)]
+    for of, mine in groups(chosen):
         firsts = {r["task"]: r for r in mine if r["arm"] == "first"}
         arms: dict[str, dict[str, Record]] = {}
         for record in mine:
@@ -29,14 +27,32 @@ def table(records: Sequence[Record], part: str) -> str:
         if not arms:
             continue
         shared = set.intersection(*(set(found) for found in arms.values()))
+        control = next((found for arm, found in sorted(arms.items()) if "none:" in arm), None)
         for arm, found in sorted(arms.items()):
             rows = [found[task] for task in sorted(shared)]
             if rows:
-                lines.append(_line(f"{model}, {family}", arm.partition("@")[0], rows, firsts))
+                against = None if control in (None, found) else control
+                lines.append(_line(of, arm.partition("@")[0], rows, firsts, against))
     return "\n".join(lines)
 
 
-def _line(where: str, arm: str, rows: list[Record], firsts: dict[str, Record]) -> str:
+def groups(records: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
+    """Records of one model and family each, with what to call these."""
+
+    def of(record: Record) -> str:
+        return f"{record['model']}, {record['task'].partition('/')[0]}"
+
+    for name in sorted(set(map(of, records))):
+        yield name, [record for record in records if of(record) == name]
+
+
+def _line(
+    where: str,
+    arm: str,
+    rows: list[Record],
+    firsts: dict[str, Record],
+    control: dict[str, Record] | None,
+) -> str:
     fresh = [fmean(row["rewards"]) - fmean(firsts[row["task"]]["rewards"]) for row in rows]
     gain = [fmean(row["rewards"]) - row["chosen_reward"] for row in rows]
     each = [(r, row["chosen_reward"]) for row in rows for r in row["rewards"]]
@@ -45,19 +61,22 @@ def _line(where: str, arm: str, rows: list[Record], firsts: dict[str, Record]) -
     unusable = sum(row["unusable"] for row in rows) / (
         len(each) + sum(row["unusable"] for row in rows)
     )
-    tokens = [fmean(row[key] for row in rows) for key in _TOKENS]
+    critique = ""
+    if control is not None:
+        without = [fmean(control[row["task"]]["rewards"]) for row in rows]
+        critique = shown([fmean(r["rewards"]) - w for r, w in zip(rows, without, strict=True)])
+    tokens = [fmean(row[key] for row in rows) for key in TOKENS]
     return (
         f"| {where} | {arm} | {len(rows)} | {fmean(fmean(r['rewards']) for r in rows):.3f} "
-        f"| {_shown(estimate(fresh))} | {_shown(estimate(gain))} "
+        f"| {shown(fresh)} | {shown(gain)} | {critique} "
         f"| {better:.0%} / {worse:.0%} / {fmean(copied):.0%} | {unusable:.0%} "
         f"| {tokens[0]:.0f} | {tokens[1]:.0f} ({tokens[2]:.0f}) |"
     )
 
 
-_TOKENS = ("completion_tokens", "prompt_tokens", "cached_tokens")
-
-
-def _shown(found: Estimate) -> str:
+def shown(differences: Sequence[float]) -> str:
+    """Their mean with its interval."""
+    found = estimate(differences)
     if found.low is None or found.high is None:
         return f"{found.value:+.3f}"
     return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
