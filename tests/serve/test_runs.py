@@ -1,5 +1,6 @@
 """What a request pays for: once, whoever asks again, and nothing after its client has gone."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -237,6 +238,20 @@ def test_sigterm_lets_runs_end_and_keeps_those_that_do_not(sqlite_url: str, tmp_
             made = client.chat.completions.create(model=MODEL, messages=asked[1])
             assert made.tpo["stop_reason"] == "depth"
         assert [stage(call) for call in upstream.calls[paid:]] == ["loss", "gradient", "update"]
+
+
+@pytest.mark.slow
+def test_a_request_is_one_line_of_json_with_its_fields_when_asked(tmp_path: Path):
+    with OpenAIServer(respond) as upstream:
+        arguments = ["--log-json", "--port", "0", "--database", "none"]
+        with process(upstream, arguments, tmp_path) as (url, server):
+            path = f"{url}/v1/models/nope"
+            request_id = httpx.get(path).headers["x-request-id"]
+            server.terminate()
+            server.wait(20)
+    lines = [json.loads(line) for line in (tmp_path / "serve.log").read_text().splitlines()]
+    (told,) = [line for line in lines if line.get("request_id") == request_id]
+    assert (told["method"], told["path"], told["status"]) == ("GET", "/v1/models/nope", 404)
 
 
 @contextmanager

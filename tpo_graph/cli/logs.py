@@ -20,15 +20,17 @@ def guard_logs() -> None:
         logging.lastResort.setFormatter(_Line())
 
 
-def show_logs(level: str, as_json: bool) -> None:
+def show_logs(
+    level: str, as_json: bool, line: str = "%(asctime)s %(levelname)s %(message)s"
+) -> None:
     """Write the library's records from this level on to standard error, one per line.
 
     Args:
         level: one of `LEVELS`.
         as_json: as objects with time, level, logger, message and the record's own fields.
+        line: what is written otherwise, as `logging.Formatter` takes it.
     """
     handler = logging.StreamHandler()
-    line = "%(asctime)s %(levelname)s %(message)s"
     handler.setFormatter(_Json() if as_json else _Line(line))
     logger = logging.getLogger("tpo_graph")
     logger.handlers = [handler]

@@ -1,11 +1,13 @@
 """`tpo serve`: an OpenAI-compatible endpoint that answers with the best response of a run."""
 
+import logging
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar
 
 import click
 
+from tpo_graph.cli.logs import show_logs
 from tpo_graph.cli.options import setting_options
 from tpo_graph.extras import extra
 from tpo_graph.serve.options import ServeOptions
@@ -47,4 +49,7 @@ def serve(config: str | None, **given: Any) -> None:
 
     from tpo_graph.serve.server import run_server
 
+    if not logging.getLogger("tpo_graph").handlers:  # unless --log-level said how
+        show_logs("warning", options.log_json, line="%(message)s")
+    logging.getLogger("tpo_graph.serve").setLevel(logging.INFO)
     run_server(settings, options)

@@ -265,10 +265,8 @@ class Gate:
         if told["path"] in _OPEN:
             return
         told |= {"status": status, "seconds": round(seconds, 3)}
-        if self._options.log_json:
-            logger.info("%s", json.dumps({"time": time.time(), **told}))
-        else:
-            logger.info("%s", " ".join(f"{name}={value!r}" for name, value in told.items()))
+        line = " ".join(f"{name}={value!r}" for name, value in told.items())
+        logger.info("%s", line, extra=told)
 
 
 async def _denied(scope: Scope, receive: Receive, send: Send) -> None:

@@ -73,8 +73,6 @@ def run_server(settings: Settings, options: ServeOptions) -> None:
         ConfigurationError: a setting is wrong; nothing listens.
         StoreError: the database cannot be opened.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("tpo_graph.serve").setLevel(logging.INFO)
     taken = listening(options)
     host, port = taken.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
