@@ -138,10 +138,10 @@ async def aresume(
     async with opened(database) as store:
         reopen = {*FAILED, "no_usable_update", *(limits.keys() & BUDGETS)}
         if limits:
-            before = (await get_run(store, run_id))["settings"]
-            context = TPOContext.checked({**before, **limits}).model_dump(mode="json")
+            stored = await get_run(store, run_id)
+            context = TPOContext.checked({**stored["settings"], **limits}).model_dump(mode="json")
             limits = {name: context[name] for name in limits}
-            _need_open(await get_run(store, run_id), limits, reopen)
+            _need_open(stored, limits, reopen)
         async with held(store, run_id, limits) as run:
             return await _go_on(
                 store, run, handles, options, auditor, audit_fallback, on_event, control, reopen

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.real import humaneval, ifeval, methods, requirements, rewrites
 from benchmarks.real.reward_server import agree
-from benchmarks.real.rewrites import Plan, read
+from benchmarks.real.rewrites import Plan, Record, read
 from benchmarks.real.table import table
 from benchmarks.real.tasks import Task
 from benchmarks.real.trajectories import trajectories
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     told.add_argument("store", type=Path)
     told.add_argument("--arm", default="tpo")
     told.add_argument("--first", type=int, default=10, help="how many, in the order of the tasks")
-    told.set_defaults(command=lambda g: print(trajectories(read(g.store), g.arm, g.first)))
+    told.set_defaults(command=lambda g: print(trajectories(_stored(g), g.arm, g.first)))
     served = commands.add_parser("rewards", help="a reward server against the same weights here")
     served.add_argument("--local", required=True, help='such as "local:FOLDER"')
     served.add_argument("--server", required=True, help='such as "vllm:http://localhost:8000#NAME"')
@@ -137,8 +137,16 @@ def _announce(
     print(f"; run it again to resume. Results: {given.store}", flush=True)
 
 
+def _stored(given: argparse.Namespace) -> list[Record]:
+    if not given.store.is_file():
+        raise SystemExit(
+            f"there are no results at {str(given.store)!r}: measure with --store first"
+        )
+    return read(given.store)
+
+
 def _table(given: argparse.Namespace) -> None:
-    records = read(given.store)
+    records = _stored(given)
     whole = any("answer" in record for record in records)
     print(methods.table(records, given.part) if whole else table(records, given.part))
 
