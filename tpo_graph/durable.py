@@ -108,6 +108,7 @@ async def go_on(
     on_task: OnTask | None = None,
     *,
     reopen: Collection[str] = FAILED,
+    start: dict[str, Any] | None = None,
 ) -> TPOResult:
     """Resume a stored run from its last finished node; the caller holds the run's lease.
 
@@ -117,6 +118,7 @@ async def go_on(
         reopen: stop reasons after which a run goes on all the same: "failed" at the step that
             failed, "no_usable_update" at the step that gave nothing, another where `select` decides
             anew.
+        start: the run's input as it was given, pictures and all, of which the store has the words.
 
     Raises:
         GraphDrained: `control` asked for a stop; the run can be resumed.
@@ -131,7 +133,9 @@ async def go_on(
     thread = {"thread_id": run["thread_id"] or "", "checkpoint_ns": ""}
     found = await store.checkpointer.aget_tuple(RunnableConfig(configurable=thread))
     # Killed before its first checkpoint: there is nothing yet but what was asked.
-    graph_input = {"messages": as_messages(run["conversation"])} if found is None else None
+    graph_input = None
+    if found is None:
+        graph_input = start or {"messages": as_messages(run["conversation"])}
     state = cast(TPOState, found.checkpoint["channel_values"] if found else {})
     ended = state.get("stop_reason")
     if ended is None or run["stop_reason"] is None or ended in reopen:

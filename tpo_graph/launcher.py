@@ -3,7 +3,7 @@
 `run.py` and `batch/` open one and start runs on it.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,12 +39,15 @@ class Launcher:
     """Holds the runs when there is no store, each until it has its result."""
     policy: BaseChatModel
     judge: RewardModel
+    prompts: PromptSet
     names: dict[str, str]
     """What a stored run says of its models and prompts."""
     specs: dict[str, Any]
     """By what to load them again, redacted; None for an object, which a resume must be given."""
     auditor: RewardModel | None
     audit_fallback: bool
+    scored_by: "Callable[[RewardModel], Launcher]"
+    """The same with another reward model."""
 
     async def run(
         self,
@@ -104,7 +107,15 @@ class Launcher:
             )
         async with held(store, run_id, limits) as run:
             need_same_rewards(run, self.judge)
-            result = await go_on(store, run, lambda: self.graph, on_event, control, on_task)
+            result = await go_on(
+                store,
+                run,
+                lambda: self.graph,
+                on_event,
+                control,
+                on_task,
+                start=_start(messages, drafts),
+            )
         return await self._audited(result, run["conversation"])
 
     async def _audited(self, result: TPOResult, conversation: Sequence[Turn]) -> TPOResult:
@@ -128,9 +139,7 @@ class Launcher:
         control: RunControl | None,
         drafts: Sequence[str],
     ) -> TPOResult:
-        graph_input: dict[str, Any] = {"messages": list(messages)}
-        if drafts:
-            graph_input["drafts"] = list(drafts)
+        graph_input = _start(messages, drafts)
         if self.store is None:
             config = run_config(run_id, context.depth)
             try:
@@ -164,6 +173,11 @@ class Launcher:
                 self.store, self.graph, graph_input, context, config, on_event, control, on_task
             )
         return await read_result(state, self.store.cache)
+
+
+def _start(messages: Sequence[BaseMessage], drafts: Sequence[str]) -> dict[str, Any]:
+    """The input of a run that begins."""
+    return {"messages": list(messages), **({"drafts": list(drafts)} if drafts else {})}
 
 
 @asynccontextmanager
@@ -212,7 +226,7 @@ async def launcher(
     auditor = None if audit is None else as_reward_model(audit)
     memory = MemoryCache(max_runs=None)
 
-    def built(store: "Store | None") -> Launcher:
+    def built(store: "Store | None", judge: RewardModel) -> Launcher:
         graph = create_tpo_graph(
             policy,
             judge,
@@ -222,12 +236,24 @@ async def launcher(
             checkpointer=None if store is None else store.checkpointer,
             **(choices or {}),
         )
-        return Launcher(graph, store, memory, policy, judge, names, specs, auditor, audit_fallback)
+        return Launcher(
+            graph=graph,
+            store=store,
+            memory=memory,
+            policy=policy,
+            judge=judge,
+            prompts=prompt_set,
+            names={**names, "reward_model": redacted(judge.name)},
+            specs=specs,
+            auditor=auditor,
+            audit_fallback=audit_fallback,
+            scored_by=lambda other: built(store, other),
+        )
 
     if database is None:
-        yield built(None)
+        yield built(None, judge)
         return
     from tpo_graph.durable import opened  # SQLAlchemy and all: only where it is needed
 
     async with opened(database, reuse_scores=reuse_scores) as store:
-        yield built(store)
+        yield built(store, judge)

@@ -33,7 +33,7 @@ def _server_options(command: F) -> F:
 @_server_options
 @setting_options
 def serve(config: str | None, **given: Any) -> None:
-    """Answer OpenAI's clients with TPO: /v1/models, /v1/chat/completions.
+    """Answer OpenAI's clients with TPO: /v1/chat/completions, /v1/responses.
 
     The options of a run are the defaults of every request. Options of the server can also stand in
     the environment (TPO_SERVE_PORT=8100) or in the table [serve] of the file given with --config.

@@ -6,8 +6,8 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -27,6 +27,8 @@ from tpo_graph.serve.metrics import CONTENT_TYPE
 from tpo_graph.serve.options import ServeOptions
 from tpo_graph.serve.refusals import Refusal, refusal, stopped
 from tpo_graph.serve.request import Asked, as_object, read_chat_request
+from tpo_graph.serve.response_items import chat_body
+from tpo_graph.serve.responses import Response as ResponseObject
 from tpo_graph.serve.service import Service
 
 T = TypeVar("T")
@@ -61,6 +63,7 @@ def application(service: AbstractAsyncContextManager[Service], options: ServeOpt
             Route("/v1/models", models),
             Route("/v1/models/{name:path}", model),
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+            Route("/v1/responses", responses, methods=["POST"]),
         ],
         middleware=middleware,
         exception_handlers={Exception: failed, HTTPException: failed, Refusal: failed},
@@ -101,27 +104,54 @@ async def model(request: Request) -> Response:
 async def chat_completions(request: Request) -> Response:
     """`POST /v1/chat/completions`."""
     service = _service(request)
-    body = as_object(await _body(request, service.options.max_body))
+    asked = _asked(request, service, await _body(request, service.options.max_body))
+    if not asked.stream:
+        return JSONResponse(await _completion(request, service, asked))
+    return _stream(service, _chunks(request, service, asked), lambda error: [error], end="[DONE]")
+
+
+async def responses(request: Request) -> Response:
+    """`POST /v1/responses`, stateless."""
+    service = _service(request)
+    body = await _body(request, service.options.max_body)
+    asked = _asked(request, service, chat_body(body))
+    reply = ResponseObject(body)
+    if not asked.stream:
+        return JSONResponse(reply.whole(await _completion(request, service, asked)))
+    events = reply.events(_chunks(request, service, asked))
+    return _stream(service, events, lambda error: reply.failed(error["error"]))
+
+
+def _asked(request: Request, service: Service, body: dict[str, Any]) -> Asked:
+    """The request in this body, let in.
+
+    Raises:
+        Refusal: it is wrong, or there is no room for it.
+    """
     asked = read_chat_request(body, service.catalog, service.settings, service.options)
     request.scope["tpo_log"]["model"] = asked.model
+    if asked.context is not None:
+        service.admit(asked, request.headers)
+    return asked
+
+
+async def _completion(request: Request, service: Service, asked: Asked) -> Completion:
     if asked.context is None:
-        if asked.stream:
-            return _stream(service, service.base.stream(asked.body))
-        return JSONResponse(await _unless_gone(request, service.base.complete(asked.body)))
-    service.admit(asked, request.headers)
-    reply = Reply(asked)
-    if asked.stream:
-        return _stream(service, _chunks(request, service, asked, reply))
+        return await _unless_gone(request, service.base.complete(asked.body))
     async with service.attached(asked, request.headers) as live:
         outcome = await _unless_gone(request, live.answer())
         lines = "".join([line async for line in live.follow()])
     _note(request, outcome.result)
-    return JSONResponse(reply.whole(outcome, lines))
+    return Reply(asked).whole(outcome, lines)
 
 
-async def _chunks(
-    request: Request, service: Service, asked: Asked, reply: Reply
-) -> AsyncGenerator[Completion]:
+async def _chunks(request: Request, service: Service, asked: Asked) -> AsyncGenerator[Completion]:
+    if asked.context is None:
+        async with aclosing(service.base.stream(asked.body)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+        return
+    reply = Reply(asked)
     yield reply.beginning()
     async with service.attached(asked, request.headers) as live:
         async for line in live.follow():
@@ -132,21 +162,32 @@ async def _chunks(
         yield chunk
 
 
-def _stream(service: Service, chunks: AsyncGenerator[Completion]) -> Response:
-    """Chunks as server-sent events; an error on the way is one of them."""
+def _stream(
+    service: Service,
+    told: AsyncGenerator[dict[str, Any]],
+    failed: Callable[[dict[str, Any]], list[dict[str, Any]]],
+    end: str | None = None,
+) -> Response:
+    """Objects as server-sent events.
+
+    Args:
+        failed: what is sent of an error on the way, from OpenAI's error object.
+        end: what is sent at the very end.
+    """
 
     async def events() -> AsyncGenerator[ServerSentEvent]:
-        try:
-            async for chunk in chunks:
-                yield ServerSentEvent(json.dumps(chunk, ensure_ascii=False), sep="\n")
-        except Exception as error:
-            told = refusal(error)
-            if told.status == 500:
-                logger.error("a stream failed", exc_info=error)
-            yield ServerSentEvent(json.dumps(told.body(), ensure_ascii=False), sep="\n")
-        finally:
-            await chunks.aclose()
-        yield ServerSentEvent("[DONE]", sep="\n")
+        async with aclosing(told):
+            try:
+                async for each in told:
+                    yield _event(each)
+            except Exception as error:
+                refused = refusal(error)
+                if refused.status == 500:
+                    logger.error("a stream failed", exc_info=error)
+                for each in failed(refused.body()):
+                    yield _event(each)
+        if end is not None:
+            yield ServerSentEvent(end, sep="\n")
 
     return EventSourceResponse(
         events(),
@@ -155,6 +196,10 @@ def _stream(service: Service, chunks: AsyncGenerator[Completion]) -> Response:
         ping_message_factory=lambda: ServerSentEvent(comment="keep-alive", sep="\n"),
         shutdown_grace_period=service.options.drain + 5,
     )
+
+
+def _event(told: dict[str, Any]) -> ServerSentEvent:
+    return ServerSentEvent(json.dumps(told, ensure_ascii=False), event=told.get("type"), sep="\n")
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -179,8 +224,8 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         working.cancel()
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """The whole body.
+async def _body(request: Request, most: int) -> dict[str, Any]:
+    """The body, a JSON object.
 
     Raises:
         Refusal: it is too long, or not said to be JSON. (A page of another site can send a browser
@@ -199,7 +244,7 @@ async def _body(request: Request, most: int) -> bytes:
                 break
     if length > most:
         raise Refusal(413, f"the body is longer than the {most:,} bytes that this server takes")
-    return b"".join(parts)
+    return as_object(b"".join(parts))
 
 
 async def failed(request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, cast
 from uuid import uuid4
 
@@ -15,8 +16,10 @@ import httpx2
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, convert_to_messages
 
+from tpo_graph.models.failures import fewer_samples
 from tpo_graph.models.loops import handle
 from tpo_graph.models.sampling import finish_reason_of
+from tpo_graph.rewards.together import together
 from tpo_graph.serve.refusals import invalid
 
 Completion = dict[str, Any]
@@ -53,6 +56,35 @@ class Base:
         sent.pop("stream_options", None)
         response = await client.post("/chat/completions", cast_to=httpx2.Response, body=sent)
         return {**json.loads(response.content), "model": self.name}
+
+    async def several(self, body: Mapping[str, Any], n: int) -> Completion:
+        """One completion with up to `n` choices, asked for in one request where that is possible.
+
+        Raises:
+            Exception: whatever the model's client raises.
+        """
+        many = n > 1 and await self._client() is not None
+        first = await self._as_many_as_it_gives(body, n) if many else await self.complete(body)
+        missing = n - len(first["choices"])
+        seed = body.get("seed")
+        seeds: list[dict[str, Any]] = [
+            {} if seed is None else {"seed": seed + more} for more in range(1, missing + 1)
+        ]
+        rest = await together(self.complete({**body, **each}) for each in seeds)
+        choices = [choice for made in (first, *rest) for choice in made["choices"]]
+        return {
+            **first,
+            "choices": [{**choice, "index": at} for at, choice in enumerate(choices)],
+            "usage": reduce(_sum, [made.get("usage") or {} for made in (first, *rest)]),
+        }
+
+    async def _as_many_as_it_gives(self, body: Mapping[str, Any], n: int) -> Completion:
+        try:
+            return await self.complete({**body, "n": n})
+        except Exception as error:
+            if fewer_samples(error, n) is None:
+                raise
+            return await self.complete(body)
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Completion]:
         """The same in chunks, as they come."""
@@ -134,6 +166,11 @@ class Base:
             "created": int(time.time()),
             "model": self.name,
         }
+
+
+def _sum(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    counted = ("prompt_tokens", "completion_tokens", "total_tokens")
+    return {**one, **{name: (one.get(name) or 0) + (other.get(name) or 0) for name in counted}}
 
 
 def _messages(body: Mapping[str, Any]) -> Any:

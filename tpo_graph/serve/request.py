@@ -13,6 +13,7 @@ from tpo_graph.context import BUDGETS, TPOContext
 from tpo_graph.conversation import as_messages
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.serve.catalog import Catalog
+from tpo_graph.serve.formats import Format
 from tpo_graph.serve.options import ServeOptions
 from tpo_graph.serve.refusals import invalid
 from tpo_graph.settings import Settings
@@ -66,6 +67,8 @@ class Asked:
     context: TPOContext | None
     """The run's; None: the base model is asked, without a run."""
     messages: list[BaseMessage] = field(default_factory=list[BaseMessage])
+    form: Format | None = None
+    """What the answer must look like."""
 
     @property
     def turn(self) -> dict[str, Any]:
@@ -142,7 +145,9 @@ def read_chat_request(
             "this run has. Raise tpo.width.",
             "n",
         )
-    return replace(asked, context=context, messages=messages)
+    wanted = chat.response_format
+    form = Format(wanted) if wanted and wanted.get("type") != "text" else None
+    return replace(asked, context=context, messages=messages, form=form)
 
 
 def _sampling(chat: ChatRequest) -> dict[str, Any]:

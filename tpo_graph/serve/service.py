@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from tpo_graph.context import TPOContext
 from tpo_graph.conversation import conversation_key, turns
 from tpo_graph.errors import RunBusyError, StoreError
 from tpo_graph.launcher import Launcher, launcher
@@ -20,6 +21,7 @@ from tpo_graph.result import TPOResult
 from tpo_graph.serve.base import Base, Completion
 from tpo_graph.serve.catalog import Catalog
 from tpo_graph.serve.completions import Outcome
+from tpo_graph.serve.formats import Format, Formatted
 from tpo_graph.serve.live import Answers, Live, Say
 from tpo_graph.serve.metrics import Metrics
 from tpo_graph.serve.options import ServeOptions
@@ -100,25 +102,25 @@ class Service:
             if stored["status"] != "finished":
                 say("resuming what was begun\n")
         turn: Completion | None = None
-        if stored is None and asked.turn:
-            turn = await self.base.complete(_own_turn(asked))
-            message = turn["choices"][0]["message"]
-            if message.get("tool_calls") or message.get("function_call"):
-                return Outcome(turn=turn)
-        drafts = [] if turn is None else [str(turn["choices"][0]["message"].get("content") or "")]
-        result = await self._run(asked, run_id, [each for each in drafts if each.strip()], say)
+        drafts: list[str] = []
+        if stored is None and (asked.turn or asked.form):
+            turn = await self._own_turn(asked)
+            drafts = _drafts(turn, asked.form)
+            if not drafts:
+                return Outcome(turn={**turn, "choices": turn["choices"][:1]})
+        result = await self._run(asked, run_id, drafts, say)
         self.metrics.ran(result)
         return Outcome(result, turn)
 
     async def _run(self, asked: Asked, run_id: str, drafts: list[str], say: Say) -> TPOResult:
         """The run, made, resumed, or waited for while another process makes it."""
-        assert asked.context is not None
         progress = Progress(say)
+        runs, context = self._runs_of(asked), self._context(asked)
         waited = False
         while True:
             try:
-                return await self.runs.run_or_resume(
-                    asked.messages, asked.context, run_id, on_event=progress.show, drafts=drafts
+                return await runs.run_or_resume(
+                    asked.messages, context, run_id, on_event=progress.show, drafts=drafts
                 )
             except RunBusyError:
                 pass
@@ -151,18 +153,43 @@ class Service:
 
     def _need_same(self, asked: Asked, stored: StoredRun, same: Identity) -> None:
         """Refuse an Idempotency-Key whose run answers something else."""
-        assert asked.context is not None
         same_question = stored["conversation_key"] == conversation_key(turns(asked.messages))
         if same.given and not (
-            same_question and stored["settings"] == asked.context.model_dump(mode="json")
+            same_question and stored["settings"] == self._context(asked).model_dump(mode="json")
         ):
             raise other_request()
 
+    async def _own_turn(self, asked: Asked) -> Completion:
+        """The base model's own completion: one that may call tools, or drafts of a given form."""
+        assert asked.context is not None
+        dropped = ("stream", "stream_options", "n", "stop")
+        body = {name: value for name, value in asked.body.items() if name not in dropped}
+        return await self.base.several(body, 1 if asked.turn else asked.context.width)
 
-def _own_turn(asked: Asked) -> dict[str, Any]:
-    """The request as the base model gets it for its own turn."""
-    dropped = ("stream", "stream_options", "n", "stop")
-    return {name: value for name, value in asked.body.items() if name not in dropped}
+    def _context(self, asked: Asked) -> TPOContext:
+        """The run's context, in which the form of the answer is one of the criteria."""
+        assert asked.context is not None
+        if asked.form is None or not self.runs.prompts.uses_criteria:
+            return asked.context
+        criteria = "\n".join(filter(None, [asked.context.criteria, asked.form.criteria]))
+        return asked.context.model_copy(update={"criteria": criteria})
+
+    def _runs_of(self, asked: Asked) -> Launcher:
+        """Where the request's run is made: under a reward model that knows its form."""
+        if asked.form is None:
+            return self.runs
+        return self.runs.scored_by(Formatted(self.runs.judge, asked.form))
+
+
+def _drafts(turn: Completion, form: Format | None) -> list[str]:
+    """The texts that a run can begin with; none when tools were called, or nothing fits."""
+    messages: list[dict[str, Any]] = [choice["message"] for choice in turn["choices"]]
+    if any(message.get("tool_calls") or message.get("function_call") for message in messages):
+        return []
+    texts = [str(message.get("content") or "") for message in messages]
+    fit = [text for text in texts if text.strip() and (form is None or form.fits(text))]
+    # One that fits is enough: the others count among the first samples, and get no score.
+    return [text for text in texts if text.strip()] if fit else []
 
 
 def _is_whole(outcome: Outcome) -> bool:

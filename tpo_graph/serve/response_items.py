@@ -1,0 +1,136 @@
+"""A request of the Responses API in the words of chat completions, which all the rest speaks."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from tpo_graph.serve.refusals import invalid
+
+_SAME = (
+    "model", "stream", "temperature", "top_p", "tpo", "parallel_tool_calls", "seed", "stop",
+    "top_logprobs",
+)  # fmt: skip
+_STATEFUL = ("previous_response_id", "conversation", "prompt", "background")
+"""What would need conversations kept here."""
+
+
+def chat_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of the same request to `/v1/chat/completions`.
+
+    Raises:
+        Refusal: it needs what this server does not have.
+    """
+    for name in _STATEFUL:
+        if body.get(name):
+            raise invalid(
+                f"{name} is not available: this server keeps no conversations. Send the whole "
+                "conversation as input.",
+                name,
+                "unsupported_parameter",
+            )
+    found = {name: body[name] for name in _SAME if body.get(name) is not None}
+    found["messages"] = [*_instructions(body), *_messages(body.get("input"))]
+    if body.get("stream"):
+        found["stream_options"] = {"include_usage": True}
+    if body.get("max_output_tokens") is not None:
+        found["max_completion_tokens"] = body["max_output_tokens"]
+    if tools := body.get("tools"):
+        found["tools"] = [_tool(tool) for tool in _objects(tools, "tools")]
+        choice = body.get("tool_choice")
+        if isinstance(choice, Mapping):
+            named = cast("Mapping[str, Any]", choice)
+            choice = {"type": "function", "function": {"name": named.get("name")}}
+        if choice is not None:
+            found["tool_choice"] = choice
+    text = body.get("text")
+    form = cast("Mapping[str, Any]", text).get("format") if isinstance(text, Mapping) else None
+    if isinstance(form, Mapping):
+        told = dict(cast("Mapping[str, Any]", form))
+        kind = told.pop("type", "text")
+        found["response_format"] = {
+            "type": kind,
+            **({"json_schema": told} if kind == "json_schema" else {}),
+        }
+    return found
+
+
+def _instructions(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    told = body.get("instructions")
+    if told is None:
+        return []
+    if not isinstance(told, str):
+        raise invalid(f"instructions must be a text, not {told!r:.200}", "instructions")
+    return [{"role": "system", "content": told}]
+
+
+def _messages(given: object) -> list[dict[str, Any]]:
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    found: list[dict[str, Any]] = []
+    for item in _objects(given, "input"):
+        kind = item.get("type", "message")
+        if kind == "message":
+            role = item.get("role", "user")
+            found.append({"role": role, "content": _content(item.get("content"))})
+        elif kind == "function_call":
+            call = {
+                "id": item.get("call_id"),
+                "type": "function",
+                "function": {"name": item.get("name"), "arguments": item.get("arguments")},
+            }
+            if found and found[-1].get("tool_calls"):
+                found[-1]["tool_calls"].append(call)
+            else:
+                found.append({"role": "assistant", "content": "", "tool_calls": [call]})
+        elif kind == "function_call_output":
+            told = item.get("output")
+            text = told if isinstance(told, str) else _content(told)
+            found.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": text})
+        elif kind != "reasoning":  # an earlier answer's progress: no part of the conversation
+            raise invalid(f"input items of type {kind!r:.100} are not supported", "input")
+    return found
+
+
+def _content(content: object) -> str | list[dict[str, Any]]:
+    if isinstance(content, str):
+        return content
+    parts = [_part(part) for part in _objects(content, "input")]
+    texts = [part["text"] for part in parts if part["type"] == "text"]
+    return "\n".join(texts) if len(texts) == len(parts) else parts
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind in ("input_text", "output_text", "text"):
+        return {"type": "text", "text": str(part.get("text", ""))}
+    if kind == "refusal":
+        return {"type": "text", "text": str(part.get("refusal", ""))}
+    if kind == "input_image" and isinstance(part.get("image_url"), str):
+        image = {"url": part["image_url"]}
+        if part.get("detail") is not None:
+            image["detail"] = part["detail"]
+        return {"type": "image_url", "image_url": image}
+    if kind == "input_file" and part.get("file_data") is not None:
+        file = {name: part[name] for name in ("filename", "file_data") if part.get(name)}
+        return {"type": "file", "file": file}
+    raise invalid(f"content of type {kind!r:.100} is not supported in this form", "input")
+
+
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    if tool.get("type") != "function":
+        raise invalid(
+            f"tools of type {tool.get('type')!r:.100} are not available: this server runs none of "
+            "its own. Give functions.",
+            "tools",
+            "unsupported_parameter",
+        )
+    names = ("name", "description", "parameters", "strict")
+    function = {name: tool[name] for name in names if tool.get(name) is not None}
+    return {"type": "function", "function": function}
+
+
+def _objects(given: object, param: str) -> Iterable[dict[str, Any]]:
+    if not isinstance(given, list) or not all(
+        isinstance(each, dict) for each in cast("list[object]", given)
+    ):
+        raise invalid(f"{param} must be a list of objects, not {given!r:.200}", param)
+    return cast("list[dict[str, Any]]", given)
