@@ -44,7 +44,7 @@ class Behaviour:
     delay: float = 0.0
     """Seconds before the reply."""
     status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     error: dict[str, Any] | str | None = None
     """Body of any other status: {"message", "param", "code"}, or raw text."""
     body: Any = None
@@ -96,7 +96,7 @@ class OpenAIServer(ServerThread):
         log: Path | None = None,
     ) -> None:
         self.responder = responder
-        self.rule = rule
+        self.rule: Callable[[Call], Behaviour | None] | None = rule
         self.script: deque[Behaviour] = deque()
         """Behaviours of the next requests, one each; then `rule`, then good behaviour."""
         self.calls: list[Call] = []
@@ -237,7 +237,12 @@ async def _stream(
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
-    head = {**completion, "object": "chat.completion.chunk", "usage": None, "choices": []}
+    head: dict[str, Any] = {
+        **completion,
+        "object": "chat.completion.chunk",
+        "usage": None,
+        "choices": [],
+    }
     chunks: list[dict[str, Any]] = []
     for choice in completion["choices"]:
         words = (choice["message"]["content"] or "").split(" ")

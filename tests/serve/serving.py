@@ -67,11 +67,10 @@ class Serving:
         """What the endpoints work with."""
         return self._server.app.state.service
 
-    def client(self, **options: Any) -> openai.OpenAI:
-        """OpenAI's own client."""
-        return openai.OpenAI(
-            base_url=f"{self.url}/v1", **{"api_key": "any", "max_retries": 0, **options}
-        )
+    def client(self, **options: Any) -> Any:
+        """OpenAI's own client, whose types do not know what this server adds to a reply."""
+        given: dict[str, Any] = {"api_key": "any", "max_retries": 0, **options}
+        return openai.OpenAI(base_url=f"{self.url}/v1", **given)
 
     def post(self, body: Any, path: str = "chat/completions", **options: Any) -> httpx.Response:
         """A bare request."""

@@ -20,7 +20,7 @@ def locked() -> Iterator[Serving]:
 
 @pytest.mark.parametrize("sent", ["wrong", KEY + "x", "é"])
 def test_without_the_key_nothing_is_answered(locked: Serving, sent: str):
-    headers = {"Authorization": f"Bearer {sent}".encode()}
+    headers = httpx.Headers([(b"authorization", f"Bearer {sent}".encode())])
     for path in ("/v1/models", "/", "/v1/tpo/runs/x", "/anything"):
         reply = httpx.get(f"{locked.url}{path}", headers=headers)
         assert reply.status_code == 401

@@ -34,6 +34,10 @@ def respond(messages: list[dict[str, Any]], seed: int | None, index: int) -> str
     return breaks if index == 0 else fits
 
 
+def no_json(messages: list[dict[str, Any]], seed: int | None, index: int) -> str:
+    return "no JSON"
+
+
 def serving(upstream: OpenAIServer, database: str | None = None) -> Serving:
     model = ChatOpenAI(model="policy", base_url=upstream.url, api_key="k", max_retries=0)  # pyright: ignore
     return Serving(database, model=model, width=3)
@@ -57,7 +61,7 @@ def test_the_answer_keeps_to_the_schema_and_the_critic_knows_it(sqlite_url: str)
 
 
 def test_drafts_that_all_break_the_form_come_back_as_they_are():
-    with OpenAIServer(lambda *_: "no JSON") as upstream, serving(upstream) as server:
+    with OpenAIServer(no_json) as upstream, serving(upstream) as server:
         made = server.client().chat.completions.create(
             model=MODEL,
             messages=[{"role": "user", "content": "A city?"}],

@@ -51,7 +51,7 @@ def test_a_whole_response(server: Serving):
 
 @pytest.mark.parametrize("model", [TPO, BASE])
 def test_a_stream_has_the_events_of_each_item_in_order(server: Serving, model: str):
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "input_text", "text": "Why not?"}]},
         {"type": "message", "role": "assistant",

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def stage(call: Call) -> str:
 
 
 @contextmanager
-def serving(upstream: OpenAIServer, database: str | None, **options: Any) -> Iterator[Serving]:
+def serving(upstream: OpenAIServer, database: str | None, **options: Any) -> Generator[Serving]:
     model = ChatOpenAI(model="policy", base_url=upstream.url, api_key=CANARY, max_retries=0)  # pyright: ignore
     with Serving(database, model=model, **options) as server:
         yield server
@@ -183,8 +183,9 @@ def test_errors_of_the_model_reach_the_client_without_its_key():
         with pytest.raises(openai.APIError, match="Check the API key"):
             list(ask(model=MODEL, messages=ASKED, stream=True))
         for model in (MODEL, "policy"):
-            long = {"code": "context_length_exceeded", "message": "too many tokens"}
-            upstream.rule = lambda _, long=long: Behaviour(status=400, error=long)
+            upstream.rule = lambda _: Behaviour(
+                status=400, error={"code": "context_length_exceeded", "message": "too many tokens"}
+            )
             with pytest.raises(openai.BadRequestError) as caught_long:
                 ask(model=model, messages=ASKED)
             assert caught_long.value.code == "context_length_exceeded"
@@ -221,7 +222,7 @@ def test_sigterm_lets_runs_end_and_keeps_those_that_do_not(sqlite_url: str, tmp_
     arguments = ["--database", sqlite_url, "--port", "0", "--width", "2", "--depth", "1"]
     with OpenAIServer(respond, rule=rule) as upstream:
         with process(upstream, [*arguments, "--drain", "5"], tmp_path) as (url, server):
-            client = openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
+            client: Any = openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
             asked = [[{"role": "user", "content": text}] for text in ("ends", "hang")]
             ask = client.chat.completions.create
             streams = [ask(model=MODEL, messages=each, stream=True) for each in asked]
@@ -234,7 +235,7 @@ def test_sigterm_lets_runs_end_and_keeps_those_that_do_not(sqlite_url: str, tmp_
         hanging.set()
         paid = len(upstream.calls)
         with process(upstream, arguments, tmp_path) as (url, _):
-            client = openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
+            client: Any = openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
             made = client.chat.completions.create(model=MODEL, messages=asked[1])
             assert made.tpo["stop_reason"] == "depth"
         assert [stage(call) for call in upstream.calls[paid:]] == ["loss", "gradient", "update"]
@@ -257,7 +258,7 @@ def test_a_request_is_one_line_of_json_with_its_fields_when_asked(tmp_path: Path
 @contextmanager
 def process(
     upstream: OpenAIServer, arguments: list[str], folder: Path
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+) -> Generator[tuple[str, subprocess.Popen[str]]]:
     """`tpo serve` as a process; it is killed at the end if it still runs."""
     log = folder / "serve.log"
     with log.open("w") as output:
