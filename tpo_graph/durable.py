@@ -21,9 +21,10 @@ from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardModel
 from tpo_graph.rows import as_messages
 from tpo_graph.state import TPOState
-from tpo_graph.store import Store, open_store
+from tpo_graph.store import Store
 from tpo_graph.store.attempts import change_settings, open_again, set_aside
 from tpo_graph.store.failures import explained, is_passing
+from tpo_graph.store.opening import shared_store
 from tpo_graph.store.runs import StoredRun, get_run
 
 _PATIENCE_SECONDS = 60.0
@@ -205,9 +206,9 @@ def need_same_rewards(run: StoredRun, reward_model: RewardModel) -> None:
 
 @asynccontextmanager
 async def opened(database: str | Store, *, reuse_scores: bool = True) -> AsyncGenerator[Store]:
-    """The store itself, or one opened from its URL and closed afterwards."""
+    """The store itself, or the one on that URL, closed when nobody uses it any more."""
     if isinstance(database, Store):
         yield database
     else:
-        async with open_store(database, reuse_scores=reuse_scores) as store:
+        async with shared_store(database, reuse_scores=reuse_scores) as store:
             yield store

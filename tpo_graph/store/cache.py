@@ -58,6 +58,10 @@ class SqlCache:
         self._outbox = outbox
         self._reuse_scores = reuse_scores
 
+    def reusing(self, reuse_scores: bool) -> "SqlCache":
+        """The same cache, which does or does not look into the score cache."""
+        return SqlCache(self._engine, self._writer, self._outbox, reuse_scores=reuse_scores)
+
     async def begin(self, run: Run) -> None:
         """See `Cache.begin`."""
         waiting = self._outbox.of(run["run_id"])

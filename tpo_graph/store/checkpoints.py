@@ -6,6 +6,7 @@
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -29,6 +30,8 @@ KEY_VARIABLE = "LANGGRAPH_AES_KEY"
 _SETUP_TRIES = 20
 _TRY_LOCK = "SELECT pg_try_advisory_lock(%s) AS flag"
 _UNLOCK = "SELECT pg_advisory_unlock(%s) AS flag"
+_POSTGRES: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0}
+"""How LangGraph's savers want their connections."""
 
 
 def strict_serializer() -> SerializerProtocol:
@@ -86,7 +89,7 @@ class _Cipher(CipherProtocol):
 async def open_checkpointer(
     url: URL, writer: Writer, outbox: Outbox
 ) -> AsyncGenerator[BaseCheckpointSaver[str]]:
-    """The official saver for `url`, its tables made, closed at the end.
+    """The official saver for `url`, closed at the end; on PostgreSQL its tables must be there.
 
     It belongs to the event loop that opened it.
     """
@@ -127,28 +130,39 @@ async def _postgres(
         from psycopg_pool import AsyncConnectionPool
 
         from tpo_graph.store.grouped_postgres import GroupedPostgresSaver
-    options: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
     pool: Any = AsyncConnectionPool(
-        url.set(drivername="postgresql").render_as_string(hide_password=False),
-        min_size=1,
+        _conninfo(url),
+        min_size=0,  # a new run reads no checkpoint
         max_size=4,
         open=False,
-        kwargs=options,
+        kwargs={**_POSTGRES, "row_factory": dict_row},
         check=AsyncConnectionPool.check_connection,
     )
     async with pool:
-        saver = GroupedPostgresSaver(pool, writer, outbox, strict_serializer())
+        yield GroupedPostgresSaver(pool, writer, outbox, strict_serializer())
+
+
+def set_up_postgres(url: URL) -> None:
+    """Make LangGraph's tables where they are missing. Blocks; many processes may do so at once."""
+    with extra("postgres", f"the database {shown(url)!r}"):
+        from langgraph.checkpoint.postgres import PostgresSaver
+        from psycopg import Connection
+        from psycopg.rows import dict_row
+    options: dict[str, Any] = {**_POSTGRES, "row_factory": dict_row}
+    connection: Any
+    with Connection.connect(_conninfo(url), **options) as connection:
         # LangGraph's migrations collide when two processes run them at once.
-        async with pool.connection() as connection:
-            while not await _flag(connection, _TRY_LOCK):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-            try:
-                await saver.setup()
-            finally:
-                await _flag(connection, _UNLOCK)
-        yield saver
+        while not _flag(connection, _TRY_LOCK):
+            time.sleep(0.02)
+        try:
+            PostgresSaver(connection).setup()
+        finally:
+            _flag(connection, _UNLOCK)
 
 
-async def _flag(connection: Any, query: str) -> bool:
-    cursor = await connection.execute(query, (POSTGRES_LOCK,))
-    return bool((await cursor.fetchone())["flag"])
+def _conninfo(url: URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _flag(connection: Any, query: str) -> bool:
+    return bool(connection.execute(query, (POSTGRES_LOCK,)).fetchone()["flag"])

@@ -3,18 +3,18 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from sqlalchemy import Engine
 
 from tpo_graph.store.cache import SqlCache
 from tpo_graph.store.checkpoints import open_checkpointer
+from tpo_graph.store.databases import Database, open_database, place
 from tpo_graph.store.failures import explained
 from tpo_graph.store.leases import Leases
-from tpo_graph.store.migrate import upgrade
-from tpo_graph.store.urls import make_engine, parse_url, shown
+from tpo_graph.store.urls import parse_url, shown
 from tpo_graph.store.writer import Writer
 
 DEFAULT_URL = "sqlite:///tpo.db"
@@ -65,21 +65,67 @@ async def open_store(
     parsed = parse_url(url) if engine is None else engine.url
     async with AsyncExitStack() as stack:
         if engine is None:
-            engine = make_engine(parsed, synchronous=synchronous)
-            stack.callback(engine.dispose)
+            opened = open_database(parsed, synchronous)
+            database = opened.__enter__()
+            stack.push_async_callback(asyncio.to_thread, opened.__exit__, None, None, None)
+        else:
+            database = Database(engine, Writer(engine))
+            stack.push_async_callback(asyncio.to_thread, database.writer.close)
         with explained(parsed):
-            await asyncio.to_thread(upgrade, engine)
-            writer = Writer(engine)
-            stack.push_async_callback(asyncio.to_thread, writer.close)
-            leases = Leases(writer)
-            saver = open_checkpointer(parsed, writer, leases.outbox)
+            await asyncio.to_thread(database.prepare)
+            leases = Leases(database.writer)
+            saver = open_checkpointer(parsed, database.writer, leases.outbox)
             checkpointer = await stack.enter_async_context(saver)
         await stack.enter_async_context(leases)
         yield Store(
             url=shown(parsed),
-            cache=SqlCache(engine, writer, leases.outbox, reuse_scores=reuse_scores),
+            cache=SqlCache(
+                database.engine, database.writer, leases.outbox, reuse_scores=reuse_scores
+            ),
             leases=leases,
             checkpointer=checkpointer,
-            engine=engine,
-            writer=writer,
+            engine=database.engine,
+            writer=database.writer,
         )
+
+
+class _Shared:
+    """A store of one event loop and those who use it."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        self.opening = asyncio.Lock()
+        self.stack = AsyncExitStack()
+        self.store: Store | None = None
+        self.error: Exception | None = None
+
+
+_shared: dict[tuple[Any, ...], _Shared] = {}
+
+
+@asynccontextmanager
+async def shared_store(url: str, *, reuse_scores: bool = True) -> AsyncGenerator[Store]:
+    """`open_store`, but one for all who ask for this database in this event loop at the same time.
+
+    So hundreds of runs that are started one by one need as few connections as one batch.
+    """
+    key = (asyncio.get_running_loop(), *place(parse_url(url)))
+    shared = _shared.setdefault(key, _Shared())
+    shared.users += 1
+    try:
+        async with shared.opening:
+            if shared.error is not None:  # not one timeout after the other
+                raise shared.error
+            if shared.store is None:
+                try:
+                    shared.store = await shared.stack.enter_async_context(open_store(url))
+                except Exception as e:
+                    shared.error = e
+                    raise
+        store = shared.store
+        yield replace(store, cache=store.cache.reusing(reuse_scores))
+    finally:
+        shared.users -= 1
+        if not shared.users:
+            del _shared[key]
+            await shared.stack.aclose()
