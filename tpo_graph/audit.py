@@ -39,7 +39,11 @@ async def audited(
         scores: where the auditor's scores are kept, and taken from when they are there already.
     """
     first = best(c for c in result.candidates if c["iteration"] == 0)
-    chosen = best(result.candidates)
+    chosen = next(
+        c
+        for c in result.candidates
+        if (c["iteration"], c["response"]) == (result.iteration, result.response)
+    )
     texts = list(dict.fromkeys([first["response"], chosen["response"]]))
     try:
         known = dict(

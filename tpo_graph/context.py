@@ -120,6 +120,27 @@ class RunOptions(BaseModel):
         description="Random seed; makes a run repeatable where the model supports seeds.",
         json_schema_extra=_nodes(*_SAMPLING, *_CRITIC),
     )
+    select: str = Field(
+        default="pair",
+        min_length=1,
+        max_length=200,
+        description="What critic and update are shown: pair, newest, top-k:3, random-subset:3.",
+        json_schema_extra=_nodes("select"),
+    )
+    pick: str = Field(
+        default="argmax",
+        min_length=1,
+        max_length=200,
+        description="How the answer is picked: argmax, knockout:4, tempered:0.5.",
+        json_schema_extra=_nodes("select"),
+    )
+    stop: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="A further stop rule: expected-gain:0.1.",
+        json_schema_extra=_nodes("select"),
+    )
     target_reward: float | None = Field(
         default=None,
         allow_inf_nan=False,

@@ -19,6 +19,7 @@ from tpo_graph.usage import Ledger, Usage, add_usage, no_usage
 Role = Literal["policy", "critic", "reward_model"]
 _ROLES: Mapping[str, Role] = {
     "sample": "policy",
+    "select": "critic",  # the comparisons of a pick
     "loss": "critic",
     "gradient": "critic",
     "update": "policy",

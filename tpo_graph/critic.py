@@ -11,6 +11,7 @@ from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.rendering import render
 from tpo_graph.state import TPOState
 from tpo_graph.tracing import call_metadata
+from tpo_graph.usage import no_usage
 
 
 async def ask_critic(
@@ -21,13 +22,16 @@ async def ask_critic(
 ) -> Generated:
     """The critic's reply to the prompt of `stage`, and what it cost.
 
-    There is no text when no usable reply came, not even to the second request.
+    There is no text when no usable reply came, not even to the second request. A prompt set may
+    have a standing text in place of the stage's prompt: then no call is made.
 
     Raises:
         PolicyError: the critic failed.
     """
     context = runtime.context
     prompt = tpo.prompts.loss if stage == "loss" else tpo.prompts.gradient
+    if prompt.standing is not None:
+        return Generated([prompt.standing], no_usage())
     critic = await tpo.critic_for(context)
     # The policy takes pictures, or the conversation would not have been answered; another may not.
     same = critic is await tpo.policy_for(context)

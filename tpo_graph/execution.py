@@ -66,15 +66,15 @@ async def run_graph(
 
 async def read_result(state: TPOState, cache: RunReader) -> TPOResult:
     """The result of a finished run, from its last state and its cache."""
-    chosen, reason = state["chosen"], state["stop_reason"]
-    assert chosen is not None
+    answer, reason = state.get("answer") or state["chosen"], state["stop_reason"]
+    assert answer is not None
     assert reason is not None
     candidates, steps = await cache.whole(state["run_id"])
     failure = state.get("failure")
     return TPOResult(
-        response=chosen["response"],
-        reward=chosen["reward"],
-        iteration=chosen["iteration"],
+        response=answer["response"],
+        reward=answer["reward"],
+        iteration=answer["iteration"],
         stop_reason=reason,
         run_id=state["run_id"],
         candidates=candidates,

@@ -24,6 +24,7 @@ from tpo_graph.node import Node
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.state import TPOInput, TPOState
+from tpo_graph.strategies import Strategy, by_name, split_objects
 
 TPOGraph = CompiledStateGraph[TPOState, TPOContext, TPOInput, TPOState]
 
@@ -41,6 +42,7 @@ def create_tpo_graph(
     policies: Mapping[str, str | BaseChatModel] | None = None,
     critics: Mapping[str, str | BaseChatModel] | None = None,
     reward_models: Mapping[str, str | RewardModel | RewardFunction] | None = None,
+    strategies: Sequence[Strategy] = (),
     name: str = "tpo",
     model_options: Mapping[str, Any] | None = None,
     critic_options: Mapping[str, Any] | None = None,
@@ -64,6 +66,8 @@ def create_tpo_graph(
         defaults: fields of `TPOContext` for runs that do not set them.
         policies, critics, reward_models: what a run's context may choose instead, by name. Nothing
             else can be named there: on a server, the context comes with a request.
+        strategies: objects of your own that `select`, `pick` or `stop` of a run's context may name
+            (`tpo_graph.strategies`); those given in `defaults` count among them.
         name: the graph's name in traces and in a parent's stream.
         model_options, critic_options, reward_model_options: how the server of a role that is given
             by name is reached, in LangChain's words: `base_url`, `api_key` or `api_key_env` (the
@@ -74,10 +78,9 @@ def create_tpo_graph(
             cannot be followed.
     """
     context_schema = TPOContext
-    if defaults or interrupt_at:
-        context_schema = TPOContext.with_defaults(
-            {"interrupt_at": interrupt_at, **(defaults or {})}
-        )
+    plain, objects = split_objects(defaults or {})
+    if plain or interrupt_at:
+        context_schema = TPOContext.with_defaults({"interrupt_at": interrupt_at, **plain})
     policy = load_chat_model(connected(model, model_options, "model"))
     critic = connected(critic, critic_options, "critic")
     reward_model = connected(reward_model, reward_model_options, "reward_model")
@@ -90,6 +93,7 @@ def create_tpo_graph(
         policies=policies or {},
         critics=critics or {},
         reward_models=reward_models or {},
+        strategies=by_name([*strategies, *objects]),
     )
     handles.check(context_schema())
     graph = StateGraph(

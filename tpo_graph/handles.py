@@ -17,6 +17,7 @@ from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.load import load_chat_model
 from tpo_graph.prompts import PromptSet
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+from tpo_graph.strategies import Pick, Select, StopRule, Strategy, named
 
 T = TypeVar("T")
 
@@ -44,14 +45,43 @@ class Handles:
     )
     """Reward models that a context may choose, by name."""
 
+    strategies: Mapping[str, Strategy] = field(default_factory=dict[str, Any])
+    """Objects of the caller's own, by name, that a context's `select`, `pick`, `stop` may name."""
+
+    def select_for(self, context: TPOContext) -> Select:
+        """What this run shows critic and update.
+
+        Raises:
+            ConfigurationError: the context names no strategy.
+        """
+        return named("select", context.select, self.strategies)
+
+    def pick_for(self, context: TPOContext) -> Pick:
+        """How this run picks its answer.
+
+        Raises:
+            ConfigurationError: the context names no strategy.
+        """
+        return named("pick", context.pick, self.strategies)
+
+    def stop_for(self, context: TPOContext) -> StopRule | None:
+        """This run's further stop rule.
+
+        Raises:
+            ConfigurationError: the context names no strategy.
+        """
+        return None if context.stop is None else named("stop", context.stop, self.strategies)
+
     def check(self, context: TPOContext) -> None:
         """Refuse, before anything is asked, a context that this graph cannot follow.
 
         Raises:
-            ConfigurationError: it names a model that is no choice, or criteria that no prompt of
-                the set would show.
+            ConfigurationError: it names a model or a strategy that is no choice, or criteria that
+                no prompt of the set would show.
         """
         check_criteria(context.criteria, self.prompts)
+        for resolve in (self.select_for, self.pick_for, self.stop_for):
+            resolve(context)
         for kind, choices in (
             ("policy", self.policies),
             ("critic", self.critics),

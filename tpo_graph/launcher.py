@@ -196,7 +196,7 @@ async def launcher(
     """Load the models, open the database if one is wanted, and build the graph.
 
     Args:
-        choices: `policies`, `critics` and `reward_models`, as in `create_tpo_graph`.
+        choices: `policies`, `critics`, `reward_models` and `strategies`, as in `create_tpo_graph`.
 
     Raises:
         ConfigurationError: a name or a prompt set is wrong.

@@ -22,7 +22,7 @@ from tpo_graph.errors import PromptError
 
 Stage = Literal["loss", "gradient", "update"]
 
-_LOSS = frozenset({"query", "conversation", "chosen", "rejected", "criteria", "reasons"})
+_LOSS = frozenset({"query", "conversation", "chosen", "rejected", "answers", "criteria", "reasons"})
 _GRADIENT = _LOSS | {"loss_system", "loss_user", "loss"}
 VARIABLES: Mapping[Stage, frozenset[str]] = {
     "loss": _LOSS,
@@ -36,7 +36,18 @@ BEFORE: Mapping[Stage, Stage] = {"gradient": "loss", "update": "gradient"}
 _BLOCKS = ("criteria", "reasons")
 """Variables that are often empty: the key of the same name holds the text around the value, which
 is left out with it."""
-_KEYS = {"system", "user", "input_variables", "output_tag", "continues", "no_change", *_BLOCKS}
+_INSTEAD = ("standing", "resample")
+"""Keys that stand in place of a prompt."""
+_KEYS = {
+    "system",
+    "user",
+    "input_variables",
+    "output_tag",
+    "continues",
+    "no_change",
+    *_BLOCKS,
+    *_INSTEAD,
+}
 _TIE = "loss_tie.yaml"
 _PIECE = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -64,6 +75,10 @@ class Prompt:
     """Sent as the next turn of the stage before, after that stage's own prompt and reply."""
     no_change: str | None = None
     """The critic's reply that means: the chosen answer needs no change (gradient only)."""
+    standing: str | None = None
+    """What stands in place of the critic's reply, so that no call is made (loss, gradient)."""
+    resample: bool = False
+    """The request itself is sent again instead of a prompt: fresh samples (update only)."""
 
     def render(self, values: Mapping[str, str]) -> "Rendered":
         """The prompt's own texts with every variable replaced by its value, once.
@@ -166,6 +181,12 @@ def load_prompts(name: str | Path) -> PromptSet:
     folder = _find(name)
     texts = {stage: _read(folder / f"{stage}.yaml") for stage in VARIABLES}
     prompts = {stage: _parse(texts[stage], stage, folder / f"{stage}.yaml") for stage in VARIABLES}
+    for stage, before in BEFORE.items():
+        if prompts[stage].continues and prompts[before].standing is not None:
+            raise PromptError(
+                f"{str(folder / stage)!r} continues the {before} stage, which asks nothing: "
+                f"{before}.yaml has a standing text. Leave `continues` out."
+            )
     tie = folder / _TIE
     own = [*texts.values(), _read(tie)] if tie.exists() else [*texts.values()]
     digest = hashlib.sha256("\0".join(own).encode()).hexdigest()[:12]
@@ -223,9 +244,11 @@ def _parse(text: str, stage: Stage, path: Path) -> Prompt:
         raise PromptError(
             f"prompt file {str(path)!r} has unknown keys {unknown!r}; known are {sorted(_KEYS)!r}"
         )
-    for key in sorted(_KEYS - {"input_variables"}):
+    for key in sorted(_KEYS - {"input_variables", "resample"}):
         if not isinstance(fields.get(key) or "", str):
             raise PromptError(f"{key!r} in {str(path)!r} must be text, not {fields[key]!r}")
+    if any(key in fields for key in _INSTEAD):
+        return _instead(fields, stage, path)
     if not (fields.get("user") or "").strip():
         raise PromptError(f"prompt file {str(path)!r} has no `user` text")
     tag = fields.get("output_tag")
@@ -245,6 +268,20 @@ def _parse(text: str, stage: Stage, path: Path) -> Prompt:
     used = _names(system) | _names(user)
     _check_variables(used, blocks, fields.get("input_variables"), stage, path)
     return Prompt(system, user, blocks, tag, frozenset(used), continues, no_change)
+
+
+def _instead(fields: Mapping[str, Any], stage: Stage, path: Path) -> Prompt:
+    """A stage that asks nothing: the critic's has a standing text, the update draws anew."""
+    key = "resample" if stage == "update" else "standing"
+    value = fields.get(key)
+    if set(fields) != {key} or not (value is True or (isinstance(value, str) and value.strip())):
+        what = "`resample: true`" if stage == "update" else "`standing`, a text"
+        raise PromptError(
+            f"{str(path)!r} has {sorted(fields)!r}: without a prompt there is only {what}"
+        )
+    empty: Template = (("", None),)
+    standing = value if isinstance(value, str) else None
+    return Prompt(empty, empty, {}, None, frozenset(), standing=standing, resample=value is True)
 
 
 def _check_continues(fields: Mapping[str, Any], stage: Stage, path: Path) -> bool:

@@ -4,20 +4,29 @@ Earlier prompts of the same iteration are rendered again instead of being kept i
 that a set in TextGrad's form can quote them without the state growing.
 """
 
+from collections.abc import Sequence
+
 from tpo_graph.candidates import Candidate
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import query_text, transcript, turns
 from tpo_graph.prompts import PromptSet, Rendered, Stage
-from tpo_graph.state import TPOState, compared
+from tpo_graph.state import TPOState, shown
 
 
-def render(prompts: PromptSet, stage: Stage, state: TPOState, context: TPOContext) -> Rendered:
+def render(
+    prompts: PromptSet, stage: Stage, state: TPOState, context: TPOContext, group: int = 0
+) -> Rendered:
     """The prompt of one stage for this step.
+
+    Args:
+        prompts, stage, state, context: of this step.
+        group: which of the groups that `select` shows.
 
     Raises:
         ConfigurationError: `select` has not chosen a pair (a state edited by hand).
     """
-    chosen, rejected = compared(state)
+    answers = shown(state)[group]
+    chosen, rejected = answers[0], answers[-1]
     review = state["review"]
     criteria = [context.criteria, review and review["criteria"]]
     tie = is_tie(chosen, rejected)
@@ -26,6 +35,7 @@ def render(prompts: PromptSet, stage: Stage, state: TPOState, context: TPOContex
         "conversation": transcript(turns(state["messages"])),
         "chosen": chosen["response"],
         "rejected": rejected["response"],
+        "answers": numbered(answers),
         "criteria": "\n\n".join(text for text in criteria if text),
         "reasons": reasons(chosen, None if tie else rejected),
     }
@@ -34,6 +44,14 @@ def render(prompts: PromptSet, stage: Stage, state: TPOState, context: TPOContex
     if stage == "update":
         values["gradient"] = state["gradient"]
     return prompts.render(stage, values, tie=tie)
+
+
+def numbered(answers: Sequence[Candidate]) -> str:
+    """The answers between tags that number them, in the order in which they are shown."""
+    return "\n\n".join(
+        f"<answer_{number}>\n{answer['response']}\n</answer_{number}>"
+        for number, answer in enumerate(answers, 1)
+    )
 
 
 def is_tie(chosen: Candidate, rejected: Candidate) -> bool:

@@ -26,6 +26,7 @@ from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.store import Store
 from tpo_graph.store.attempts import change_settings, open_again
 from tpo_graph.store.runs import StoredRun, get_run
+from tpo_graph.strategies import KINDS, Strategy, by_name, named
 
 
 def resume(
@@ -73,7 +74,7 @@ def extend(
     audit_fallback: bool = False,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
-    **options: Mapping[str, Any] | None,
+    **options: Any,
 ) -> TPOResult:
     """Take a stored run deeper and wait for its result; see `aextend`."""
     return run_in_background(
@@ -123,7 +124,7 @@ async def aresume(
             (`max_tokens`, `temperature`, `seed`, `max_total_tokens` and so on); and
             `model_options`, `critic_options`, `reward_model_options`, `audit_options`, as in
             `aoptimize`. Those that the run began with hold where they had no secrets; else they
-            must be given again.
+            must be given again. `strategies`: the objects of your own that the run began with.
 
     Raises:
         RunNotFoundError: no such run is stored.
@@ -161,7 +162,7 @@ async def aextend(
     audit_fallback: bool = False,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
-    **options: Mapping[str, Any] | None,
+    **options: Any,
 ) -> TPOResult:
     """Continue a run to a greater depth, without sampling anything again.
 
@@ -238,7 +239,7 @@ def _need_open(run: StoredRun, limits: Mapping[str, Any], reopen: Collection[str
 
 
 def _checked(options: Mapping[str, Any], others: Sequence[str] = ()) -> Mapping[str, Any]:
-    known = [*others, *(f"{role}_options" for role in ROLES)]
+    known = [*others, "strategies", *(f"{role}_options" for role in ROLES)]
     if unknown := sorted(options.keys() - set(known)):
         raise ConfigurationError(f"there is no argument {unknown!r}; there are {', '.join(known)}")
     return options
@@ -280,6 +281,10 @@ def _rebuild(
     reward_model = as_reward_model(given["reward_model"])
     need_same_rewards(run, reward_model)
     prompts = given["prompts"]
+    strategies: Sequence[Strategy] = options.get("strategies") or ()
+    for kind in KINDS:
+        if name := run["settings"].get(kind):
+            named(kind, name, by_name(strategies))  # or what is left of the run would be refused
     return create_tpo_graph(
         load_chat_model(given["model"]),
         reward_model,
@@ -287,4 +292,5 @@ def _rebuild(
         prompts=prompts if isinstance(prompts, PromptSet) else load_prompts(prompts),
         cache=store.cache,
         checkpointer=store.checkpointer,
+        strategies=strategies,
     )

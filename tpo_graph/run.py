@@ -16,6 +16,7 @@ from tpo_graph.models.connection import connected
 from tpo_graph.prompts import PromptSet
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel
+from tpo_graph.strategies import split_objects
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -87,7 +88,8 @@ async def aoptimize(
         audit: a second reward model that scores the best first sample and the answer; when the
             reward rose and the audit fell, `result.audit.overoptimized` says so.
         audit_fallback: answer with the best first sample then.
-        settings: fields of `TPOContext`: `depth`, `width`, `seed`, `criteria` and so on; and
+        settings: fields of `TPOContext`: `depth`, `width`, `seed`, `criteria` and so on (`select`,
+            `pick` and `stop` may be objects of your own, `tpo_graph.strategies`); and
             `model_options`, `critic_options`, `reward_model_options`, `audit_options`: how the
             server of a role that is given by name is reached, in LangChain's words (`base_url`,
             `api_key` or `api_key_env`, `default_headers`, `extra_body`, `timeout`, `max_retries`).
@@ -106,6 +108,7 @@ async def aoptimize(
         reward_model, settings.pop("reward_model_options", None), "reward_model"
     )
     audit = connected(audit, settings.pop("audit_options", None), "audit")
+    settings, strategies = split_objects(settings)
     context = make_context(settings)
     messages = as_messages(query)
     async with launcher(
@@ -117,6 +120,7 @@ async def aoptimize(
         reuse_scores=reuse_scores,
         audit=audit,
         audit_fallback=audit_fallback,
+        choices={"strategies": strategies},
     ) as runs:
         return await runs.run(
             messages, context, run_id or str(uuid4()), on_event=on_event, control=control

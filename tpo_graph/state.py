@@ -85,6 +85,14 @@ class TPOState(TypedDict):
     """The best candidate of all iterations so far (argmax of the cache)."""
     rejected: Candidate | None
     """The worst candidate of all iterations so far (argmin of the cache)."""
+    shown: NotRequired[list[list[Place]]]
+    """What a strategy other than the pair shows: one group, or one per sample of the update."""
+    kept: NotRequired[list[Candidate]]
+    """The best candidates of all iterations, as many as the setting `select` needs."""
+    finalists: NotRequired[list[Candidate]]
+    """Those among which the setting `pick` chooses, where it is not argmax."""
+    answer: NotRequired[Candidate | None]
+    """What it chose, at the end."""
     review: Review | None
     """A person's decisions, if the run was told to ask for them and they changed anything."""
     loss: str
@@ -113,6 +121,10 @@ class StateUpdate(TypedDict, total=False):
     usage: Ledger
     chosen: Candidate | None
     rejected: Candidate | None
+    shown: list[list[Place]]
+    kept: list[Candidate]
+    finalists: list[Candidate]
+    answer: Candidate | None
     review: Review | None
     loss: str
     gradient: str
@@ -145,7 +157,7 @@ def newest_candidates(state: TPOState) -> list[Candidate]:
 
 
 def compared(state: TPOState) -> tuple[Candidate, Candidate]:
-    """The pair that the critic compares: best and worst, unless a person chose others.
+    """The critic's pair: best and worst, unless a strategy or a person chose others.
 
     Raises:
         ConfigurationError: `select` has not chosen a pair (a state edited by hand).
@@ -156,6 +168,9 @@ def compared(state: TPOState) -> tuple[Candidate, Candidate]:
             f"a chosen and a rejected response are needed, but the state has "
             f"{chosen!r} and {rejected!r}"
         )
+    if groups := state.get("shown"):
+        chosen = _at(state, groups[0][0]) or chosen
+        rejected = _at(state, groups[0][-1]) or rejected
     review = state["review"]
     if review is None:
         return chosen, rejected
@@ -165,15 +180,32 @@ def compared(state: TPOState) -> tuple[Candidate, Candidate]:
     )
 
 
+def shown(state: TPOState) -> list[list[Candidate]]:
+    """What the critic and the update see: one group, or one for each sample of the update in turn.
+
+    The pair, in its two places, unless a strategy shows more; a person's pair takes their place.
+
+    Raises:
+        ConfigurationError: see `compared`.
+    """
+    pair, review = list(compared(state)), state["review"]
+    overruled = review is not None and (review["chosen"] or review["rejected"])
+    groups = [] if overruled else state.get("shown") or []
+    found = [[c for place in group if (c := _at(state, place))] for group in groups]
+    return [group for group in found if group] or [pair]
+
+
 def person_stops(state: TPOState) -> bool:
     """Whether a person has said that the run is to end."""
     return state["review"] is not None and state["review"]["stop"]
 
 
 def candidates_at_hand(state: TPOState) -> list[Candidate]:
-    """The newest candidates and the extremes of all iterations, the best first."""
+    """The newest candidates, the extremes of all iterations and what is kept, the best first."""
     extremes = [c for c in (state["chosen"], state["rejected"]) if c is not None]
-    by_place = {(c["iteration"], c["position"]): c for c in [*newest_candidates(state), *extremes]}
+    kept = [*state.get("kept", []), *state.get("finalists", [])]
+    known = [*newest_candidates(state), *extremes, *kept]
+    by_place = {(c["iteration"], c["position"]): c for c in known}
     return sorted(by_place.values(), key=rank)
 
 

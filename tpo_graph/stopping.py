@@ -3,7 +3,7 @@
 `select` writes the reason into the state; the graph's only conditional edge reads it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from tpo_graph.candidates import Candidate
@@ -19,6 +19,7 @@ StopReason = Literal[
     "depth",
     "patience",
     "same_pair",
+    "stop_rule",  # that of the setting `stop` (`tpo_graph.strategies`)
     "max_total_tokens",
     "max_seconds",
     "max_cost",
@@ -39,6 +40,7 @@ def stop_reason(
     pair_before: Pair = (None, None),
     *,
     no_change: bool = False,
+    rule: Callable[[Sequence[IterationSummary]], bool] | None = None,
 ) -> StopReason | None:
     """Why the run must not go deeper, or None.
 
@@ -49,6 +51,7 @@ def stop_reason(
         pair: the best and the worst candidate of all iterations.
         pair_before: the same one iteration earlier.
         no_change: the critic found nothing to change, so no update was asked for.
+        rule: one more, from numbers alone.
     """
     latest = history[-1]
     if latest["n"] == 0:
@@ -62,6 +65,8 @@ def stop_reason(
         return "patience"
     if context.stop_on_same_pair and _same(history, pair, pair_before):
         return "same_pair"
+    if rule is not None and rule(history):
+        return "stop_rule"
     if context.max_total_tokens is not None and (
         _with_one_more(total_tokens(usage), latest["iteration"]) > context.max_total_tokens
     ):

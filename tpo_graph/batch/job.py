@@ -35,6 +35,7 @@ from tpo_graph.store.batch_rows import (
     note_error,
     put_rows,
 )
+from tpo_graph.strategies import split_objects
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -155,6 +156,7 @@ async def arun_batch(
         reward_model, settings.pop("reward_model_options", None), "reward_model"
     )
     audit = connected(audit, settings.pop("audit_options", None), "audit")
+    settings, strategies = split_objects(settings)
     context = make_context(settings)
     given = {
         "model": model,
@@ -179,6 +181,7 @@ async def arun_batch(
                     reuse_scores=reuse_scores,
                     audit=audit,
                     audit_fallback=audit_fallback,
+                    choices={"strategies": strategies},
                 )
             )
             store = runs.store

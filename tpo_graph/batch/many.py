@@ -28,6 +28,7 @@ from tpo_graph.prompts import PromptSet
 from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel
 from tpo_graph.run import make_context
+from tpo_graph.strategies import split_objects
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -122,6 +123,7 @@ async def aoptimize_many(
         reward_model, settings.pop("reward_model_options", None), "reward_model"
     )
     audit = connected(audit, settings.pop("audit_options", None), "audit")
+    settings, strategies = split_objects(settings)
     context = make_context(settings)
     if max_in_flight is not None and max_in_flight < 1:
         raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
@@ -134,6 +136,7 @@ async def aoptimize_many(
         reuse_scores=reuse_scores,
         audit=audit,
         audit_fallback=audit_fallback,
+        choices={"strategies": strategies},
     ) as runs:
         in_flight, wait = awaited(context.width, max_in_flight, wait_for_server, control=control)
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select
 from tpo_graph.candidates import Candidate, best
 from tpo_graph.conversation import response_key
 from tpo_graph.store import Store
+from tpo_graph.store.answers import picked
 from tpo_graph.store.batches import BatchItem, read_batch
 from tpo_graph.store.cache import read_candidates
 from tpo_graph.store.runs import read
@@ -150,7 +151,11 @@ def _views(
     row_id, run_id = item
     candidates = read_candidates(connection, run_id)
     usage = _usage(connection, run_id)
-    return [_finished(row_id, run_id, seed, candidates, usage, view) for view in views]
+    answer = picked(connection, [run_id]).get(run_id)
+    return [
+        _finished(row_id, run_id, seed, candidates, usage, view, answer if view == WHOLE else None)
+        for view in views
+    ]
 
 
 def _finished(
@@ -160,6 +165,7 @@ def _finished(
     candidates: Sequence[Candidate],
     usage: Sequence[Any],
     view: View,
+    picked: Candidate | None = None,
 ) -> Finished:
     depth = math.inf if view.depth is None else view.depth
     width = math.inf if view.width is None else view.width
@@ -181,7 +187,7 @@ def _finished(
         length = fmean(len(c["response"]) for c in samples) if samples else 0.0
         steps.append(Step(tuple(c["reward"] for c in samples), top, length))
     drawn = sum(c["iteration"] == 0 for c in candidates)
-    answer = best(seen)
+    answer = picked or best(seen)
     return Finished(
         row_id=row_id,
         seed=seed,

@@ -72,7 +72,7 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         unusable=generated.unusable,
     )
     # Everything is set anew: a thread that was used before may hold an earlier run's state.
-    return StateUpdate(
+    fresh = StateUpdate(
         run_id=run_id,
         iteration=0,
         stop_reason=None,
@@ -89,6 +89,11 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         gradient="",
         samples=samples,
     )
+    if state.get("shown"):
+        fresh["shown"], fresh["kept"] = [], []
+    if state.get("finalists"):
+        fresh["finalists"], fresh["answer"] = [], None
+    return fresh
 
 
 def _run_id(runtime: Runtime[TPOContext]) -> str:

@@ -1,9 +1,12 @@
 """Step 2 of the algorithm: chosen = argmax C, rejected = argmin C; step 3: the answer, at the end.
 
 The extremes of the cache are kept incrementally: the best of the best so far and the newest
-samples is the best of all.
+samples is the best of all. What else strategies choose among (`tpo_graph.strategies`) is kept the
+same way, as many candidates as they ask for.
 """
 
+import time
+from random import Random
 from typing import Any
 
 from langchain_core.messages import AIMessage
@@ -11,23 +14,33 @@ from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
 from tpo_graph.cache import Step
-from tpo_graph.candidates import Candidate, best, worst
+from tpo_graph.candidates import Candidate, best, rank, worst
 from tpo_graph.context import TPOContext
+from tpo_graph.conversation import conversation_key, turns
 from tpo_graph.events import NewBest, Stopped
 from tpo_graph.handles import Handles
 from tpo_graph.redaction import redacted
 from tpo_graph.review import review_pair
-from tpo_graph.state import StateUpdate, TPOState, compared, newest_candidates, person_stops
+from tpo_graph.state import (
+    Place,
+    StateUpdate,
+    TPOState,
+    compared,
+    newest_candidates,
+    person_stops,
+)
 from tpo_graph.stopping import stop_reason
+from tpo_graph.strategies import Pick, Pool, Select
 from tpo_graph.summary import summarize
-from tpo_graph.usage import total_tokens
+from tpo_graph.usage import Usage, charge, spending, total_tokens
 
 
 async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
-    """Pick the pair to compare over all iterations, and decide whether to continue.
+    """Choose what the critic compares, and decide whether to continue.
 
-    When the run ends, the best response ever seen is appended to `messages`. A person may overrule
-    the pair and the decision (`interrupt_at`). A step that has failed ends the run.
+    When the run ends, the answer is appended to `messages`: the best response ever seen, unless the
+    setting `pick` chooses otherwise. A person may overrule the pair and the decision
+    (`interrupt_at`). A step that has failed ends the run with the best response.
     """
     if state.get("failure") is not None:
         return await _ended({**state, "stop_reason": "failed"}, runtime, tpo)
@@ -48,9 +61,21 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         pair=(chosen, rejected),
         pair_before=pair_before,
         no_change=tpo.prompts.needs_no_change(state["gradient"]),
+        rule=tpo.stop_for(context),
     )
+    pick = tpo.pick_for(context)
+    strategic: StateUpdate = {
+        **_shown(state, tpo.select_for(context), (chosen, rejected), newest, context),
+        **_finalists(state, pick, newest, history[0]["std"] or 0.0, context),
+    }
 
-    after: TPOState = {**state, "stop_reason": reason, "chosen": chosen, "rejected": rejected}
+    after: TPOState = {  # pyright: ignore[reportAssignmentType] - a StateUpdate may lack keys
+        **state,
+        **strategic,
+        "stop_reason": reason,
+        "chosen": chosen,
+        "rejected": rejected,
+    }
     after["review"] = review_pair(after, runtime, tpo)
     if person_stops(after):
         reason = after["stop_reason"] = "person"
@@ -66,7 +91,13 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
                 reward=chosen["reward"],
             )
         )
-    decided = StateUpdate(stop_reason=reason, history=history, chosen=chosen, rejected=rejected)
+    decided: StateUpdate = {
+        **strategic,
+        "stop_reason": reason,
+        "history": history,
+        "chosen": chosen,
+        "rejected": rejected,
+    }
     if after["review"] != state["review"]:
         decided["review"] = after["review"]
     step = Step(iteration=iteration, chosen=pair[0], rejected=pair[1])
@@ -74,7 +105,71 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         await tpo.cache.record(run_id, iteration, "select", step=step)
         return decided
     after["history"] = history
-    return {**decided, **await _ended(after, runtime, tpo, pair[0], step)}
+    overruled = after["review"] and after["review"]["chosen"]
+    if overruled or context.pick == "argmax":
+        answer = pair[0] if overruled else chosen
+        return {**decided, **await _ended(after, runtime, tpo, answer, step)}
+    answer, usage = await _picked(after, pick, runtime, tpo)
+    decided["answer"] = answer
+    if usage["requests"]:
+        decided["usage"] = after["usage"] = charge(state["usage"], "select", usage)
+        await tpo.cache.record(run_id, iteration, "select", usage=usage)
+    return {**decided, **await _ended(after, runtime, tpo, answer, step)}
+
+
+def _shown(
+    state: TPOState,
+    select: Select,
+    extremes: tuple[Candidate, Candidate],
+    newest: list[Candidate],
+    context: TPOContext,
+) -> StateUpdate:
+    """What the strategy shows, by place, and the candidates that it has to keep; nothing for the
+    pair, which the state holds anyway."""
+    known = {(c["iteration"], c["position"]): c for c in [*state.get("kept", []), *newest]}
+    kept = sorted(known.values(), key=rank)[: select.keep]
+    pool = Pool(*extremes, newest, kept)
+    draw = Random(f"{_salt(state, context)}/{state['iteration']}")
+    groups = select(pool, draw, context.width)
+    if groups == [[*extremes]] and not select.keep:
+        return StateUpdate(shown=[]) if state.get("shown") else StateUpdate()
+    places = [
+        [Place(iteration=c["iteration"], position=c["position"]) for c in group] for group in groups
+    ]
+    change = StateUpdate(shown=places)
+    if select.keep:
+        change["kept"] = kept
+    return change
+
+
+def _finalists(
+    state: TPOState, pick: Pick, newest: list[Candidate], scale: float, context: TPOContext
+) -> StateUpdate:
+    """The candidates among which the answer is picked; nothing for argmax."""
+    if context.pick == "argmax":
+        return StateUpdate()
+    known = {(c["iteration"], c["position"]): c for c in [*state.get("finalists", []), *newest]}
+    salt = _salt(state, context)
+    ordered = sorted(known.values(), key=lambda c: pick.order(c, scale, salt))
+    return StateUpdate(finalists=ordered[: pick.keep])
+
+
+def _salt(state: TPOState, context: TPOContext) -> str:
+    """Tells runs apart; the same for a step that runs again, and for a run with the same seed."""
+    if context.seed is None:
+        return state["run_id"]
+    return f"{context.seed}/{conversation_key(turns(state['messages']))}"
+
+
+async def _picked(
+    state: TPOState, pick: Pick, runtime: Runtime[TPOContext], tpo: Handles
+) -> tuple[Candidate, Usage]:
+    started = time.perf_counter()
+    critic = await tpo.critic_for(runtime.context)
+    with spending() as usage:
+        answer = await pick(state.get("finalists", []), turns(state["messages"]), critic)
+    usage["seconds"] = time.perf_counter() - started
+    return answer, usage
 
 
 async def _ended(
@@ -96,6 +191,8 @@ async def _ended(
     error = None if failure is None else failure["error"]
     answer = answer or state["chosen"]
     assert answer is not None
+    if step is not None:  # what the run answered with is its last step's chosen
+        step = {**step, "chosen": answer}
     assert reason is not None
     await tpo.cache.record(run_id, iteration, "select", step=step, stop_reason=reason, error=error)
     runtime.stream_writer(

@@ -1,27 +1,35 @@
 """Step 2 of the algorithm, update: the policy writes N new responses that follow the gradient."""
 
+import time
+from collections.abc import Sequence
+from functools import reduce
+
+from langchain_core.messages import BaseMessage
 from langgraph.runtime import Runtime
 
 from tpo_graph.context import TPOContext
-from tpo_graph.conversation import attached, attachments
+from tpo_graph.conversation import attached, attachments, without_tools
 from tpo_graph.events import Samples
 from tpo_graph.handles import Handles
-from tpo_graph.models.sampling import generate
+from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.rendering import render
 from tpo_graph.review import review_gradient
-from tpo_graph.state import StateUpdate, TPOState, person_stops
+from tpo_graph.rewards.together import together
+from tpo_graph.state import StateUpdate, TPOState, person_stops, shown
 from tpo_graph.tracing import call_metadata
-from tpo_graph.usage import charge
+from tpo_graph.usage import add_usage, charge
 
 
 async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
     """Begin the next iteration with `width` responses that follow the gradient (P_update).
 
+    Where `select` shows several groups and no critic has spoken of one of them, each group gets a
+    request for its share of the samples.
+
     Replies without the prompt's output tag are retried once, then left out: there may be
     fewer than `width`, even none. Without a gradient, or where it says that nothing needs changing,
     no call is made. A person may rewrite the gradient first (`interrupt_at`).
     """
-    context = runtime.context
     run_id, iteration = state["run_id"], state["iteration"] + 1
     reviewed = await review_gradient(state, runtime, tpo)
     state = {**state, **reviewed}
@@ -34,17 +42,7 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
             iteration=iteration, rewards=[], finish_reasons=[], reasons=[], samples=[]
         )
         return {**nothing, **reviewed}
-    generated = await generate(
-        await tpo.policy_for(context),
-        attached(
-            render(tpo.prompts, "update", state, context).messages(), attachments(state["messages"])
-        ),
-        context.width,
-        context.response_sampling(iteration),
-        tag=tpo.prompts.update.output_tag,
-        stage="update",
-        metadata=call_metadata(run_id, iteration, "update"),
-    )
+    generated = await _written(state, runtime, tpo, iteration)
 
     runtime.stream_writer(
         Samples(
@@ -71,3 +69,44 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         **reviewed,
         "samples": generated.texts,
     }
+
+
+async def _written(
+    state: TPOState, runtime: Runtime[TPOContext], tpo: Handles, iteration: int
+) -> Generated:
+    context, prompts = runtime.context, tpo.prompts
+    policy = await tpo.policy_for(context)
+    # A critique is of the first group; another one would not fit it.
+    groups = len(shown(state)) if prompts.gradient.standing is not None else 1
+    sampling = context.response_sampling(iteration)
+    shares = [len(range(group, context.width, groups)) for group in range(groups)]
+    started = time.perf_counter()
+
+    async def ask(group: int) -> Generated:
+        if prompts.update.resample:
+            messages: Sequence[BaseMessage] = without_tools(state["messages"])
+        else:
+            rendered = render(prompts, "update", state, context, group).messages()
+            messages = attached(rendered, attachments(state["messages"]))
+        seed = sampling["seed"]
+        return await generate(
+            policy,
+            messages,
+            shares[group],
+            {**sampling, "seed": None if seed is None else (seed + 7919 * group) % 2**31},
+            tag=prompts.update.output_tag,
+            stage="update",
+            metadata=call_metadata(state["run_id"], iteration, "update"),
+        )
+
+    parts = await together(ask(group) for group in range(groups) if shares[group])
+    if len(parts) == 1:
+        return parts[0]
+    usage = reduce(add_usage, (part.usage for part in parts))
+    return Generated(
+        texts=[text for part in parts for text in part.texts],
+        usage={**usage, "seconds": round(time.perf_counter() - started, 6)},
+        finish_reasons=[reason for part in parts for reason in part.finish_reasons],
+        unusable=[reply for part in parts for reply in part.unusable],
+        salvaged=sum(part.salvaged for part in parts),
+    )

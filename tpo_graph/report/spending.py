@@ -13,7 +13,7 @@ from tpo_graph.report.svg import SERIES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_STAGES = ("sample", "reward_score", "loss", "gradient", "update")
+_STAGES = ("sample", "reward_score", "select", "loss", "gradient", "update")
 _PARTS = ("prompt", "prompt, cached", "completion")
 
 

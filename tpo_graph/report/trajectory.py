@@ -11,6 +11,7 @@ from tpo_graph.report.elements import Element, Node, h
 from tpo_graph.report.figures import Table, number, table
 from tpo_graph.store.runs import StoredRun
 from tpo_graph.store.trajectory import ScoredCandidate, Trajectory
+from tpo_graph.store.trajectory import answer as answer_of
 
 _LONG = 3_000
 """Characters beyond which a text scrolls in a box of its own."""
@@ -23,7 +24,7 @@ def trajectory(found: Trajectory) -> Element:
     if run["error"]:
         parts += [h("h3", "Error"), text(run["error"], "Error", "error")]
     if candidates:
-        parts += [*_answer(candidates, run["status"]), h("h3", "Rewards"), _rewards(candidates)]
+        parts += [*_answer(found), h("h3", "Rewards"), _rewards(candidates)]
     else:
         parts.append(h("p", "Nothing was scored in this run.", class_="empty"))
     shown: dict[str, Candidate] = {}
@@ -66,11 +67,11 @@ def _conversation(run: StoredRun) -> list[Node]:
     ]
 
 
-def _answer(candidates: Sequence[ScoredCandidate], status: str) -> list[Node]:
-    answer = best(candidates)
-    firsts = [candidate for candidate in candidates if candidate["iteration"] == 0]
-    title = "Answer" if status == "finished" else "Best response so far"
-    if not firsts or best(firsts) == answer:
+def _answer(found: Trajectory) -> list[Node]:
+    answer = answer_of(found)
+    firsts = [candidate for candidate in found["candidates"] if candidate["iteration"] == 0]
+    title = "Answer" if found["run"]["status"] == "finished" else "Best response so far"
+    if not firsts or answer["response"] == best(firsts)["response"]:
         note = (
             "This is the best first sample, unchanged." if firsts else "Earlier texts were pruned."
         )

@@ -9,10 +9,20 @@ from sqlalchemy import Connection, func, select
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import response_key
 from tpo_graph.store.cache import candidate_of
-from tpo_graph.store.tables import CandidateRow, RewardRow, RunRow, UsageRow
+from tpo_graph.store.tables import CandidateRow, RewardRow, RunRow, StepRow, UsageRow
 from tpo_graph.usage import Ledger, Usage
 
 _COUNTERS: list[Any] = [getattr(UsageRow, name) for name in Usage.__annotations__]
+
+_CANDIDATE: list[Any] = [
+    CandidateRow.run_id,
+    CandidateRow.iteration,
+    CandidateRow.position,
+    CandidateRow.reward,
+    CandidateRow.response,
+    CandidateRow.finish_reason,
+    CandidateRow.reason,
+]
 
 
 @dataclass
@@ -20,7 +30,7 @@ class RunAnswer:
     """One run, without the texts that lost."""
 
     best: Candidate | None = None
-    """None before the first scoring."""
+    """The answer, or the best so far; None before the first scoring."""
     first: Candidate | None = None
     """The best of the first samples."""
     usage: Ledger = field(default_factory=dict[str, Usage])
@@ -39,6 +49,8 @@ def read_answers(
     answers = {run_id: RunAnswer() for run_id in run_ids}
     for run_id, candidate in _top(connection, run_ids):
         answers[run_id].best = candidate
+    for run_id, candidate in picked(connection, run_ids).items():
+        answers[run_id].best = candidate
     for run_id, candidate in _top(connection, run_ids, CandidateRow.iteration == 0):
         answers[run_id].first = candidate
     sums = [func.sum(counter).label(counter.key) for counter in _COUNTERS]
@@ -51,6 +63,35 @@ def read_answers(
     if auditor is not None:
         _audit(connection, answers, auditor)
     return answers
+
+
+def picked(connection: Connection, run_ids: Sequence[str]) -> dict[str, Candidate]:
+    """The answers of the ended runs among these whose setting `pick` is not argmax: the chosen of
+    their last steps."""
+    pick = func.coalesce(RunRow.settings["pick"].as_string(), "argmax")
+    last = (
+        select(StepRow.run_id, func.max(StepRow.iteration).label("iteration"))
+        .join(RunRow, RunRow.run_id == StepRow.run_id)
+        .where(
+            StepRow.run_id.in_(run_ids),
+            StepRow.chosen_iteration.is_not(None),
+            RunRow.stop_reason.is_not(None),
+            pick != "argmax",
+        )
+        .group_by(StepRow.run_id)
+        .subquery()
+    )
+    query = (
+        select(*_CANDIDATE)
+        .join(
+            StepRow,
+            (StepRow.run_id == CandidateRow.run_id)
+            & (StepRow.chosen_iteration == CandidateRow.iteration)
+            & (StepRow.chosen_position == CandidateRow.position),
+        )
+        .join(last, (last.c.run_id == StepRow.run_id) & (last.c.iteration == StepRow.iteration))
+    )
+    return {row.run_id: candidate_of(row) for row in connection.execute(query)}
 
 
 def _top(
@@ -77,15 +118,7 @@ def _top(
         .subquery()
     )
     # The texts are fetched for the winners alone.
-    query = select(
-        CandidateRow.run_id,
-        CandidateRow.iteration,
-        CandidateRow.position,
-        CandidateRow.reward,
-        CandidateRow.response,
-        CandidateRow.finish_reason,
-        CandidateRow.reason,
-    ).join(
+    query = select(*_CANDIDATE).join(
         ranked,
         (ranked.c.run_id == CandidateRow.run_id)
         & (ranked.c.iteration == CandidateRow.iteration)

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 from sqlalchemy import Connection, select
 
 from tpo_graph.cache import Step, UnusableReply
-from tpo_graph.candidates import Candidate
+from tpo_graph.candidates import Candidate, best
 from tpo_graph.conversation import response_key
 from tpo_graph.store.cache import read_candidates, read_steps, read_unusable
 from tpo_graph.store.opening import Store
@@ -40,6 +40,19 @@ class Trajectory(TypedDict):
     """Replies that are no candidates, by iteration, stage and position."""
     usage: Ledger
     """Per stage, over all iterations."""
+
+
+def answer(found: Trajectory) -> Candidate:
+    """What the run answered with; the best so far while it runs.
+
+    Raises:
+        ValueError: nothing was scored.
+    """
+    run, steps = found["run"], found["steps"]
+    ended = run["stop_reason"] is not None and run["settings"].get("pick", "argmax") != "argmax"
+    if ended and steps and "chosen" in steps[-1]:
+        return steps[-1]["chosen"]
+    return best(found["candidates"])
 
 
 async def read_trajectory(store: Store, run_id: str) -> Trajectory:
