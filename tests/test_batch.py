@@ -13,7 +13,14 @@ from benchmarks.engine import Latency
 from benchmarks.throughput import batch
 from benchmarks.virtual_time import run_in_virtual_time
 from tests.openai_server import Behaviour, Call, OpenAIServer
-from tpo_graph import TPOResult, aoptimize_many, create_tpo_graph, optimize_many
+from tpo_graph import (
+    TPOResult,
+    aoptimize_many,
+    create_tpo_graph,
+    make_rows,
+    optimize_many,
+    run_batch,
+)
 from tpo_graph.errors import ConfigurationError, PolicyError, RewardError
 from tpo_graph.store import open_store
 from tpo_graph.store.runs import get_run
@@ -57,6 +64,17 @@ def test_a_failed_query_has_its_error_in_its_place():
     assert isinstance(results[3], RewardError)
     assert "not this one" in str(results[3])
     assert sum(isinstance(result, TPOResult) for result in results) == 7
+
+
+@pytest.mark.parametrize("wanted", [True, None])
+def test_a_bar_counts_what_has_ended_where_it_is_wanted(wanted, tmp_path, capsys):
+    run = {"model": model(), "reward_model": prefer_longer, "width": 2, "progress": wanted}
+    optimize_many(names(4), **run)
+    rows = make_rows([{"prompt": name} for name in names(3)])
+    run_batch(rows, name="b", database=f"sqlite:///{tmp_path / 'tpo.db'}", **run)
+    shown = capsys.readouterr().err
+    # Standard error is no terminal here: by default nothing is shown.
+    assert ("4/4" in shown, "3/3" in shown, "gain" in shown) == (bool(wanted),) * 3
 
 
 def test_nothing_is_run_when_a_setting_is_wrong():

@@ -12,6 +12,7 @@ from tpo_graph.costs import (
     bill,
     forward_flops,
     ledger_table,
+    list_price,
     paper_dpo_flops,
     paper_flops,
     read_costs,
@@ -98,6 +99,28 @@ class TestMoney:
         found = bill(LEDGER, MODELS, None, options)
         assert found.cost == pytest.approx(cost(LEDGER, options))
         assert found.unpriced == ["judge:openai:j@1a2b"]
+
+    def test_list_prices_stand_in_where_all_prices_are_in_dollars(self):
+        models = {**MODELS, "policy": "openai:gpt-4o", "reward_model": "judge:openai:gpt-4o@1a2b"}
+        known = list_price("openai:gpt-4o")
+        assert known is not None
+        assert list_price("judge:openai:gpt-4o?rubric=kind.toml@1a2b") == known
+        found = bill(LEDGER, models)
+        costs = {row.stage: row.cost for row in found.rows}
+        assert costs == {
+            "sample": known.cost(LEDGER["sample"]),
+            "reward_score": known.cost(LEDGER["reward_score"]),
+            "loss": None,
+        }
+        assert (found.currency, found.unpriced) == ("USD", ["openai:small"])
+        euros = CostTable(currency="EUR", models={"openai:small": ModelCosts(input_price=1)})
+        assert bill(LEDGER, models, euros).cost is None
+        own = bill(LEDGER, models, None, TPOContext(input_price=2.0))
+        assert own.unpriced == ["judge:openai:gpt-4o@1a2b"]
+
+    @pytest.mark.parametrize("name", ["local:gpt-4o", "gpt-4o", "openai:nobody-s", "nobody:gpt-4o"])
+    def test_what_is_on_no_list_has_no_price(self, name):
+        assert list_price(name) is None
 
     @pytest.mark.parametrize(
         ("text", "said"),

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from packaging.requirements import Requirement
 
-from tpo_graph import TPOResult, optimize
+from tpo_graph import TPOResult, optimize, runs_df
 from tpo_graph.batch.ray_cluster import Cluster, connected
 from tpo_graph.cli import tpo
 from tpo_graph.errors import ConfigurationError
@@ -60,6 +60,7 @@ CASES: list[tuple[str, str, Callable[[], object]]] = [
     ("pyarrow", "data", command("batch", "in.parquet", "--output", "out.csv", *FAKES)),
     ("pyarrow", "data", command("batch", "in.csv", "--output", "out.parquet", *FAKES)),
     ("pandas", "data", lambda: answered().to_frame()),
+    ("pandas", "data", lambda: runs_df("sqlite:///tpo.db")),
     ("math_verify", "evaluate", Grader),
     ("scipy", "evaluate", command("compare", "in.csv", "-o", "out.json", *FAKES)),
     ("scipy", "evaluate", lambda: estimate([1.0, 2.0])),

@@ -20,6 +20,7 @@ def test_exported_names():
         "aoptimize_many",
         "aresume",
         "arun_batch",
+        "candidates_df",
         "create_tpo_graph",
         "extend",
         "make_rows",
@@ -29,7 +30,10 @@ def test_exported_names():
         "read_rows",
         "resume",
         "run_batch",
+        "runs_df",
+        "steps_df",
         "tpo_node",
+        "usage_df",
     ]
     for name in tpo_graph.__all__:
         assert getattr(tpo_graph, name) is not None

@@ -1,11 +1,13 @@
 """What a result says of itself: numbers, one line, a notebook's view, a data frame."""
 
 import builtins
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tpo_graph import TPOResult, optimize
+from tpo_graph.costs import list_price
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
 
@@ -57,3 +59,24 @@ def test_without_pandas_the_extra_is_named(result: TPOResult, monkeypatch: pytes
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ConfigurationError, match=r"to_frame.*'tpo-graph\[data\]'"):
         result.to_frame()
+
+
+def test_it_knows_its_query_and_its_cost_at_the_run_s_prices(result: TPOResult):
+    assert result.query == "Hi."
+    assert result.cost is None  # a fake has no list price
+    model = ScriptedChatModel()
+    priced = optimize(
+        "Hi.", model=model, reward_model=prefer_longer, input_price=2.0, output_price=10.0
+    )
+    prompt = sum(usage["prompt_tokens"] for usage in priced.usage.values())
+    completion = sum(usage["completion_tokens"] for usage in priced.usage.values())
+    assert priced.cost == pytest.approx((2 * prompt + 10 * completion) / 1e6)
+    listed = replace(priced, models=dict.fromkeys(priced.models, "openai:gpt-4o-mini"))
+    listed = replace(listed, settings=None)
+    price = list_price("openai:gpt-4o-mini")
+    assert price is not None
+    assert price.input_price is not None
+    assert price.output_price is not None
+    assert price.output_price > price.input_price > 0
+    at_list = price.input_price * prompt + price.output_price * completion
+    assert listed.cost == pytest.approx(at_list / 1e6)

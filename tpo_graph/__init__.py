@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tpo_graph.batch.many import aoptimize_many, optimize_many
     from tpo_graph.candidates import Candidate
     from tpo_graph.context import TPOContext
+    from tpo_graph.frames import candidates_df, runs_df, steps_df, usage_df
     from tpo_graph.graph import create_tpo_graph
     from tpo_graph.result import TPOResult
     from tpo_graph.resuming import aextend, aresume, extend, resume
@@ -29,6 +30,7 @@ _HOMES = {
     "aoptimize_many": "batch.many",
     "aresume": "resuming",
     "arun_batch": "batch.job",
+    "candidates_df": "frames",
     "create_tpo_graph": "graph",
     "extend": "resuming",
     "make_rows": "rows",
@@ -38,7 +40,10 @@ _HOMES = {
     "read_rows": "rows",
     "resume": "resuming",
     "run_batch": "batch.job",
+    "runs_df": "frames",
+    "steps_df": "frames",
     "tpo_node": "agents.node",
+    "usage_df": "frames",
 }
 
 __all__ = [
@@ -53,6 +58,7 @@ __all__ = [
     "aoptimize_many",
     "aresume",
     "arun_batch",
+    "candidates_df",
     "create_tpo_graph",
     "extend",
     "make_rows",
@@ -62,7 +68,10 @@ __all__ = [
     "read_rows",
     "resume",
     "run_batch",
+    "runs_df",
+    "steps_df",
     "tpo_node",
+    "usage_df",
 ]
 
 

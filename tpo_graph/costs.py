@@ -1,12 +1,15 @@
 """What runs cost: money by a price table, and FLOPs by the paper's accounting or by real tokens.
 
 Token counts come from ledgers (`usage.py`), prices and parameter counts from a TOML file the user
-gives; the batch, the comparison and the report show the result. Nothing here decides anything:
-`stopping.cost`, which a run's budget is held against, is the same arithmetic at the run's prices.
+gives, else list prices from genai-prices; the batch, the comparison and the report show the result.
+Nothing here decides anything: `stopping.cost`, which a run's budget is held against, is the same
+arithmetic at the same prices.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
@@ -92,6 +95,51 @@ def read_costs(path: Path) -> CostTable:
     return read_toml(path, CostTable, "price table")
 
 
+LIST_CURRENCY = "USD"
+_PROVIDERS = {
+    "google_genai": "google",
+    "google_vertexai": "google",
+    "mistralai": "mistral",
+    "bedrock": "aws",
+    "bedrock_converse": "aws",
+    "xai": "x-ai",
+}
+"""LangChain's names of providers whose name in genai-prices is another."""
+
+
+@lru_cache(maxsize=256)
+def list_price(model: str) -> ModelCosts | None:
+    """The provider's list price of a model, in US dollars; None for one without.
+
+    Prices are those that genai-prices was released with (nothing is downloaded), of short prompts
+    where long ones cost more. A model that another server answers for under the name of a
+    provider's has that provider's price.
+
+    Args:
+        model: "PROVIDER:NAME" as runs are stored with, "judge:" before it or "@…" behind.
+    """
+    provider, _, name = model.removeprefix("judge:").partition("@")[0].partition(":")
+    if not name or provider == "local":
+        return None
+    # A third of a second that a run without prices need not wait for.
+    from genai_prices.data_snapshot import get_snapshot
+    from genai_prices.types import TieredPrices
+
+    try:
+        # "gpt-4o?rubric=FILE": a judge's options.
+        wanted = name.partition("?")[0], None, _PROVIDERS.get(provider, provider), None
+        _, found = get_snapshot().find_provider_model(*wanted)
+    except LookupError:
+        return None
+    prices = found.get_prices(datetime.now(UTC))
+    each = (prices.input_mtok, prices.cache_read_mtok, prices.output_mtok)
+    base = [p.base if isinstance(p, TieredPrices) else p for p in each]
+    given, cached, written = (None if p is None else float(p) for p in base)
+    if given is None:
+        return None
+    return ModelCosts(input_price=given, cached_price=cached, output_price=written)
+
+
 def price(
     usage: Usage, input_price: float, cached_price: float | None, output_price: float
 ) -> float:
@@ -123,6 +171,8 @@ class Bill:
 
     rows: list[BillRow] = field(default_factory=list[BillRow])
     currency: str = ""
+    listed: list[str] = field(default_factory=list[str])
+    """Models whose list price it was."""
 
     @property
     def cost(self) -> float | None:
@@ -176,18 +226,27 @@ def bill(
         models: the names of policy, critic and reward model, as a stored run has them.
         table: the user's table.
         options: of the runs: their prices are those of policy and critic where the table has none.
+
+    A model without a price in either has its list price, where all prices are in US dollars.
     """
     table = table or CostTable()
+    own = options is not None and _priced(options)
+    dollars = table.currency == LIST_CURRENCY or not (table.models or own)
+    listed: list[str] = []
     rows: list[BillRow] = []
     for stage, usage in ledger.items():
         role = _ROLES[stage]
         entry = table.of(models[role]) or ModelCosts()
         cost = entry.cost(usage)
-        if cost is None and role != "reward_model" and options and _priced(options):
+        if cost is None and role != "reward_model" and options and own:
             cost = price(usage, options.input_price, options.cached_price, options.output_price)
+        elif cost is None and dollars and (known := list_price(models[role])) is not None:
+            cost = known.cost(usage)
+            listed.append(models[role])
         flops = None if entry.parameters is None else token_flops(usage, entry.parameters)
         rows.append(BillRow(stage, models[role], usage, cost, flops))
-    return Bill(rows, table.currency)
+    currency = LIST_CURRENCY if listed else table.currency
+    return Bill(rows, currency, sorted(set(listed)))
 
 
 def _priced(options: RunOptions) -> bool:

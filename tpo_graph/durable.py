@@ -148,7 +148,8 @@ async def go_on(
         state = await run_stored(
             store, built, graph_input, context, config, on_event, control, on_task
         )
-    return await read_result(state, store.cache)
+    names = {role: run[role] for role in ("policy", "critic", "reward_model")}
+    return await read_result(state, store.cache, TPOContext(**run["settings"]), names)
 
 
 async def _forget_unscored(store: Store, run: StoredRun) -> None:

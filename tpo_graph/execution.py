@@ -1,6 +1,6 @@
 """Run a graph to its end and read its result; `durable.py` does it in a store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -8,6 +8,7 @@ from langgraph.types import StreamMode
 
 from tpo_graph.cache import RunReader
 from tpo_graph.context import TPOContext
+from tpo_graph.conversation import query_text
 from tpo_graph.events import Event
 from tpo_graph.graph import TPOGraph
 from tpo_graph.result import TPOResult
@@ -64,8 +65,15 @@ async def run_graph(
     return state
 
 
-async def read_result(state: TPOState, cache: RunReader) -> TPOResult:
-    """The result of a finished run, from its last state and its cache."""
+async def read_result(
+    state: TPOState, cache: RunReader, context: TPOContext, names: Mapping[str, str]
+) -> TPOResult:
+    """The result of a finished run, from its last state and its cache.
+
+    Args:
+        context: what the run was told.
+        names: of its models: "policy", "critic" and "reward_model".
+    """
     answer, reason = state.get("answer") or state["chosen"], state["stop_reason"]
     assert answer is not None
     assert reason is not None
@@ -83,4 +91,11 @@ async def read_result(state: TPOState, cache: RunReader) -> TPOResult:
         usage=state["usage"],
         error=None if failure is None else failure["error"],
         may_pass=failure is not None and failure["may_pass"],
+        query=query_text(state["messages"]),
+        models={
+            "policy": names["policy"],
+            "critic": names["critic"],
+            "reward_model": names["reward_model"],
+        },
+        settings=context,
     )

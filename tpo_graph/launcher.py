@@ -152,7 +152,7 @@ class Launcher:
                     on_task,
                     control=control or RunControl(),
                 )
-                return await read_result(state, self.memory)
+                return await read_result(state, self.memory, context, self.names)
             finally:
                 self.memory.forget(run_id)
         config = run_config(run_id, context.depth, thread_id=run_id)
@@ -172,7 +172,7 @@ class Launcher:
             state = await run_stored(
                 self.store, self.graph, graph_input, context, config, on_event, control, on_task
             )
-        return await read_result(state, self.store.cache)
+        return await read_result(state, self.store.cache, context, self.names)
 
 
 def _start(messages: Sequence[BaseMessage], drafts: Sequence[str]) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """What `optimize` returns: the answer, and everything that led to it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
 from tpo_graph.cache import Step
 from tpo_graph.candidates import Candidate, best, place
+from tpo_graph.context import RunOptions
+from tpo_graph.costs import Role, bill
 from tpo_graph.extras import extra
 from tpo_graph.stopping import StopReason
 from tpo_graph.summary import IterationSummary
@@ -60,6 +63,12 @@ class TPOResult:
     """The held-out audit, if one was asked for and its reward model answered."""
     audit_error: str | None = None
     """Why there is no audit though one was asked for; the answer stands without it."""
+    query: str = ""
+    """What was asked: the text of the last message of the person asking."""
+    models: Mapping[Role, str] = field(default_factory=dict[Role, str])
+    """Names of "policy", "critic" and "reward_model"."""
+    settings: RunOptions | None = None
+    """What the run was told."""
 
     @property
     def first_best(self) -> float:
@@ -75,6 +84,19 @@ class TPOResult:
     def tokens(self) -> int:
         """Prompt and completion tokens of all stages but the reward model's."""
         return total_tokens(self.usage)
+
+    @property
+    def cost(self) -> float | None:
+        """What the run has cost; None where policy or critic has no price.
+
+        At the run's own prices (`input_price`, `cached_price`, `output_price`), in their currency;
+        without any at list prices in US dollars (`costs.list_price`), a judge's included.
+        """
+        if not self.models:
+            return None
+        found = bill(self.usage, self.models, options=self.settings)
+        rows = [row for row in found.rows if row.stage != "reward_score"]
+        return None if any(row.cost is None for row in rows) else found.cost
 
     def to_frame(self) -> "pandas.DataFrame":
         """Every scored response as a row of a pandas data frame.

@@ -15,7 +15,7 @@ from langgraph.runtime import RunControl
 
 from tpo_graph.background import run_in_background
 from tpo_graph.batch.engine import Engine, Job, LocalEngine
-from tpo_graph.batch.progress import BatchProgress, Counting, OnProgress
+from tpo_graph.batch.progress import BatchProgress, Counting, OnProgress, progress_bar
 from tpo_graph.batch.unchanged import need_unchanged
 from tpo_graph.durable import opened
 from tpo_graph.launcher import launcher
@@ -63,6 +63,7 @@ def run_batch(
     audit_fallback: bool = False,
     source: str | None = None,
     on_progress: OnProgress | None = None,
+    progress: bool | None = None,
     control: RunControl | None = None,
     **settings: Any,
 ) -> BatchProgress:
@@ -86,6 +87,7 @@ def run_batch(
             audit_fallback=audit_fallback,
             source=source,
             on_progress=on_progress,
+            progress=progress,
             control=control,
             **settings,
         )
@@ -111,6 +113,7 @@ async def arun_batch(
     audit_fallback: bool = False,
     source: str | None = None,
     on_progress: OnProgress | None = None,
+    progress: bool | None = None,
     control: RunControl | None = None,
     **settings: Any,
 ) -> BatchProgress:
@@ -139,6 +142,8 @@ async def arun_batch(
         fresh: forget what the batch has done before and start over; its runs stay stored.
         source: where the rows come from; only to be looked up later.
         on_progress: see `OnProgress`.
+        progress: whether a bar on standard error shows how far the batch is; None: on a terminal,
+            unless there is an `on_progress`.
         control: its `request_drain()` stops all runs before their next steps; the batch then
             returns with `unfinished` rows.
         settings: fields of `TPOContext`, for all rows that set nothing of their own, and
@@ -193,7 +198,7 @@ async def arun_batch(
                 context.width,
                 max_in_flight,
                 wait_for_server=wait_for_server,
-                on_wait=lambda said: progress.wait(said),
+                on_wait=lambda said: counting.wait(said),
             )
         else:
             store = await stack.enter_async_context(opened(database, reuse_scores=reuse_scores))
@@ -212,18 +217,28 @@ async def arun_batch(
         await _take_in(store, name, rows)
         named = {"policy": str(model), "reward_model": str(reward_model)}
         models = {"critic": str(critic or model), **named, **names}
-        progress = Counting(store, name, models, on_progress)
-        await progress.begin(retry_failed=retry_failed)
-        work = _Work(store, name, engine, progress, control or RunControl(), plain, limits)
-        async with progress.beating():
+        shown = False if progress is None and on_progress is not None else progress
+        bar = stack.enter_context(progress_bar(None, "TPO", "row", shown=shown))
+
+        def tell(now: BatchProgress) -> None:
+            words = [f"{now.failed} failed"] if now.failed else []
+            words += [] if now.gain is None else [f"gain {now.gain:+.3f}"]
+            bar(now.ended, now.total, ", ".join(words))
+            if on_progress is not None:
+                on_progress(now)
+
+        counting = Counting(store, name, models, tell)
+        await counting.begin(retry_failed=retry_failed)
+        work = _Work(store, name, engine, counting, control or RunControl(), plain, limits)
+        async with counting.beating():
             again = await work.run(
                 ToDos(store, name, retry_failed=retry_failed), clear=retry_failed
             )
             if again:
                 failed = await failed_rows(store, name, again)
-                progress.retry(len(failed))
+                counting.retry(len(failed))
                 await work.run(failed, clear=True)
-        return await progress.end()
+        return await counting.end()
 
 
 async def _take_in(store: "Store", name: str, rows: Iterable[Row | BadRow]) -> None:

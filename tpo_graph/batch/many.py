@@ -15,6 +15,7 @@ from langgraph.runtime import RunControl
 
 from tpo_graph.background import run_in_background
 from tpo_graph.batch.engine import awaited
+from tpo_graph.batch.progress import progress_bar
 from tpo_graph.batch.steps import StepReporter
 from tpo_graph.concurrency import Flight, run_all
 from tpo_graph.context import TPOContext
@@ -46,6 +47,7 @@ def optimize_many(
     max_in_flight: int | None = None,
     wait_for_server: float = WAIT_SECONDS,
     on_event: OnEvent | None = None,
+    progress: bool | None = None,
     control: RunControl | None = None,
     audit: str | RewardModel | RewardFunction | None = None,
     audit_fallback: bool = False,
@@ -65,6 +67,7 @@ def optimize_many(
             max_in_flight=max_in_flight,
             wait_for_server=wait_for_server,
             on_event=on_event,
+            progress=progress,
             control=control,
             audit=audit,
             audit_fallback=audit_fallback,
@@ -88,6 +91,7 @@ async def aoptimize_many(
     max_in_flight: int | None = None,
     wait_for_server: float = WAIT_SECONDS,
     on_event: OnEvent | None = None,
+    progress: bool | None = None,
     control: RunControl | None = None,
     audit: str | RewardModel | RewardFunction | None = None,
     audit_fallback: bool = False,
@@ -107,6 +111,7 @@ async def aoptimize_many(
             the calls that failed wait for it and are made again, and no more queries begin. Then
             the error in their places is `ServerAwayError`. 0: it is not waited for.
         on_event: called with the progress events of all runs; each names its `run_id`.
+        progress: whether a bar on standard error shows how many have ended; None: on a terminal.
         control: its `request_drain()` stops all runs before their next steps; the error in their
             places is `GraphDrained`.
         audit, audit_fallback: as in `aoptimize`.
@@ -144,15 +149,20 @@ async def aoptimize_many(
             return partial(_run, runs, query, context, on_event, control, wait)
 
         jobs = [job(q) for q in queries] if isinstance(queries, Sized) else map(job, queries)
+        total = len(queries) if isinstance(queries, Sized) else None
         outcomes = run_all(jobs, in_flight)
         early: dict[int, TPOResult | Exception] = {}
-        position = 0
-        async with aclosing(outcomes):
-            async for ended, outcome in outcomes:
-                early[ended] = outcome
-                while position in early:
-                    yield early.pop(position)
-                    position += 1
+        position = ended = failed = 0
+        with progress_bar(total, "TPO", "query", shown=progress) as show:
+            async with aclosing(outcomes):
+                async for number, outcome in outcomes:
+                    ended += 1
+                    failed += isinstance(outcome, Exception)
+                    show(ended, None, f"{failed} failed" if failed else "")
+                    early[number] = outcome
+                    while position in early:
+                        yield early.pop(position)
+                        position += 1
 
 
 async def _run(

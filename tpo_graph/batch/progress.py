@@ -1,11 +1,12 @@
 """How far a batch is: counted while it runs, exact at its end."""
 
 import asyncio
+import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tpo_graph.batch.engine import Done
 from tpo_graph.usage import Ledger, Usage, add_usage, no_usage
@@ -45,15 +46,54 @@ class BatchProgress:
     """Why the batch stopped before its end: a model server was away for too long."""
 
     @property
+    def ended(self) -> int:
+        """Rows that have an answer or an error."""
+        return self.done + self.failed
+
+    @property
     def unfinished(self) -> int:
         """Rows that are still to be run, or were stopped."""
-        return self.total - self.done - self.failed
+        return self.total - self.ended
 
 
 OnProgress = Callable[[BatchProgress], None]
 """Called at the start, whenever a row has ended, when waiting for a server begins and ends, every
 few seconds, and at the end."""
 _BEAT_SECONDS = 5.0
+
+
+@contextmanager
+def progress_bar(
+    total: int | None, what: str, unit: str, *, shown: bool | None
+) -> Generator[Callable[..., None]]:
+    """A bar on standard error, a widget in a notebook: call what it gives as rows end.
+
+    Args:
+        total: how many there are, if that is known.
+        what: its title.
+        unit: of what there are so many.
+        shown: None where standard error is a terminal.
+
+    Yields:
+        A function of how many have ended so far, their total (None: as before) and a few words
+        about them.
+    """
+    if not (sys.stderr.isatty() if shown is None else shown):
+        yield lambda *_: None
+        return
+    from tqdm.auto import tqdm
+
+    bar: Any
+    with tqdm(total=total, desc=what, unit=unit) as bar:
+
+        def show(ended: int, total: int | None = None, words: str = "") -> None:
+            if total is not None:
+                bar.total = total
+            bar.set_postfix_str(words, refresh=False)
+            bar.update(ended - bar.n)
+            bar.refresh()
+
+        yield show
 
 
 class Counting:

@@ -123,24 +123,6 @@ def database_option(command: F) -> F:
     return shown(_config(with_url))  # pyright: ignore[reportReturnType]
 
 
-def existing(database: str) -> str:
-    """The URL of a database that holds our tables: reading must not make an empty one.
-
-    Raises:
-        ConfigurationError: there is none.
-        StoreError: it cannot be read.
-    """
-    from tpo_graph.store.migrate import database_revision
-    from tpo_graph.store.urls import parse_url, shown
-
-    if database_revision(database) is None:
-        raise ConfigurationError(
-            f"there are no runs at {shown(parse_url(database))!r}: no tpo_graph database is there "
-            "yet. Give the database that they were stored in with --database URL or --config FILE."
-        )
-    return database
-
-
 def with_store(database: str, work: "Callable[[Store], Awaitable[T]]") -> T:
     """What `work` gives, called with the open store of a database that exists.
 
@@ -150,6 +132,7 @@ def with_store(database: str, work: "Callable[[Store], Awaitable[T]]") -> T:
     """
     from tpo_graph.background import run_in_background
     from tpo_graph.store import open_store
+    from tpo_graph.store.migrate import existing
 
     url = existing(database)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tpo_graph.cli.options import database_option, existing
+from tpo_graph.cli.options import database_option
 from tpo_graph.cli.output import say
 
 
@@ -42,6 +42,7 @@ def report(
     """
     from tpo_graph.costs import read_costs
     from tpo_graph.report import write_report
+    from tpo_graph.store.migrate import existing
 
     table = None if costs is None else read_costs(costs)
     if not any(Path(target).is_dir() for target in targets):  # a comparison's folder is enough

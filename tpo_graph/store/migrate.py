@@ -16,7 +16,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, text
 
 from tpo_graph.data import data_folder
-from tpo_graph.errors import DatabaseVersionError, StoreError
+from tpo_graph.errors import ConfigurationError, DatabaseVersionError, StoreError
 from tpo_graph.store.failures import explained
 from tpo_graph.store.tables import VERSION_TABLE
 from tpo_graph.store.urls import POSTGRES_LOCK, make_engine, parse_url, shown
@@ -137,6 +137,22 @@ def database_revision(url: str) -> str | None:
         return None  # connecting would make an empty one
     with _engine(url) as engine, engine.connect() as connection:
         return current_revision(connection)
+
+
+def existing(url: str) -> str:
+    """The URL of a database that holds our tables: reading must not make an empty one.
+
+    Raises:
+        ConfigurationError: there is none.
+        StoreError: it cannot be read.
+    """
+    if database_revision(url) is None:
+        raise ConfigurationError(
+            f"there are no runs at {shown(parse_url(url))!r}: no tpo_graph database is there yet. "
+            "Give the database that they were stored in (--database URL or --config FILE, or "
+            "database= in Python)."
+        )
+    return url
 
 
 @contextmanager
