@@ -23,9 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tpo_graph.audit import audited
 from tpo_graph.conversation import Turn, turns
-from tpo_graph.result import TPOResult
 from tpo_graph.rewards import (
     Calibration,
     EnsembleRewardModel,
@@ -34,6 +32,8 @@ from tpo_graph.rewards import (
     RewardModel,
     fit_length_curve,
 )
+from tpo_graph.session.audit import audited
+from tpo_graph.session.result import TPOResult
 
 HOT = {"temperature": 1.3, "top_p": 1.0, "max_tokens": 120}
 Samples = list[tuple[list[Turn], list[str]]]

@@ -19,7 +19,7 @@ from benchmarks.simulated_model import Replies, RisingReward, SimulatedChatModel
 from benchmarks.throughput import question
 from benchmarks.virtual_time import run_in_virtual_time
 from tpo_graph.batch.many import aoptimize_many
-from tpo_graph.result import TPOResult
+from tpo_graph.session.result import TPOResult
 
 _HERE = Path(__file__).parent
 SETS = {

@@ -66,9 +66,9 @@ class Sides:
         import torch
         from transformers import AutoModelForSequenceClassification, LlamaConfig
 
-        from tpo_graph.rewards.batching import Scorer, packed_batch, padded_batch
-        from tpo_graph.rewards.packed import PackedForward
-        from tpo_graph.rewards.padded import PaddedForward
+        from tpo_graph.local.batching import Scorer, packed_batch, padded_batch
+        from tpo_graph.local.packed import PackedForward
+        from tpo_graph.local.padded import PaddedForward
 
         config = LlamaConfig(**SIZES[size], max_position_embeddings=8192, num_labels=1)
         torch.manual_seed(0)

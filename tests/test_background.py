@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tpo_graph.background import run_in_background
+from tpo_graph.concurrency.background import run_in_background
 
 VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")
 

@@ -4,8 +4,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.databases import make_run
-from tpo_graph.background import run_in_background
 from tpo_graph.candidates import Candidate, best, is_cut
+from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.store import open_store
 from tpo_graph.store.answers import read_answers
 from tpo_graph.store.runs import read

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiny_models import ALTERNATING, BOS_CHATML, CHATML, NO_SYSTEM, SPECIAL, tokenizer
-from tpo_graph.chat_template import ChatTemplate
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardInputError
+from tpo_graph.local.template import ChatTemplate
 
 TOKENIZER = tokenizer()
 TEMPLATE = ChatTemplate(TOKENIZER, "tiny", RewardInputError)

@@ -10,8 +10,8 @@ import pytest
 from benchmarks.engine import Engine, Latency
 from benchmarks.simulated_model import Replies
 from benchmarks.virtual_time import run_in_virtual_time
-from tpo_graph.concurrency import Flight, InFlight, run_all
-from tpo_graph.knee import START, Knee
+from tpo_graph.concurrency.in_flight import Flight, InFlight, run_all
+from tpo_graph.concurrency.knee import START, Knee
 
 Job = Callable[[Flight], Awaitable[int]]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tpo_graph import data
-from tpo_graph.data import data_folder
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.files import shipped as data
+from tpo_graph.files.shipped import data_folder
 
 
 @pytest.mark.parametrize("name", ["prompts", "alembic"])

@@ -22,8 +22,8 @@ from tpo_graph.evaluation.benchmarks.math_500 import Grader
 from tpo_graph.evaluation.benchmarks.outcomes import Answer
 from tpo_graph.evaluation.statistics import estimate
 from tpo_graph.extras import extra
+from tpo_graph.local.encoder import Encoder
 from tpo_graph.report.svg import chart
-from tpo_graph.rewards.encoder import Encoder
 from tpo_graph.rewards.json_schema import JsonSchemaReward
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
 

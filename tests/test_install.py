@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LOOK = (
-    "from tpo_graph.data import data_folder; from tpo_graph.prompts import load_prompts; "
+    "from tpo_graph.files.shipped import data_folder; from tpo_graph.prompts import load_prompts; "
     "print(load_prompts('tpo').digest, load_prompts('revision').digest, "
     "(data_folder('alembic') / 'env.py').is_file(), data_folder('prompts'))"
 )

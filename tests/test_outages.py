@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tpo_graph import outages
+from tpo_graph.concurrency import outages
+from tpo_graph.concurrency.outages import ServerWait, is_away, may_pass
 from tpo_graph.errors import RewardError, RewardInputError, ServerAwayError
-from tpo_graph.outages import ServerWait, is_away, may_pass
 
 
 class StatusError(Exception):

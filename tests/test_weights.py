@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_models import causal_lm
-from tpo_graph import weights
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.local import weights
 
 CAUSAL = "AutoModelForCausalLM"
 

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from tpo_graph.worker import Worker
+from tpo_graph.local.worker import Worker
 
 
 async def test_work_runs_in_order_on_one_thread():

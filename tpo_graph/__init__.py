@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from tpo_graph.context import TPOContext
     from tpo_graph.frames import candidates_df, runs_df, steps_df, usage_df
     from tpo_graph.graph import create_tpo_graph
-    from tpo_graph.result import TPOResult
-    from tpo_graph.resuming import aextend, aresume, extend, resume
     from tpo_graph.rows import make_rows, read_rows
-    from tpo_graph.run import aoptimize, optimize
+    from tpo_graph.session.result import TPOResult
+    from tpo_graph.session.resume import aextend, aresume, extend, resume
+    from tpo_graph.session.run import aoptimize, optimize
     from tpo_graph.store import Store, open_store
 
 _HOMES = {
@@ -24,21 +24,21 @@ _HOMES = {
     "Store": "store",
     "TPOContext": "context",
     "TPOMiddleware": "agents.middleware",
-    "TPOResult": "result",
-    "aextend": "resuming",
-    "aoptimize": "run",
+    "TPOResult": "session.result",
+    "aextend": "session.resume",
+    "aoptimize": "session.run",
     "aoptimize_many": "batch.many",
-    "aresume": "resuming",
+    "aresume": "session.resume",
     "arun_batch": "batch.job",
     "candidates_df": "frames",
     "create_tpo_graph": "graph",
-    "extend": "resuming",
+    "extend": "session.resume",
     "make_rows": "rows",
     "open_store": "store",
-    "optimize": "run",
+    "optimize": "session.run",
     "optimize_many": "batch.many",
     "read_rows": "rows",
-    "resume": "resuming",
+    "resume": "session.resume",
     "run_batch": "batch.job",
     "runs_df": "frames",
     "steps_df": "frames",

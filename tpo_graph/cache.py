@@ -1,7 +1,7 @@
 """The cache C of the algorithm as nodes see it, and the one that lives in memory.
 
-Nodes write what they have just paid for, one `record` per node; `run.py` and the command line read
-it back. The SQL cache (`tpo_graph.store`) keeps the same promises in a database.
+Nodes write what they have just paid for, one `record` per node; `session` and the command line read
+them back. The SQL cache (`tpo_graph.store`) keeps the same promises in a database.
 """
 
 from collections import OrderedDict

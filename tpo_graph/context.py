@@ -36,7 +36,7 @@ def _several(value: Any) -> Any:
 
 
 InterruptAt = Annotated[tuple[Literal["select", "gradient"], ...], BeforeValidator(_several)]
-"""Where a run waits for a person (`tpo_graph.review`)."""
+"""Where a run waits for a person (`tpo_graph.nodes.review`)."""
 
 
 class Sampling(TypedDict):

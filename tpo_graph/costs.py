@@ -15,8 +15,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tpo_graph.configured import read_toml
 from tpo_graph.context import RunOptions
+from tpo_graph.files.toml import read_toml
 from tpo_graph.usage import Ledger, Usage, add_usage, no_usage
 
 Role = Literal["policy", "critic", "reward_model"]

@@ -71,7 +71,7 @@ class Gradient(TypedDict):
 
 
 class Reviewed(TypedDict):
-    """A person was asked and has answered (`tpo_graph.review`)."""
+    """A person was asked and has answered (`tpo_graph.nodes.review`)."""
 
     event: Literal["reviewed"]
     run_id: str

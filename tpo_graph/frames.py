@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import aliased
 
-from tpo_graph.background import run_in_background
+from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.extras import extra
 from tpo_graph.store import DEFAULT_URL, open_store

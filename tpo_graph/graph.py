@@ -17,10 +17,10 @@ from langgraph.graph.state import CompiledStateGraph
 from tpo_graph import nodes
 from tpo_graph.cache import Cache, MemoryCache
 from tpo_graph.context import TPOContext
-from tpo_graph.handles import Handles
 from tpo_graph.models.connection import connected
 from tpo_graph.models.load import load_chat_model
-from tpo_graph.node import Node
+from tpo_graph.nodes.handles import Handles
+from tpo_graph.nodes.step import Node
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.state import TPOInput, TPOState
@@ -62,7 +62,8 @@ def create_tpo_graph(
         prompts: "tpo", "revision", a folder, or a loaded set.
         cache: where candidates, steps and usage go; in memory when None.
         checkpointer: as in `StateGraph.compile`; None inherits a parent graph's.
-        interrupt_at: "select" and/or "gradient": wait there for a person (`tpo_graph.review`).
+        interrupt_at: "select" and/or "gradient": wait there for a person
+            (`tpo_graph.nodes.review`).
         defaults: fields of `TPOContext` for runs that do not set them.
         policies, critics, reward_models: what a run's context may choose instead, by name. Nothing
             else can be named there: on a server, the context comes with a request.

@@ -17,8 +17,8 @@ from typing import Any, Literal, cast
 import yaml
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from tpo_graph.data import data_folder
 from tpo_graph.errors import PromptError
+from tpo_graph.files.shipped import data_folder
 
 Stage = Literal["loss", "gradient", "update"]
 

@@ -17,11 +17,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from tpo_graph.anchoring import anchored
 from tpo_graph.context import RunOptions, invalid_settings
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.connection import ROLES, connected, read_options
-from tpo_graph.reward_forms import written
+from tpo_graph.rewards.anchoring import anchored
+from tpo_graph.rewards.forms import written
 
 Options = Annotated[dict[str, Any] | None, NoDecode]
 """Of a role's connection; `Settings` itself reads the JSON, and shows none of it in errors."""

@@ -27,7 +27,7 @@ class Place(TypedDict):
 
 
 class Review(TypedDict):
-    """What a person decided when the run waited for one (`tpo_graph.review`)."""
+    """What a person decided when the run waited for one (`tpo_graph.nodes.review`)."""
 
     stop: bool
     """End the run."""
@@ -40,7 +40,7 @@ class Review(TypedDict):
 
 
 class Failure(TypedDict):
-    """A step that failed for good after the first selection (`tpo_graph.node`)."""
+    """A step that failed for good after the first selection (`tpo_graph.nodes.step`)."""
 
     step: str
     """The node."""

@@ -23,8 +23,8 @@ StopReason = Literal[
     "max_total_tokens",
     "max_seconds",
     "max_cost",
-    "person",  # said so when asked (`tpo_graph.review`)
-    "failed",  # a step did, for good (`tpo_graph.node`)
+    "person",  # said so when asked (`tpo_graph.nodes.review`)
+    "failed",  # a step did, for good (`tpo_graph.nodes.step`)
 ]
 
 

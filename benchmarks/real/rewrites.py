@@ -25,8 +25,8 @@ from benchmarks.real.tasks import Task
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import Turn, transcript
 from tpo_graph.models.sampling import Generated, generate
+from tpo_graph.nodes.rendering import is_tie, reasons
 from tpo_graph.prompts import PromptSet, load_prompts
-from tpo_graph.rendering import is_tie, reasons
 
 STANDING = "Make it better: check every requirement of the request again and meet each one."
 TEMPERATURE, TOP_P = 0.7, 0.95

@@ -10,10 +10,10 @@ import pytest
 from langgraph.runtime import RunControl
 from sqlalchemy import update
 
-from tpo_graph.background import run_in_background
 from tpo_graph.batch.engine import Done, Job
 from tpo_graph.batch.job import BatchProgress, run_batch
 from tpo_graph.batch.output import output_rows
+from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.errors import ConfigurationError, RewardInputError, RunBusyError, StoreError
 from tpo_graph.rows import BadRow, Row, make_rows
 from tpo_graph.store import open_store

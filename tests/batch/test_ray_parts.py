@@ -13,7 +13,7 @@ from tpo_graph.batch.ray_engine import RayEngine
 from tpo_graph.batch.ray_rewards import RewardActor, RewardPool
 from tpo_graph.cli.engines import take_cluster
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.launcher import launcher
+from tpo_graph.session.session import open_session
 from tpo_graph.store.tables import RunRow, now
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
 
@@ -73,14 +73,14 @@ async def test_an_error_of_the_reward_model_comes_out_of_the_actor_as_it_is():
 
 async def test_a_job_waits_for_the_lease_of_a_worker_that_is_silent(sqlite_url):
     from tpo_graph.batch import ray_worker
-    from tpo_graph.concurrency import InFlight
-    from tpo_graph.outages import ServerWait
+    from tpo_graph.concurrency.in_flight import InFlight
+    from tpo_graph.concurrency.outages import ServerWait
 
     [job] = jobs(1)
     model = ScriptedChatModel()
     async with (
         open_store(sqlite_url) as store,
-        launcher(model, prefer_longer, None, "tpo", store) as runs,
+        open_session(model, prefer_longer, None, "tpo", store) as runs,
     ):
         orders = ray_worker.Orders(
             sqlite_url, POLICY, None, "local:rm", "rm", [], "tpo", True, None, False, 2, None,

@@ -25,8 +25,8 @@ import tpo_graph.batch.output
 import tpo_graph.cli.batch_progress
 import tpo_graph.cli.display
 import tpo_graph.cli.stopping
-import tpo_graph.resuming
-import tpo_graph.run  # noqa: F401
+import tpo_graph.session.resume
+import tpo_graph.session.run  # noqa: F401
 from tpo_graph.cli import main
 from tpo_graph.rewards import load
 from tpo_graph.rewards.function import FunctionReward

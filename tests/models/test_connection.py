@@ -10,8 +10,8 @@ import pytest
 from tests.openai_server import OpenAIServer
 from tpo_graph import optimize, optimize_many
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.resuming import extend, resume
 from tpo_graph.rewards import load_reward_model
+from tpo_graph.session.resume import extend, resume
 from tpo_graph.settings import Settings
 
 KEYS = {"model": "CANARY-policy", "critic": "CANARY-critic", "reward_model": "CANARY-judge"}

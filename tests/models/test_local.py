@@ -13,7 +13,7 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 from tests.tiny_models import causal_lm
 from tpo_graph.context import Sampling
 from tpo_graph.errors import ConfigurationError, PolicyError
-from tpo_graph.models.local import ChatLocal, load_local_chat_model
+from tpo_graph.local.chat_model import ChatLocal, load_local_chat_model
 from tpo_graph.models.sampling import generate
 
 ASKED = [HumanMessage("Which of the answers is better?")]

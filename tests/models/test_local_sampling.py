@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tpo_graph.errors import PolicyError  # noqa: E402
-from tpo_graph.models.local_sampling import Sampling, draw  # noqa: E402
+from tpo_graph.local.sampling import Sampling, draw  # noqa: E402
 
 
 def frequencies(logits: list[float], temperature: float, top_p: float | None) -> list[float]:

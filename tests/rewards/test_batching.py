@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpo_graph.rewards.batching import AHEAD, Row, Scorer, packed_batch, padded_batch
+from tpo_graph.local.batching import AHEAD, Row, Scorer, packed_batch, padded_batch
 
 groups = st.lists(
     st.tuples(st.integers(0, 200), st.lists(st.integers(1, 100), min_size=1, max_size=6)),

@@ -14,8 +14,8 @@ import pytest
 from tests.tiny_models import BOS_CHATML, CHATML, NO_SYSTEM, SPECIAL, causal_lm, classifier
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardInputError
+from tpo_graph.local.padded import PaddedForward
 from tpo_graph.rewards import LocalRewardModel
-from tpo_graph.rewards.padded import PaddedForward
 
 LONG_ROPE = {
     "rope_type": "longrope",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tpo_graph.rewards.batching import Row
-from tpo_graph.rewards.packed import FAMILIES, PackedForward, can_pack, layout
+from tpo_graph.local.batching import Row
+from tpo_graph.local.packed import FAMILIES, PackedForward, can_pack, layout
 
 VOCABULARY = 50
 ids = st.lists(st.integers(0, VOCABULARY - 1), max_size=12)

@@ -27,10 +27,9 @@ from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_valid
 
 from tpo_graph.agents.answers import before_stop, is_final_answer, refined
 from tpo_graph.agents.structured import FittingReward, StructuredForm
-from tpo_graph.background import run_in_background
+from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.context import RunOptions, TPOContext
 from tpo_graph.errors import ConfigurationError, RewardInputError
-from tpo_graph.execution import run_config
 from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models import load_chat_model
 from tpo_graph.models import model_name as name_of
@@ -38,7 +37,8 @@ from tpo_graph.models.loops import handle
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.redaction import redacted
 from tpo_graph.rewards import as_reward_model
-from tpo_graph.run import make_context
+from tpo_graph.session.run import make_context
+from tpo_graph.session.running import run_config
 from tpo_graph.state import TPOInput, TPOState
 
 _CONNECTION = ("timeout", "max_retries", "api_key", "streaming")

@@ -23,13 +23,13 @@ from tpo_graph.agents.structured import FittingReward, StructuredForm, form_of, 
 from tpo_graph.cache import Cache, MemoryCache
 from tpo_graph.context import RunOptions, TPOContext, part_for_tpo
 from tpo_graph.errors import ConfigurationError, TPOError
-from tpo_graph.execution import run_config
 from tpo_graph.graph import TPOGraph, create_tpo_graph
-from tpo_graph.handles import check_criteria
 from tpo_graph.models import load_chat_model
+from tpo_graph.nodes.handles import check_criteria
+from tpo_graph.nodes.review import can_wait
 from tpo_graph.prompts import PromptSet, load_prompts
-from tpo_graph.review import can_wait
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+from tpo_graph.session.running import run_config
 from tpo_graph.state import TPOInput, TPOState
 
 _log = logging.getLogger("tpo_graph")

@@ -15,7 +15,8 @@ from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 
 from tpo_graph.batch.steps import StepReporter
-from tpo_graph.concurrency import Flight, InFlight, is_overload, run_all
+from tpo_graph.concurrency.in_flight import Flight, InFlight, is_overload, run_all
+from tpo_graph.concurrency.outages import WAIT_SECONDS, ServerWait, gave_up, may_pass, waiting
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import (
@@ -25,10 +26,9 @@ from tpo_graph.errors import (
     StoreError,
     error_line,
 )
-from tpo_graph.launcher import Launcher
-from tpo_graph.outages import WAIT_SECONDS, ServerWait, gave_up, may_pass, waiting
-from tpo_graph.result import TPOResult
 from tpo_graph.rows import as_messages
+from tpo_graph.session.result import TPOResult
+from tpo_graph.session.session import Session
 from tpo_graph.usage import Ledger, Usage
 
 _MANY = sys.maxsize
@@ -96,7 +96,7 @@ class LocalEngine:
     """An `Engine` in this process: one graph, one HTTP client, one store.
 
     Args:
-        launcher: an open one, with a store.
+        session: an open one, with a store.
         width: samples that most jobs ask for at a time.
         max_in_flight: maximum concurrent runs; None tunes it, as `optimize_many` does.
         wait_for_server: seconds that a model server may be away.
@@ -108,7 +108,7 @@ class LocalEngine:
 
     def __init__(
         self,
-        launcher: Launcher,
+        session: Session,
         width: int,
         max_in_flight: int | None = None,
         *,
@@ -117,7 +117,7 @@ class LocalEngine:
     ) -> None:
         if max_in_flight is not None and max_in_flight < 1:
             raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
-        self._launcher = launcher
+        self._session = session
         self._width = width
         self._max_in_flight = max_in_flight
         self._wait_for_server = wait_for_server
@@ -132,7 +132,7 @@ class LocalEngine:
             control=control,
             on_wait=self._on_wait,
         )
-        tasks = _Tasks(self._launcher, jobs, control, wait)
+        tasks = _Tasks(self._session, jobs, control, wait)
         outcomes = run_all(tasks, in_flight)
         async with aclosing(outcomes):
             async for number, outcome in outcomes:
@@ -143,9 +143,9 @@ class _Tasks:
     """Jobs as `run_all` takes them; keeps in mind which is which."""
 
     def __init__(
-        self, launcher: Launcher, jobs: Iterable[Job], control: RunControl, wait: ServerWait
+        self, session: Session, jobs: Iterable[Job], control: RunControl, wait: ServerWait
     ) -> None:
-        self._launcher = launcher
+        self._session = session
         self._wait = wait
         self._jobs = jobs
         self._control = control
@@ -165,7 +165,7 @@ class _Tasks:
     async def _run(self, job: Job, flight: Flight) -> TPOResult:
         context = TPOContext.checked(job.settings)
         with waiting(self._wait):
-            return await self._launcher.run_or_resume(
+            return await self._session.run_or_resume(
                 as_messages(job.conversation),
                 context,
                 job.run_id,

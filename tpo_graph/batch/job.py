@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models import BaseChatModel
 from langgraph.runtime import RunControl
 
-from tpo_graph.background import run_in_background
 from tpo_graph.batch.engine import Engine, Job, LocalEngine
 from tpo_graph.batch.progress import BatchProgress, Counting, OnProgress, progress_bar
 from tpo_graph.batch.unchanged import need_unchanged
-from tpo_graph.durable import opened
-from tpo_graph.launcher import launcher
+from tpo_graph.concurrency.background import run_in_background
+from tpo_graph.concurrency.outages import WAIT_SECONDS
 from tpo_graph.models.connection import connected
-from tpo_graph.outages import WAIT_SECONDS
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.redaction import redacted
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.rows import BadRow, Row
-from tpo_graph.run import make_context
+from tpo_graph.session.run import make_context
+from tpo_graph.session.session import open_session
+from tpo_graph.session.stored import opened
 from tpo_graph.store.batch_rows import (
     ToDo,
     ToDos,
@@ -177,7 +177,7 @@ async def arun_batch(
     async with AsyncExitStack() as stack:
         if engine is None:
             runs = await stack.enter_async_context(
-                launcher(
+                open_session(
                     model,
                     reward_model,
                     critic,

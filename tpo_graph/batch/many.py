@@ -13,22 +13,22 @@ from uuid import uuid4
 from langchain_core.language_models import BaseChatModel
 from langgraph.runtime import RunControl
 
-from tpo_graph.background import run_in_background
 from tpo_graph.batch.engine import awaited
 from tpo_graph.batch.progress import progress_bar
 from tpo_graph.batch.steps import StepReporter
-from tpo_graph.concurrency import Flight, run_all
+from tpo_graph.concurrency.background import run_in_background
+from tpo_graph.concurrency.in_flight import Flight, run_all
+from tpo_graph.concurrency.outages import WAIT_SECONDS, ServerWait, waiting
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Query, as_messages
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.execution import OnEvent
-from tpo_graph.launcher import Launcher, launcher
 from tpo_graph.models.connection import connected
-from tpo_graph.outages import WAIT_SECONDS, ServerWait, waiting
 from tpo_graph.prompts import PromptSet
-from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel
-from tpo_graph.run import make_context
+from tpo_graph.session.result import TPOResult
+from tpo_graph.session.run import make_context
+from tpo_graph.session.running import OnEvent
+from tpo_graph.session.session import Session, open_session
 from tpo_graph.strategies import split_objects
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ async def aoptimize_many(
     context = make_context(settings)
     if max_in_flight is not None and max_in_flight < 1:
         raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
-    async with launcher(
+    async with open_session(
         model,
         reward_model,
         critic,
@@ -166,7 +166,7 @@ async def aoptimize_many(
 
 
 async def _run(
-    runs: Launcher,
+    runs: Session,
     query: Query,
     context: TPOContext,
     on_event: OnEvent | None,

@@ -15,12 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from tpo_graph.audit import verdict
-from tpo_graph.background import run_in_background
+from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.conversation import well_formed
-from tpo_graph.durable import opened
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.row_files import pyarrow_and_parquet
+from tpo_graph.rows.files import pyarrow_and_parquet
+from tpo_graph.session.audit import verdict
+from tpo_graph.session.stored import opened
 from tpo_graph.store import Store
 from tpo_graph.store.answers import RunAnswer, read_answers
 from tpo_graph.store.batches import BatchItem, StoredBatch, find_batch, get_batch, read_batch

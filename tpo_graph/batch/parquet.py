@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import IO, Any
 
 from tpo_graph.conversation import well_formed
-from tpo_graph.row_files import pyarrow_and_parquet
+from tpo_graph.rows.files import pyarrow_and_parquet
 
 _ROWS = 500
 """Records of one row group."""

@@ -18,8 +18,8 @@ from langgraph.runtime import RunControl
 from tpo_graph.batch.engine import Done, Job
 from tpo_graph.batch.ray_cluster import Cluster, connected
 from tpo_graph.batch.ray_worker import Orders
+from tpo_graph.concurrency.outages import WAIT_SECONDS
 from tpo_graph.errors import ConfigurationError, TPOError
-from tpo_graph.outages import WAIT_SECONDS
 from tpo_graph.store.urls import parse_url
 
 _DEATHS = 4

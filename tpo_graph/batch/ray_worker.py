@@ -17,14 +17,14 @@ from langgraph.runtime import RunControl
 from tpo_graph.batch.engine import Done, Job, awaited, done
 from tpo_graph.batch.ray_rewards import RewardPool, settle
 from tpo_graph.batch.steps import StepReporter
-from tpo_graph.concurrency import Flight, InFlight, is_overload
+from tpo_graph.concurrency.in_flight import Flight, InFlight, is_overload
+from tpo_graph.concurrency.outages import ServerWait, waiting
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import RunBusyError, TPOError
-from tpo_graph.launcher import Launcher, launcher
-from tpo_graph.outages import ServerWait, waiting
 from tpo_graph.redaction import redacted
-from tpo_graph.result import TPOResult
 from tpo_graph.rows import as_messages
+from tpo_graph.session.result import TPOResult
+from tpo_graph.session.session import Session, open_session
 from tpo_graph.store.leases import STALE_SECONDS
 
 _LEASE_SECONDS = 10 * STALE_SECONDS
@@ -65,7 +65,7 @@ class PolicyWorker:
         settle(orders.environment, orders.folder)
         self._orders = orders
         self._opening = asyncio.Lock()
-        self._open: tuple[Launcher, InFlight, ServerWait] | None = None
+        self._open: tuple[Session, InFlight, ServerWait] | None = None
         self._stack = AsyncExitStack()
         self._control = RunControl()
         self._flights: dict[int, Flight] = {}
@@ -131,7 +131,7 @@ class PolicyWorker:
         """This actor's process id."""
         return os.getpid()
 
-    async def _run(self, runs: Launcher, wait: ServerWait, job: Job, flight: Flight) -> TPOResult:
+    async def _run(self, runs: Session, wait: ServerWait, job: Job, flight: Flight) -> TPOResult:
         context = TPOContext.checked(job.settings)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LEASE_SECONDS
@@ -152,13 +152,13 @@ class PolicyWorker:
                     raise
             await asyncio.sleep(1.0)
 
-    async def _opened(self) -> tuple[Launcher, InFlight, ServerWait]:
+    async def _opened(self) -> tuple[Session, InFlight, ServerWait]:
         async with self._opening:
             if self._open is None:
                 orders = self._orders
                 actors = await asyncio.to_thread(_actors, orders.reward_actors)
                 runs = await self._stack.enter_async_context(
-                    launcher(
+                    open_session(
                         orders.model,
                         RewardPool(orders.reward_name, actors),
                         orders.critic,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tpo_graph.concurrency import Flight
+from tpo_graph.concurrency.in_flight import Flight
 from tpo_graph.usage import Ledger
 
 

@@ -11,8 +11,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from tpo_graph.configured import read_toml
 from tpo_graph.conversation import Turn
+from tpo_graph.files.toml import read_toml
 
 _DEFAULT = Path(__file__).with_name("probes.toml")
 

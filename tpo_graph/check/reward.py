@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from tpo_graph.check.finding import Finding, Status
 from tpo_graph.check.probes import Pair, Probes
 from tpo_graph.errors import TPOError
+from tpo_graph.local.encoder import Encoder
 from tpo_graph.rewards import (
     LocalRewardModel,
     RewardFunction,
@@ -14,7 +15,6 @@ from tpo_graph.rewards import (
     as_reward_model,
     checked_scores,
 )
-from tpo_graph.rewards.encoder import Encoder
 
 Given = str | RewardModel | RewardFunction
 """A reward model as `create_tpo_graph` takes it."""

@@ -62,8 +62,8 @@ def check(
         raise click.UsageError("--against compares reward models: name one with --reward-model")
 
     # Past the cheap mistakes: only now the heavy imports.
-    from tpo_graph.background import run_in_background
     from tpo_graph.cli.findings import print_findings, progress
+    from tpo_graph.concurrency.background import run_in_background
 
     with progress() as show:
         findings = run_in_background(

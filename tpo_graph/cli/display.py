@@ -14,7 +14,7 @@ from rich.text import Text
 from tpo_graph.candidates import Candidate, place
 from tpo_graph.cli.output import say, visible
 from tpo_graph.events import Event
-from tpo_graph.result import Audit, TPOResult
+from tpo_graph.session.result import Audit, TPOResult
 
 
 class Console(rich.console.Console):

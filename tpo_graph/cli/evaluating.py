@@ -117,9 +117,9 @@ def evaluate(
     model, reward_model = settings.policy_name(), settings.reward_model_name()
 
     # Past the cheap mistakes: only now the heavy imports.
-    from tpo_graph.background import run_in_background
     from tpo_graph.cli.compared import print_comparison
     from tpo_graph.cli.stopping import same_command, stoppable
+    from tpo_graph.concurrency.background import run_in_background
     from tpo_graph.costs import read_costs
     from tpo_graph.evaluation.bench import open_bench
     from tpo_graph.evaluation.results import dump, refuse_other, to_json

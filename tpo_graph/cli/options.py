@@ -130,7 +130,7 @@ def with_store(database: str, work: "Callable[[Store], Awaitable[T]]") -> T:
         ConfigurationError: there is no database.
         StoreError: it cannot be read.
     """
-    from tpo_graph.background import run_in_background
+    from tpo_graph.concurrency.background import run_in_background
     from tpo_graph.store import open_store
     from tpo_graph.store.migrate import existing
 

@@ -51,7 +51,7 @@ def run(
         print_trajectory,
     )
     from tpo_graph.cli.stopping import resume_command, stoppable
-    from tpo_graph.run import optimize
+    from tpo_graph.session.run import optimize
 
     run_id = str(uuid4())
     specs = {"model": model, "reward_model": reward_model, "critic": settings.critic}

@@ -159,7 +159,7 @@ def resume(run_id: str, as_json: bool, database: str, **handles: Any) -> None:
     another --seed if it had one); one that a budget ended continues under a greater budget. Any
     other finished run is only printed.
     """
-    from tpo_graph.resuming import resume
+    from tpo_graph.session.resume import resume
 
     limits = {name: handles.pop(name) for name in LIMITS}
     given = {
@@ -179,7 +179,7 @@ def extend(run_id: str, depth: int, as_json: bool, database: str, **handles: Any
 
     With the same seed, the result is that of one run at this depth.
     """
-    from tpo_graph.resuming import extend
+    from tpo_graph.session.resume import extend
 
     _go_on(run_id, depth, as_json, database, extend, handles, {"depth": depth})
 
@@ -227,7 +227,7 @@ def _go_on(
 def rescore(run_id: str, reward_model: str, as_json: bool, database: str) -> None:
     """Score all candidates of RUN by another reward model, beside the first one's rewards."""
     from tpo_graph.cli.stored import print_rewards
-    from tpo_graph.rescoring import rescore
+    from tpo_graph.session.rescore import rescore
 
     (run_id,) = _whole(database, [run_id])
     trajectory = rescore(run_id, reward_model=reward_model, database=database)

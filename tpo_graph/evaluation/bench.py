@@ -13,19 +13,19 @@ from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 
 from tpo_graph.batch.job import BatchProgress, arun_batch
+from tpo_graph.concurrency.outages import WAIT_SECONDS
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn
 from tpo_graph.costs import CostTable
-from tpo_graph.durable import opened
 from tpo_graph.errors import ConfigurationError, RunBusyError, ServerAwayError, TPOError
 from tpo_graph.evaluation.finished import WHOLE, Batch, View, read_finished
 from tpo_graph.evaluation.results import Method
 from tpo_graph.evaluation.statistics import require_scipy
 from tpo_graph.models.load import load_chat_model, model_name
-from tpo_graph.outages import WAIT_SECONDS
 from tpo_graph.prompts import PromptSet
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.rows import BadRow, Row
+from tpo_graph.session.stored import opened
 from tpo_graph.store import Store
 
 OnProgress = Callable[[str, BatchProgress], None]

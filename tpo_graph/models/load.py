@@ -139,7 +139,7 @@ def model_name(model: BaseChatModel) -> str:
     name = next((n for a in attributes if isinstance(n := getattr(model, a, None), str) and n), "")
     module = type(model).__module__
     package = module.partition(".")[0]
-    if module == "tpo_graph.models.local":
+    if module == "tpo_graph.local.chat_model":
         provider = LOCAL.rstrip(":")
     elif package.startswith("langchain_") and package != "langchain_core":
         provider = package.removeprefix("langchain_")
@@ -156,7 +156,7 @@ _FIX = (
 
 @lru_cache(maxsize=4)
 def _local(spec: str) -> BaseChatModel:
-    from tpo_graph.models.local import load_local_chat_model
+    from tpo_graph.local.chat_model import load_local_chat_model
 
     return load_local_chat_model(spec.removeprefix(LOCAL))
 

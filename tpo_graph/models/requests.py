@@ -26,12 +26,12 @@ from langchain_core.messages import (
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables.config import ensure_config
 
+from tpo_graph.concurrency.outages import reached
 from tpo_graph.context import Sampling
 from tpo_graph.errors import TPOError
 from tpo_graph.models.failures import fewer_samples, refuses_both, server_text, status_of
 from tpo_graph.models.load import model_name
 from tpo_graph.models.loops import Handle, Manners
-from tpo_graph.outages import reached
 from tpo_graph.usage import Usage, add_usage, no_usage
 
 _log = logging.getLogger(__name__)

@@ -4,9 +4,9 @@ from langgraph.runtime import Runtime
 
 from tpo_graph.cache import Step
 from tpo_graph.context import TPOContext
-from tpo_graph.critic import ask_critic
 from tpo_graph.events import Loss
-from tpo_graph.handles import Handles
+from tpo_graph.nodes.critic import ask_critic
+from tpo_graph.nodes.handles import Handles
 from tpo_graph.state import StateUpdate, TPOState
 from tpo_graph.usage import charge
 

@@ -10,7 +10,7 @@ from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn, conversation_key, turns
 from tpo_graph.errors import RewardInputError, error_line
 from tpo_graph.events import Rewards
-from tpo_graph.handles import Handles
+from tpo_graph.nodes.handles import Handles
 from tpo_graph.rewards import RewardModel, Score, reuses_scores, score_each
 from tpo_graph.state import StateUpdate, TPOState, newest_candidates
 from tpo_graph.usage import Usage, charge, spending

@@ -11,13 +11,13 @@ from tpo_graph.context import TPOContext
 from tpo_graph.conversation import query_text, turns, without_tools
 from tpo_graph.errors import ConfigurationError, PolicyError
 from tpo_graph.events import Samples
-from tpo_graph.handles import Handles
 from tpo_graph.models.load import model_name
 from tpo_graph.models.replies import parse_reply
 from tpo_graph.models.sampling import Generated, generate
-from tpo_graph.review import can_wait
+from tpo_graph.nodes.handles import Handles
+from tpo_graph.nodes.review import can_wait
+from tpo_graph.nodes.tracing import call_metadata
 from tpo_graph.state import StateUpdate, TPOState
-from tpo_graph.tracing import call_metadata
 from tpo_graph.usage import charge, no_usage
 
 

@@ -18,9 +18,9 @@ from tpo_graph.candidates import Candidate, best, rank, worst
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import conversation_key, turns
 from tpo_graph.events import NewBest, Stopped
-from tpo_graph.handles import Handles
+from tpo_graph.nodes.handles import Handles
+from tpo_graph.nodes.review import review_pair
 from tpo_graph.redaction import redacted
-from tpo_graph.review import review_pair
 from tpo_graph.state import (
     Place,
     StateUpdate,

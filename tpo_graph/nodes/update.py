@@ -10,13 +10,13 @@ from langgraph.runtime import Runtime
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import attached, attachments, without_tools
 from tpo_graph.events import Samples
-from tpo_graph.handles import Handles
 from tpo_graph.models.sampling import Generated, generate
-from tpo_graph.rendering import render
-from tpo_graph.review import review_gradient
+from tpo_graph.nodes.handles import Handles
+from tpo_graph.nodes.rendering import render
+from tpo_graph.nodes.review import review_gradient
+from tpo_graph.nodes.tracing import call_metadata
 from tpo_graph.rewards.together import together
 from tpo_graph.state import StateUpdate, TPOState, person_stops, shown
-from tpo_graph.tracing import call_metadata
 from tpo_graph.usage import add_usage, charge
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tpo_graph.background import run_in_background
+from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.costs import CostTable
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.report.data import Report

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Protocol, Self, cast, runtime_checkable
 
+from tpo_graph.concurrency.outages import reached
 from tpo_graph.conversation import Turn, well_formed
 from tpo_graph.errors import RewardError, RewardInputError, ServerAwayError
-from tpo_graph.outages import reached
 from tpo_graph.rewards.together import together
 
 _log = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tpo_graph.configured import read_toml
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardError
+from tpo_graph.files.toml import read_toml
 from tpo_graph.rewards.base import RewardModel, Score, checked_scores, part_scores
 from tpo_graph.rewards.together import together
 

@@ -13,8 +13,8 @@ from typing import Any, Self, cast
 from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tpo_graph.configured import read_toml
 from tpo_graph.conversation import Turn
+from tpo_graph.files.toml import read_toml
 from tpo_graph.models.connection import Connected
 from tpo_graph.rewards.base import Score
 from tpo_graph.rewards.together import together

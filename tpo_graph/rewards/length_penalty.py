@@ -14,9 +14,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tpo_graph.configured import read_toml
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.files.toml import read_toml
 from tpo_graph.rewards.base import RewardModel, Score, part_scores
 from tpo_graph.rewards.length_curve import LengthCurve
 

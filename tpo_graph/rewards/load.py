@@ -14,14 +14,14 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tpo_graph import weights
-from tpo_graph.anchoring import anchored
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.local import weights
+from tpo_graph.local.reward_model import LocalRewardModel
 from tpo_graph.models.connection import Connected, options_of
-from tpo_graph.reward_forms import FORMS, meant
+from tpo_graph.rewards.anchoring import anchored
 from tpo_graph.rewards.base import RewardModel
+from tpo_graph.rewards.forms import FORMS, meant
 from tpo_graph.rewards.function import FunctionReward, RewardFunction
-from tpo_graph.rewards.local import LocalRewardModel
 
 
 def as_reward_model(given: str | RewardModel | RewardFunction) -> RewardModel:
@@ -47,8 +47,8 @@ def load_reward_model(name: str) -> RewardModel:
     """The reward model of that name, loaded once per process.
 
     Args:
-        name: one of the forms in `tpo_graph.reward_forms`: "local:PATH_OR_HUB_ID"; "vllm:URL#MODEL"
-            or "sglang:URL#MODEL"; "judge:PROVIDER:MODEL" or "judge:FILE.toml";
+        name: one of the forms in `rewards.forms`: "local:PATH_OR_HUB_ID"; "vllm:URL#MODEL" or
+            "sglang:URL#MODEL"; "judge:PROVIDER:MODEL" or "judge:FILE.toml";
             "python:FILE.py#NAME"; "command:PROGRAM ARGUMENTS"; "tests:FILE.py";
             "json-schema:FILE.json"; "regex:FILE.toml"; "self-consistency"; "ensemble:FILE.toml";
             "length-penalty:FILE.toml". Options follow a "?", before the "#": "tokenizer" (vllm,
@@ -252,7 +252,7 @@ SCHEMES: Mapping[str, Callable[[str], RewardModel]] = MappingProxyType(
         "length-penalty": _length_penalty,
     }
 )
-"""What loads each kind of `tpo_graph.reward_forms`."""
+"""What loads each kind of `tpo_graph.rewards.forms`."""
 
 
 def _content(source: str) -> bytes | None:

@@ -10,9 +10,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tpo_graph.configured import read_toml
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.files.toml import read_toml
 from tpo_graph.rewards.base import Score
 
 _SHOWN = 3

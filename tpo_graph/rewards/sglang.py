@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from tpo_graph.conversation import Turn
-from tpo_graph.rewards.encoder import Encoder
+from tpo_graph.local.encoder import Encoder
 from tpo_graph.rewards.http import Endpoint
 from tpo_graph.rewards.served import ROWS, RawScores, only_number, spend_request, unexpected
 from tpo_graph.rewards.together import together

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from tpo_graph.conversation import Turn, well_formed
 from tpo_graph.errors import RewardError
-from tpo_graph.rewards.encoder import Encoder
+from tpo_graph.local.encoder import Encoder
 from tpo_graph.rewards.http import Endpoint, MissingRouteError
 from tpo_graph.rewards.served import ROWS, RawScores, only_number, spend_request, unexpected
 from tpo_graph.rewards.together import together

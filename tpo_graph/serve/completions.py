@@ -8,9 +8,9 @@ from uuid import uuid4
 
 from tpo_graph.agents.answers import before_stop, usage_metadata
 from tpo_graph.candidates import Candidate, rank
-from tpo_graph.result import TPOResult
 from tpo_graph.serve.base import Completion
 from tpo_graph.serve.request import Asked
+from tpo_graph.session.result import TPOResult
 
 _PIECE = 48
 """Characters of a content delta: the answer is known as a whole, and clients render deltas."""

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 
 from tpo_graph.agents.answers import usage_metadata
-from tpo_graph.result import TPOResult
+from tpo_graph.session.result import TPOResult
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

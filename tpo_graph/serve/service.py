@@ -16,8 +16,6 @@ from uuid import UUID, uuid4
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import conversation_key, turns
 from tpo_graph.errors import RunBusyError, StoreError
-from tpo_graph.launcher import Launcher, launcher
-from tpo_graph.result import TPOResult
 from tpo_graph.serve.base import Base, Completion
 from tpo_graph.serve.catalog import Catalog
 from tpo_graph.serve.completions import Outcome
@@ -28,6 +26,8 @@ from tpo_graph.serve.options import ServeOptions
 from tpo_graph.serve.progress import Progress
 from tpo_graph.serve.refusals import other_request
 from tpo_graph.serve.request import Asked
+from tpo_graph.session.result import TPOResult
+from tpo_graph.session.session import Session, open_session
 from tpo_graph.settings import Settings
 from tpo_graph.store.runs import StoredRun, find_run, newest_run
 from tpo_graph.store.tables import now
@@ -69,7 +69,7 @@ class Service:
     options: ServeOptions
     settings: Settings
     catalog: Catalog
-    runs: Launcher
+    runs: Session
     base: Base
     answers: Answers[Outcome]
     metrics: Metrics
@@ -174,7 +174,7 @@ class Service:
         criteria = "\n".join(filter(None, [asked.context.criteria, asked.form.criteria]))
         return asked.context.model_copy(update={"criteria": criteria})
 
-    def _runs_of(self, asked: Asked) -> Launcher:
+    def _runs_of(self, asked: Asked) -> Session:
         """Where the request's run is made: under a reward model that knows its form."""
         if asked.form is None:
             return self.runs
@@ -212,7 +212,7 @@ async def service(
         ConfigurationError: a name or a prompt set is wrong.
         StoreError: the database cannot be opened.
     """
-    async with launcher(
+    async with open_session(
         given.get("model") or settings.policy_name(),
         given.get("reward_model") or settings.reward_model_name(),
         given.get("critic") or settings.critic,

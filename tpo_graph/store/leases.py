@@ -18,6 +18,7 @@ from langgraph.errors import GraphDrained
 from sqlalchemy import Connection, select, update
 
 from tpo_graph.cache import Run
+from tpo_graph.concurrency.outages import gave_up
 from tpo_graph.errors import (
     ConfigurationError,
     RunBusyError,
@@ -25,7 +26,6 @@ from tpo_graph.errors import (
     StoreError,
     error_line,
 )
-from tpo_graph.outages import gave_up
 from tpo_graph.redaction import redacted
 from tpo_graph.store.cache import run_row
 from tpo_graph.store.outbox import Outbox

@@ -15,8 +15,8 @@ from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, text
 
-from tpo_graph.data import data_folder
 from tpo_graph.errors import ConfigurationError, DatabaseVersionError, StoreError
+from tpo_graph.files.shipped import data_folder
 from tpo_graph.store.failures import explained
 from tpo_graph.store.tables import VERSION_TABLE
 from tpo_graph.store.urls import POSTGRES_LOCK, make_engine, parse_url, shown

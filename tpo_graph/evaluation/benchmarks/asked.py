@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from tpo_graph.background import run_in_background
+from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.errors import RewardError
 from tpo_graph.evaluation.benchmarks.outcomes import Answer
 

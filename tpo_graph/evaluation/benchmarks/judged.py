@@ -7,7 +7,7 @@ asked twice with the answers' places exchanged, and a win is one in both.
 from pathlib import Path
 from statistics import fmean
 
-from tpo_graph.background import run_in_background
+from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.errors import ConfigurationError, RewardError
 from tpo_graph.evaluation.benchmarks.base import Scoring, conversation_of, prompt_of
 from tpo_graph.evaluation.benchmarks.outcomes import Outcomes

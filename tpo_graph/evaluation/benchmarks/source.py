@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.extras import extra
-from tpo_graph.row_files import records
+from tpo_graph.rows.files import records
 
 
 def read_file(path: Path) -> list[dict[str, Any]]:

@@ -10,13 +10,13 @@ from typing import Any
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import Runtime, get_runtime
 
-from tpo_graph.background import run_in_background
+from tpo_graph.concurrency.background import run_in_background
+from tpo_graph.concurrency.outages import gave_up, may_pass
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import PolicyError, RewardError, ServerAwayError, error_line
-from tpo_graph.handles import Handles
-from tpo_graph.outages import gave_up, may_pass
+from tpo_graph.nodes.handles import Handles
+from tpo_graph.nodes.tracing import log_step
 from tpo_graph.state import Failure, StateUpdate, TPOState
-from tpo_graph.tracing import log_step
 
 Step = Callable[[TPOState, Runtime[TPOContext], Handles], Awaitable[StateUpdate]]
 _OF_AN_ITERATION = ("loss", "gradient", "update", "reward_score")

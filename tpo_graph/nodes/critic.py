@@ -6,11 +6,11 @@ from langgraph.runtime import Runtime
 
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import attached, attachments
-from tpo_graph.handles import Handles
 from tpo_graph.models.sampling import Generated, generate
-from tpo_graph.rendering import render
+from tpo_graph.nodes.handles import Handles
+from tpo_graph.nodes.rendering import render
+from tpo_graph.nodes.tracing import call_metadata
 from tpo_graph.state import TPOState
-from tpo_graph.tracing import call_metadata
 from tpo_graph.usage import no_usage
 
 

@@ -17,12 +17,12 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import BaseModel, Field, PrivateAttr
 
-from tpo_graph import weights
-from tpo_graph.chat_template import ChatTemplate
 from tpo_graph.conversation import turns
 from tpo_graph.errors import PolicyError
-from tpo_graph.models.local_reply import Reply
-from tpo_graph.worker import Worker
+from tpo_graph.local import weights
+from tpo_graph.local.reply import Reply
+from tpo_graph.local.template import ChatTemplate
+from tpo_graph.local.worker import Worker
 
 _NO_LIMIT = 4096  # tokens of a reply, for a model that names no context length
 
@@ -250,7 +250,7 @@ class ChatLocal(BaseChatModel):
         stopped: Callable[[], bool],
     ) -> list[int]:
         """Fill the replies; the prompt's tokens. `stopped` is asked after each step."""
-        from tpo_graph.models.local_sampling import Sampling, sample_replies
+        from tpo_graph.local.sampling import Sampling, sample_replies
 
         prompt = self._engine.template.encode(turns(messages), reply=True)
         sampling = Sampling(

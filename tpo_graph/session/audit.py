@@ -12,8 +12,8 @@ from tpo_graph.cache import Scores
 from tpo_graph.candidates import Candidate, best
 from tpo_graph.conversation import Turn, conversation_key
 from tpo_graph.errors import RewardError, error_line
-from tpo_graph.result import Audit, TPOResult
 from tpo_graph.rewards import RewardModel, checked_scores, reuses_scores
+from tpo_graph.session.result import Audit, TPOResult
 
 if TYPE_CHECKING:
     from tpo_graph.store import SqlCache

@@ -6,16 +6,16 @@ from uuid import uuid4
 from langchain_core.language_models import BaseChatModel
 from langgraph.runtime import RunControl
 
-from tpo_graph.background import run_in_background
+from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Query, as_messages
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.execution import OnEvent
-from tpo_graph.launcher import launcher
 from tpo_graph.models.connection import connected
 from tpo_graph.prompts import PromptSet
-from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel
+from tpo_graph.session.result import TPOResult
+from tpo_graph.session.running import OnEvent
+from tpo_graph.session.session import open_session
 from tpo_graph.strategies import split_objects
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ async def aoptimize(
     settings, strategies = split_objects(settings)
     context = make_context(settings)
     messages = as_messages(query)
-    async with launcher(
+    async with open_session(
         model,
         reward_model,
         critic,

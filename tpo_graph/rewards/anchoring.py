@@ -4,7 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
-from tpo_graph.reward_forms import FORMS
+from tpo_graph.rewards.forms import FORMS
 
 _IN_OPTION = re.compile(r"([?&](?:rubric|tokenizer)=)(\.\.?/[^#&]*)")
 

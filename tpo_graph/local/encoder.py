@@ -8,11 +8,11 @@ import hashlib
 from collections.abc import Sequence
 from threading import Event
 
-from tpo_graph import weights
-from tpo_graph.chat_template import ChatTemplate
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import RewardInputError
-from tpo_graph.worker import Worker
+from tpo_graph.local import weights
+from tpo_graph.local.template import ChatTemplate
+from tpo_graph.local.worker import Worker
 
 
 class Encoder:

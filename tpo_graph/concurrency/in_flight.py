@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sized
 from typing import TypeVar
 
-from tpo_graph.knee import Knee
+from tpo_graph.concurrency.knee import Knee
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ Encoders, sliding windows, recurrent layers: any one-label classifier of transfo
 from collections.abc import Sequence
 from typing import Any
 
-from tpo_graph.rewards.batching import Row
+from tpo_graph.local.batching import Row
 
 
 class PaddedForward:

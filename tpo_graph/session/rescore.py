@@ -1,9 +1,9 @@
 """Score a stored run's candidates with another reward model, beside the first one's rewards."""
 
-from tpo_graph.audit import scored_once
-from tpo_graph.background import run_in_background
-from tpo_graph.durable import opened
+from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+from tpo_graph.session.audit import scored_once
+from tpo_graph.session.stored import opened
 from tpo_graph.store import Store
 from tpo_graph.store.trajectory import Trajectory, read_trajectory
 

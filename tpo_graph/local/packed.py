@@ -9,7 +9,7 @@ The scores are those of one-by-one scoring, up to rounding.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tpo_graph.rewards.batching import Row
+from tpo_graph.local.batching import Row
 
 _NAME = "tpo_graph_packed"
 FAMILIES = frozenset(

@@ -1,6 +1,6 @@
 """Run a graph in a store, or resume a run: every step is committed, a restart is waited for.
 
-Apart from `execution.py` because it brings SQLAlchemy and Alembic, which a run in memory needs not.
+Apart from `running.py` because it brings SQLAlchemy and Alembic, which no run in memory needs.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from langgraph.runtime import RunControl
 
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import ConfigurationError, RewardInputError, RunNotFoundError
-from tpo_graph.execution import OnEvent, OnTask, read_result, run_config, run_graph
 from tpo_graph.graph import TPOGraph
 from tpo_graph.redaction import redacted
-from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardModel
 from tpo_graph.rows import as_messages
+from tpo_graph.session.result import TPOResult
+from tpo_graph.session.running import OnEvent, OnTask, read_result, run_config, run_graph
 from tpo_graph.state import TPOState
 from tpo_graph.store import Store
 from tpo_graph.store.attempts import change_settings, open_again, set_aside

@@ -10,19 +10,19 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langgraph.runtime import RunControl
 
-from tpo_graph.audit import audited
-from tpo_graph.background import run_in_background
+from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.context import BUDGETS, LIMITS, TPOContext
-from tpo_graph.durable import FAILED, go_on, held, need_same_rewards, opened
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.execution import OnEvent
 from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models import load_chat_model
 from tpo_graph.models.connection import ROLES, connected, reconnected
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.redaction import HIDDEN, has_hidden
-from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+from tpo_graph.session.audit import audited
+from tpo_graph.session.result import TPOResult
+from tpo_graph.session.running import OnEvent
+from tpo_graph.session.stored import FAILED, go_on, held, need_same_rewards, opened
 from tpo_graph.store import Store
 from tpo_graph.store.attempts import change_settings, open_again
 from tpo_graph.store.runs import StoredRun, get_run

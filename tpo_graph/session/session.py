@@ -1,6 +1,6 @@
 """One graph and the place where its runs are kept: made for one query or for many.
 
-`run.py` and `batch/` open one and start runs on it.
+`session/run.py` and `batch/` open one and start runs on it.
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -12,26 +12,26 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langgraph.runtime import RunControl
 
-from tpo_graph.audit import audited
 from tpo_graph.cache import MemoryCache, Run
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn, turns
-from tpo_graph.execution import OnEvent, OnTask, read_result, run_config, run_graph
 from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models.connection import stored_options
 from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.redaction import redacted
-from tpo_graph.result import TPOResult
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+from tpo_graph.session.audit import audited
+from tpo_graph.session.result import TPOResult
+from tpo_graph.session.running import OnEvent, OnTask, read_result, run_config, run_graph
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
 
 
 @dataclass(frozen=True)
-class Launcher:
-    """Starts runs on one graph, or resumes them; open it with `launcher`."""
+class Session:
+    """Starts runs on one graph, or resumes them; open it with `open_session`."""
 
     graph: TPOGraph
     store: "Store | None"
@@ -46,7 +46,7 @@ class Launcher:
     """By what to load them again, redacted; None for an object, which a resume must be given."""
     auditor: RewardModel | None
     audit_fallback: bool
-    scored_by: "Callable[[RewardModel], Launcher]"
+    scored_by: "Callable[[RewardModel], Session]"
     """The same with another reward model."""
 
     async def run(
@@ -63,7 +63,7 @@ class Launcher:
         """Answer one conversation; arguments and errors are those of `aoptimize`.
 
         Args:
-            on_task: see `execution.OnTask`.
+            on_task: see `running.OnTask`.
             drafts: responses that exist already: the first of the first samples.
         """
         result = await self._run(messages, context, run_id, on_event, on_task, control, drafts)
@@ -91,7 +91,7 @@ class Launcher:
             RunBusyError: another live process works on it.
             ConfigurationError: the reward model is not the one that the run began with.
         """
-        from tpo_graph.durable import go_on, held, need_same_rewards
+        from tpo_graph.session.stored import go_on, held, need_same_rewards
         from tpo_graph.store.runs import find_run
 
         store = self.store
@@ -166,7 +166,7 @@ class Launcher:
             reward_model=self.names["reward_model"],
             prompts=self.names["prompts"],
         )
-        from tpo_graph.durable import run_stored
+        from tpo_graph.session.stored import run_stored
 
         async with self.store.leases.hold(run_id, new=run, launch=self.specs):
             state = await run_stored(
@@ -181,7 +181,7 @@ def _start(messages: Sequence[BaseMessage], drafts: Sequence[str]) -> dict[str, 
 
 
 @asynccontextmanager
-async def launcher(
+async def open_session(
     model: str | BaseChatModel,
     reward_model: str | RewardModel | RewardFunction,
     critic: str | BaseChatModel | None,
@@ -192,7 +192,7 @@ async def launcher(
     audit: str | RewardModel | RewardFunction | None = None,
     audit_fallback: bool = False,
     choices: Mapping[str, Any] | None = None,
-) -> AsyncGenerator[Launcher]:
+) -> AsyncGenerator[Session]:
     """Load the models, open the database if one is wanted, and build the graph.
 
     Args:
@@ -226,7 +226,7 @@ async def launcher(
     auditor = None if audit is None else as_reward_model(audit)
     memory = MemoryCache(max_runs=None)
 
-    def built(store: "Store | None", judge: RewardModel) -> Launcher:
+    def built(store: "Store | None", judge: RewardModel) -> Session:
         graph = create_tpo_graph(
             policy,
             judge,
@@ -236,7 +236,7 @@ async def launcher(
             checkpointer=None if store is None else store.checkpointer,
             **(choices or {}),
         )
-        return Launcher(
+        return Session(
             graph=graph,
             store=store,
             memory=memory,
@@ -253,7 +253,7 @@ async def launcher(
     if database is None:
         yield built(None, judge)
         return
-    from tpo_graph.durable import opened  # SQLAlchemy and all: only where it is needed
+    from tpo_graph.session.stored import opened  # SQLAlchemy and all: only where it is needed
 
     async with opened(database, reuse_scores=reuse_scores) as store:
         yield built(store, judge)

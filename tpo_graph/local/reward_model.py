@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from tpo_graph import weights
-from tpo_graph.chat_template import ChatTemplate
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardInputError
-from tpo_graph.rewards.batching import Scorer, packed_batch, padded_batch
-from tpo_graph.rewards.identity import fingerprint
-from tpo_graph.rewards.packed import PackedForward, can_pack
-from tpo_graph.rewards.padded import PaddedForward
+from tpo_graph.local import weights
+from tpo_graph.local.batching import Scorer, packed_batch, padded_batch
+from tpo_graph.local.identity import fingerprint
+from tpo_graph.local.packed import PackedForward, can_pack
+from tpo_graph.local.padded import PaddedForward
+from tpo_graph.local.template import ChatTemplate
+from tpo_graph.local.worker import Worker
 from tpo_graph.usage import no_usage, spend
-from tpo_graph.worker import Worker
 
 _SHARED_FROM = 32  # tokens: a shorter prefix is sooner computed again than set apart
 

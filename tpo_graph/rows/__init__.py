@@ -18,7 +18,7 @@ from langchain_core.messages import BaseMessage, convert_to_messages
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn, conversation_key, query_text, turns
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.row_files import Record, records
+from tpo_graph.rows.files import Record, records
 
 ROW_SETTINGS = ("depth", "width", "criteria")
 """Settings that a row may have of its own."""

@@ -1,4 +1,4 @@
-"""Run a graph to its end and read its result; `durable.py` does it in a store."""
+"""Run a graph to its end and read its result; `session/stored.py` does it in a store."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -11,7 +11,7 @@ from tpo_graph.context import TPOContext
 from tpo_graph.conversation import query_text
 from tpo_graph.events import Event
 from tpo_graph.graph import TPOGraph
-from tpo_graph.result import TPOResult
+from tpo_graph.session.result import TPOResult
 from tpo_graph.state import TPOState
 
 OnEvent = Callable[[Event], None]

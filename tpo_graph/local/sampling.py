@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from tpo_graph.errors import PolicyError
-from tpo_graph.models.local_reply import Reply
+from tpo_graph.local.reply import Reply
 
 _LIKELY = 1024  # sorting this many of a large vocabulary nearly always covers top_p
 

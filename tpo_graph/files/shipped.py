@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tpo_graph.errors import ConfigurationError
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def data_folder(name: str) -> Path:

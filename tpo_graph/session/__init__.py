@@ -1,0 +1,1 @@
+"""One run from its inputs to its result: in memory or stored, begun, resumed or rescored."""
