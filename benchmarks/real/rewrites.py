@@ -50,6 +50,9 @@ class Plan:
     critique_tokens: int = 256
     seed: int | None = None
     in_flight: int = 4
+    room: bool = False
+    """Leave out the tasks whose best first sample has the highest reward, where no rewrite can be
+    better than the chosen answer; without it, only those whose first samples all have it."""
 
 
 def read(store: Path) -> list[Record]:
@@ -94,8 +97,8 @@ class _Bench:
             drawn = await self._ask([HumanMessage(task.request)], self.plan.firsts, None)
             first = await self._keep(task, "first", drawn.texts, drawn)
         rewards: list[float] = first["rewards"]
-        if not rewards or min(rewards) == 1:
-            return  # no room: every first sample has the highest reward
+        if not rewards or (max if self.plan.room else min)(rewards) == 1:
+            return
         for arm in self.plan.arms:
             if (task.id, self._name(arm)) not in self.done:
                 await self._rewrite(task, arm, first)
@@ -124,6 +127,8 @@ class _Bench:
             values |= {"loss": "", "gradient": chosen.get("reason") or STANDING}
         else:
             for stage in ("loss", "gradient"):
+                if stage == "gradient" and values["reasons"]:
+                    values["reasons"] = reasons(chosen, None)
                 messages = prompts.render(stage, values, tie=tie).messages()
                 calls.append(await self._ask(messages, 1, None, critic=True))
                 values[stage] = calls[-1].texts[0] if calls[-1].texts else "-"

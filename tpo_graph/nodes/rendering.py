@@ -37,7 +37,8 @@ def render(
         "rejected": rejected["response"],
         "answers": numbered(answers),
         "criteria": "\n\n".join(text for text in criteria if text),
-        "reasons": reasons(chosen, None if tie else rejected),
+        # Changes are planned for the chosen answer alone: what the other one lacks would mislead.
+        "reasons": reasons(chosen, None if tie or stage != "loss" else rejected),
     }
     if stage != "loss":
         values["loss"] = state["loss"]
