@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tpo_graph import Candidate, TPOContext
-from tpo_graph.candidates import best, worst
+from tpo_graph.candidates import IterationSummary, best, worst
 from tpo_graph.stopping import Pair, stop_reason
-from tpo_graph.summary import IterationSummary
 from tpo_graph.usage import Ledger, no_usage
 
 

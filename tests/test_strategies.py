@@ -26,6 +26,7 @@ from tpo_graph import (
 )
 from tpo_graph.batch.job import arun_batch
 from tpo_graph.batch.output import output_rows
+from tpo_graph.candidates import IterationSummary, summarize
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import ConfigurationError, PromptError
 from tpo_graph.evaluation.finished import read_finished
@@ -34,7 +35,6 @@ from tpo_graph.rows import make_rows
 from tpo_graph.store import open_store
 from tpo_graph.store.trajectory import answer, export_runs
 from tpo_graph.strategies import ExpectedGain, Pool, RandomSubset, Shown, Tempered, TopK, named
-from tpo_graph.summary import IterationSummary, summarize
 from tpo_graph.testing import ScriptedChatModel
 
 _ANSWER = re.compile(r"<answer_\d+>\n(.*?)\n</answer_\d+>", re.DOTALL)

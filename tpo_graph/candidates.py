@@ -1,6 +1,7 @@
-"""The unit of the cache: one scored response, and which of several is best or worst."""
+"""The unit of the cache: one scored response; which of several is best, and their numbers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from statistics import fmean, pstdev
 from typing import NotRequired
 
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
@@ -66,3 +67,41 @@ def worst(candidates: Iterable[Candidate]) -> Candidate:
         ValueError: there is no candidate.
     """
     return min(candidates, key=lambda c: (c["reward"], c["iteration"], c["position"]))
+
+
+class IterationSummary(TypedDict):
+    """Rewards and lengths of one iteration's samples, for progress lines and tables."""
+
+    iteration: int
+    n: int
+    """How many usable samples there were; 0 for an update that gave none."""
+    best_so_far: float
+    """The highest reward of all iterations up to this one."""
+    mean: float | None
+    max: float | None
+    min: float | None
+    std: float | None
+    """Population standard deviation of the rewards."""
+    length: float | None
+    """Mean length of the samples, in characters."""
+    tokens: int
+    """Prompt and completion tokens that this iteration cost."""
+
+
+def summarize(
+    iteration: int, candidates: Sequence[Candidate], best_so_far: float, tokens: int
+) -> IterationSummary:
+    """The row of one iteration; its statistics are None when it has no candidates."""
+    rewards = [candidate["reward"] for candidate in candidates]
+    some = bool(rewards)
+    return IterationSummary(
+        iteration=iteration,
+        n=len(rewards),
+        best_so_far=best_so_far,
+        mean=fmean(rewards) if some else None,
+        max=max(rewards) if some else None,
+        min=min(rewards) if some else None,
+        std=pstdev(rewards) if some else None,
+        length=fmean(len(c["response"]) for c in candidates) if some else None,
+        tokens=tokens,
+    )

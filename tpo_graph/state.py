@@ -12,10 +12,9 @@ from langgraph.channels import EphemeralValue
 from langgraph.graph import add_messages
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
-from tpo_graph.candidates import Candidate, rank
+from tpo_graph.candidates import Candidate, IterationSummary, rank
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.stopping import StopReason
-from tpo_graph.summary import IterationSummary
 from tpo_graph.usage import Ledger, with_entries
 
 

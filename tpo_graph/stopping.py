@@ -6,10 +6,9 @@
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from tpo_graph.candidates import Candidate
+from tpo_graph.candidates import Candidate, IterationSummary
 from tpo_graph.context import TPOContext
 from tpo_graph.costs import price
-from tpo_graph.summary import IterationSummary
 from tpo_graph.usage import Ledger, total_tokens
 
 StopReason = Literal[

@@ -14,7 +14,7 @@ from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
 from tpo_graph.cache import Step
-from tpo_graph.candidates import Candidate, best, rank, worst
+from tpo_graph.candidates import Candidate, best, rank, summarize, worst
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import conversation_key, turns
 from tpo_graph.events import NewBest, Stopped
@@ -31,7 +31,6 @@ from tpo_graph.state import (
 )
 from tpo_graph.stopping import stop_reason
 from tpo_graph.strategies import Pick, Pool, Select
-from tpo_graph.summary import summarize
 from tpo_graph.usage import Usage, charge, spending, total_tokens
 
 

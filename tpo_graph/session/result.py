@@ -6,12 +6,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from tpo_graph.cache import Step
-from tpo_graph.candidates import Candidate, best, place
+from tpo_graph.candidates import Candidate, IterationSummary, best, place
 from tpo_graph.context import RunOptions
 from tpo_graph.costs import Role, bill
 from tpo_graph.extras import extra
 from tpo_graph.stopping import StopReason
-from tpo_graph.summary import IterationSummary
 from tpo_graph.usage import Ledger, total_tokens
 
 if TYPE_CHECKING:

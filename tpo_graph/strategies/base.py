@@ -12,9 +12,8 @@ from typing import Any, Protocol
 
 from langchain_core.language_models import BaseChatModel
 
-from tpo_graph.candidates import Candidate
+from tpo_graph.candidates import Candidate, IterationSummary
 from tpo_graph.conversation import Turn
-from tpo_graph.summary import IterationSummary
 
 
 @dataclass(frozen=True)

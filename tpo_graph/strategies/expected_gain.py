@@ -14,7 +14,7 @@ from itertools import pairwise
 from statistics import NormalDist, fmean
 from typing import Self
 
-from tpo_graph.summary import IterationSummary
+from tpo_graph.candidates import IterationSummary
 
 _STEPS = 200
 
