@@ -28,6 +28,7 @@ class Server(uvicorn.Server):
             self.app,
             access_log=False,
             log_config=None,
+            ws="none",  # nothing here speaks it, and finding an implementation imports one
             server_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(options.drain + 10),
