@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo serve studio test lock test-newest test-lowest chromium test-slow format bench train study paper-dry-run clean
+.PHONY: demo serve studio docs test lock test-newest test-lowest chromium test-slow format bench train study paper-dry-run clean
 
 LOCK := requirements/lock.txt
 INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -33,6 +33,10 @@ EDITABLE := --no-build-isolation --editable
 	$(LOCKED) $(EDITABLE) '.[local,serve]'
 	touch $@ .venv/demo
 
+.venv/docs: .venv/tools pyproject.toml
+	$(LOCKED) $(EDITABLE) '.[docs]'
+	touch $@
+
 demo: .venv/demo  ## TPO on embedded models: rewards rise, answers appear; no network, no key
 	@while IFS= read -r query; do \
 		printf '\n>>> %s\n\n' "$$query"; \
@@ -46,6 +50,10 @@ serve: .venv/serve  ## The embedded models behind an OpenAI-compatible URL: http
 studio: .venv/dev  ## LangGraph Studio on the embedded models, or on TPO_CONFIG=your.toml
 	TPO_CONFIG=$${TPO_CONFIG:-examples/offline/tpo.toml} LANGGRAPH_CLI_NO_ANALYTICS=1 \
 		$(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4
+
+docs: .venv/docs  ## guides, notebooks and API reference as a site, in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	@echo "site/index.html: look at it with $(BIN)/python -m http.server --directory site"
 
 test: .venv/dev chromium  ## lint, types, layers, tests
 	$(BIN)/ruff check .
@@ -108,4 +116,4 @@ paper-dry-run: .venv/dev  ## the paper's table on offline models and fixtures: n
 	$(BIN)/python examples/paper/table.py --dry-run --out $${TMPDIR:-/tmp}/paper-dry-run
 
 clean:
-	rm -rf .venv .venv-newest .venv-lowest dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-newest .venv-lowest dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
