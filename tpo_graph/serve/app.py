@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tpo_graph.serve.base import Completion
-from tpo_graph.serve.completions import Reply
+from tpo_graph.serve.completions import Outcome, Reply
 from tpo_graph.serve.metrics import CONTENT_TYPE
 from tpo_graph.serve.options import ServeOptions
 from tpo_graph.serve.refusals import Refusal, refusal, stopped
@@ -30,6 +30,7 @@ from tpo_graph.serve.request import Asked, as_object, read_chat_request
 from tpo_graph.serve.response_items import chat_body
 from tpo_graph.serve.responses import Response as ResponseObject
 from tpo_graph.serve.service import Service
+from tpo_graph.serve.tools import free_text
 
 T = TypeVar("T")
 
@@ -115,7 +116,7 @@ async def responses(request: Request) -> Response:
     service = _service(request)
     body = await _body(request, service.options.max_body)
     asked = _asked(request, service, chat_body(body))
-    reply = ResponseObject(body)
+    reply = ResponseObject(body, asked.custom_tools)
     if not asked.stream:
         return JSONResponse(reply.whole(await _completion(request, service, asked)))
     events = reply.events(_chunks(request, service, asked))
@@ -137,7 +138,8 @@ def _asked(request: Request, service: Service, body: dict[str, Any]) -> Asked:
 
 async def _completion(request: Request, service: Service, asked: Asked) -> Completion:
     if asked.context is None:
-        return await _unless_gone(request, service.base.complete(asked.body))
+        made = await _unless_gone(request, service.base.complete(asked.body))
+        return free_text(made, asked.custom_tools)
     async with service.attached(asked, request.headers) as live:
         outcome = await _unless_gone(request, live.answer())
         lines = "".join([line async for line in live.follow()])
@@ -146,12 +148,17 @@ async def _completion(request: Request, service: Service, asked: Asked) -> Compl
 
 
 async def _chunks(request: Request, service: Service, asked: Asked) -> AsyncGenerator[Completion]:
+    reply = Reply(asked)
+    if asked.context is None and asked.custom_tools:  # their calls are told whole
+        yield reply.beginning()
+        for chunk in reply.ending(Outcome(turn=await service.base.complete(asked.body))):
+            yield chunk
+        return
     if asked.context is None:
         async with aclosing(service.base.stream(asked.body)) as chunks:
             async for chunk in chunks:
                 yield chunk
         return
-    reply = Reply(asked)
     yield reply.beginning()
     async with service.attached(asked, request.headers) as live:
         async for line in live.follow():

@@ -10,6 +10,7 @@ from tpo_graph.agents.answers import before_stop, usage_metadata
 from tpo_graph.candidates import Candidate, rank
 from tpo_graph.serve.base import Completion
 from tpo_graph.serve.request import Asked
+from tpo_graph.serve.tools import free_text
 from tpo_graph.session.result import TPOResult
 
 _PIECE = 48
@@ -78,7 +79,7 @@ class Reply:
             "model": self.asked.model,
         }
         if outcome.result is None:
-            made = outcome.turn or {}
+            made = free_text(outcome.turn or {}, self.asked.custom_tools)
             return {**head, "choices": made.get("choices", []), "usage": usage(outcome)}
         told = [
             {
@@ -98,7 +99,8 @@ class Reply:
 
     def _turn(self, outcome: Outcome) -> Iterator[Completion]:
         """The base model's own turn, in chunks."""
-        for choice in (outcome.turn or {}).get("choices", []):
+        made = free_text(outcome.turn or {}, self.asked.custom_tools)
+        for choice in made.get("choices", []):
             message: dict[str, Any] = choice["message"]
             for piece in pieces(message.get("content") or ""):
                 yield self._chunk(_delta(choice["index"], {"content": piece}))

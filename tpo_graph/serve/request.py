@@ -16,6 +16,8 @@ from tpo_graph.serve.catalog import Catalog
 from tpo_graph.serve.formats import Format
 from tpo_graph.serve.options import ServeOptions
 from tpo_graph.serve.refusals import invalid
+from tpo_graph.serve.response_items import chat_body
+from tpo_graph.serve.tools import as_functions
 from tpo_graph.settings import Settings
 
 _OPERATORS = {"interrupt_at", "input_price", "cached_price", "output_price"}
@@ -69,6 +71,8 @@ class Asked:
     messages: list[BaseMessage] = field(default_factory=list[BaseMessage])
     form: Format | None = None
     """What the answer must look like."""
+    custom_tools: frozenset[str] = frozenset()
+    """Names of the tools whose calls are free text."""
 
     @property
     def turn(self) -> dict[str, Any]:
@@ -97,9 +101,15 @@ def read_chat_request(
 ) -> Asked:
     """The request in this body.
 
+    A body of the Responses API is taken as well: Cursor's agent sends those to the path of chat
+    completions, and reads a chat completion.
+
     Raises:
         Refusal: it is malformed, or asks for what it must not.
     """
+    if "messages" not in body and "input" in body:
+        body = chat_body(body)
+    body, custom_tools = as_functions(body)
     try:
         chat = ChatRequest.model_validate(body)
     except ValidationError as error:
@@ -124,6 +134,7 @@ def read_chat_request(
         n=chat.n or 1,
         stop=stop,
         context=None,
+        custom_tools=custom_tools,
     )
     if own is None:
         return asked

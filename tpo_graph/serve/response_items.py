@@ -35,11 +35,7 @@ def chat_body(body: Mapping[str, Any]) -> dict[str, Any]:
         found["max_completion_tokens"] = body["max_output_tokens"]
     if tools := body.get("tools"):
         found["tools"] = [_tool(tool) for tool in _objects(tools, "tools")]
-        choice = body.get("tool_choice")
-        if isinstance(choice, Mapping):
-            named = cast("Mapping[str, Any]", choice)
-            choice = {"type": "function", "function": {"name": named.get("name")}}
-        if choice is not None:
+        if (choice := body.get("tool_choice")) is not None:
             found["tool_choice"] = choice
     text = body.get("text")
     form = cast("Mapping[str, Any]", text).get("format") if isinstance(text, Mapping) else None
@@ -71,17 +67,18 @@ def _messages(given: object) -> list[dict[str, Any]]:
         if kind == "message":
             role = item.get("role", "user")
             found.append({"role": role, "content": _content(item.get("content"))})
-        elif kind == "function_call":
+        elif kind in ("function_call", "custom_tool_call"):
+            said = item.get("input") if kind == "custom_tool_call" else item.get("arguments")
             call = {
                 "id": item.get("call_id"),
                 "type": "function",
-                "function": {"name": item.get("name"), "arguments": item.get("arguments")},
+                "function": {"name": item.get("name"), "arguments": said},
             }
             if found and found[-1].get("tool_calls"):
                 found[-1]["tool_calls"].append(call)
             else:
                 found.append({"role": "assistant", "content": "", "tool_calls": [call]})
-        elif kind == "function_call_output":
+        elif kind in ("function_call_output", "custom_tool_call_output"):
             told = item.get("output")
             text = told if isinstance(told, str) else _content(told)
             found.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": text})
@@ -116,16 +113,14 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
-    if tool.get("type") != "function":
+    if tool.get("type") not in ("function", "custom"):
         raise invalid(
             f"tools of type {tool.get('type')!r:.100} are not available: this server runs none of "
             "its own. Give functions.",
             "tools",
             "unsupported_parameter",
         )
-    names = ("name", "description", "parameters", "strict")
-    function = {name: tool[name] for name in names if tool.get(name) is not None}
-    return {"type": "function", "function": function}
+    return tool
 
 
 def _objects(given: object, param: str) -> Iterable[dict[str, Any]]:

@@ -23,6 +23,8 @@ class Response:
     """
 
     body: Mapping[str, Any]
+    custom_tools: frozenset[str] = frozenset()
+    """Names of the tools whose calls are free text."""
     id: str = field(default_factory=lambda: f"resp_{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
     output: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -39,7 +41,7 @@ class Response:
             self.output.append(_whole("reasoning", 0, lines))
         if (text := message.get("content")) or not message.get("tool_calls"):
             self.output.append(_whole("message", len(self.output), text or ""))
-        self.output += [_call(call) for call in message.get("tool_calls") or ()]
+        self.output += [self._call(call) for call in message.get("tool_calls") or ()]
         self._end(completion, choice.get("finish_reason"))
         return self.told()
 
@@ -75,7 +77,7 @@ class Response:
         for event in self._closed(item):
             yield event
         for call in calls.values():
-            for event in self._called(_call(call)):
+            for event in self._called(self._call(call)):
                 yield event
         if not self.output:
             self.output.append(_whole("message", 0, ""))
@@ -152,17 +154,29 @@ class Response:
     def _called(self, call: dict[str, Any]) -> list[Event]:
         at = {"output_index": len(self.output)}
         self.output.append(call)
-        arguments = {"item_id": call["id"], **at}
-        name = "response.function_call_arguments"
-        begun = {**call, "arguments": "", "status": "in_progress"}
+        place = {"item_id": call["id"], **at}
+        said = "input" if call["type"] == "custom_tool_call" else "arguments"
+        event = f"response.{call['type']}_{said}"
+        begun = {**call, said: "", "status": "in_progress"}
+        whole = {said: call[said], **({"name": call["name"]} if said == "arguments" else {})}
         return [
             self._event("response.output_item.added", item=begun, **at),
-            self._event(f"{name}.delta", delta=call["arguments"], **arguments),
-            self._event(
-                f"{name}.done", arguments=call["arguments"], name=call["name"], **arguments
-            ),
+            self._event(f"{event}.delta", delta=call[said], **place),
+            self._event(f"{event}.done", **whole, **place),
             self._event("response.output_item.done", item=call, **at),
         ]
+
+    def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        name, text = call["function"].get("name"), call["function"].get("arguments") or ""
+        custom = name in self.custom_tools
+        return {
+            "id": f"{'ctc' if custom else 'fc'}_{uuid4().hex}",
+            "type": "custom_tool_call" if custom else "function_call",
+            "call_id": call.get("id"),
+            "name": name,
+            "input" if custom else "arguments": text,
+            "status": "completed",
+        }
 
     def _event(self, type: str, **fields: Any) -> Event:
         self._count += 1
@@ -242,17 +256,6 @@ _EVENTS = {
 
 def _whole(kind: str, index: int, text: str) -> dict[str, Any]:
     return _Item(kind, index, text).told()
-
-
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "id": f"fc_{uuid4().hex}",
-        "type": "function_call",
-        "call_id": call.get("id"),
-        "name": call["function"].get("name"),
-        "arguments": call["function"].get("arguments") or "",
-        "status": "completed",
-    }
 
 
 def _add(call: dict[str, Any], delta: Mapping[str, Any]) -> None:
