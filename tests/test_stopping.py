@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 
 from tpo_graph import TPOContext, create_tpo_graph
-from tpo_graph.stopping import cost
+from tpo_graph.candidates import summarize
+from tpo_graph.costs import list_price
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.stopping import cost, need_prices, stop_reason
 from tpo_graph.testing import ScriptedChatModel
 from tpo_graph.usage import no_usage
 
@@ -91,9 +94,21 @@ def test_cached_tokens_have_their_own_price():
     assert cost({"update": usage}, context) == pytest.approx((400 * 2 + 600 * 0.5 + 1000) / 1e6)
 
 
-def test_a_cost_budget_needs_prices():
-    with pytest.raises(ValueError, match="input_price and output_price"):
+def test_a_cost_budget_needs_prices_or_a_model_on_the_list():
+    with pytest.raises(ConfigurationError, match=r"input_price.*policy 'ScriptedChatModel'"):
         run([0, 1], depth=1, max_cost=1.0)
+    names = {"policy": "openai:gpt-4o", "critic": "openai:gpt-4o"}
+    need_prices(TPOContext(max_cost=1.0), names)
+    usage = {"sample": no_usage() | {"prompt_tokens": 400_000, "completion_tokens": 400_000}}
+    listed = list_price("openai:gpt-4o")
+    assert listed is not None
+    spent = cost(usage, TPOContext(), {**names, "reward_model": ""})
+    assert spent == listed.cost(usage["sample"])
+    history = [summarize(0, [], 1.0, 0) | {"n": 2}]
+    for budget, reason in ((spent, "max_cost"), (3 * spent, None)):
+        context = TPOContext(max_cost=budget)
+        models = {**names, "reward_model": ""}
+        assert stop_reason(history, usage, context, models=models) == reason
 
 
 def test_a_time_budget_stops_the_run():

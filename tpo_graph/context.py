@@ -15,9 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
     create_model,
-    field_validator,
 )
 
 from tpo_graph.errors import ConfigurationError
@@ -204,18 +202,10 @@ class RunOptions(BaseModel):
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="Stop before an iteration that would probably cost more than this in all.",
+        description="Stop before an iteration that would probably cost more than this in all; "
+        "without prices, at list prices in US dollars.",
         json_schema_extra=_nodes("select"),
     )
-
-    @field_validator("max_cost")
-    @classmethod
-    def _priced(cls, value: float | None, info: ValidationInfo) -> float | None:
-        if value is not None and not (
-            info.data.get("input_price") or info.data.get("output_price")
-        ):
-            raise ValueError("it needs input_price and output_price, in the same currency")
-        return value
 
     def response_sampling(self, iteration: int) -> Sampling:
         """Sampling parameters for the responses of one iteration (0: the first samples)."""

@@ -3,12 +3,13 @@
 `select` writes the reason into the state; the graph's only conditional edge reads it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from tpo_graph.candidates import Candidate, IterationSummary
 from tpo_graph.context import TPOContext
-from tpo_graph.costs import price
+from tpo_graph.costs import Role, bill, list_price
+from tpo_graph.errors import ConfigurationError
 from tpo_graph.usage import Ledger, total_tokens
 
 StopReason = Literal[
@@ -27,6 +28,8 @@ StopReason = Literal[
 ]
 
 
+_UNNAMED: Mapping[Role, str] = {"policy": "", "critic": "", "reward_model": ""}
+
 Pair = tuple[Candidate | None, Candidate | None]
 """Chosen and rejected; None before there are any."""
 
@@ -40,6 +43,7 @@ def stop_reason(
     *,
     no_change: bool = False,
     rule: Callable[[Sequence[IterationSummary]], bool] | None = None,
+    models: Mapping[Role, str] | None = None,
 ) -> StopReason | None:
     """Why the run must not go deeper, or None.
 
@@ -51,6 +55,7 @@ def stop_reason(
         pair_before: the same one iteration earlier.
         no_change: the critic found nothing to change, so no update was asked for.
         rule: one more, from numbers alone.
+        models: names of policy and critic, for list prices.
     """
     latest = history[-1]
     if latest["n"] == 0:
@@ -75,19 +80,32 @@ def stop_reason(
     ):
         return "max_seconds"
     if context.max_cost is not None and (
-        _with_one_more(cost(usage, context), latest["iteration"]) > context.max_cost
+        _with_one_more(cost(usage, context, models), latest["iteration"]) > context.max_cost
     ):
         return "max_cost"
     return None
 
 
-def cost(usage: Ledger, context: TPOContext) -> float:
-    """What policy and critic cost at the context's prices, in their currency."""
-    return sum(
-        price(stage, context.input_price, context.cached_price, context.output_price)
-        for name, stage in usage.items()
-        if name != "reward_score"
-    )
+def cost(usage: Ledger, context: TPOContext, models: Mapping[Role, str] | None = None) -> float:
+    """What policy and critic cost: at the context's prices, else at list prices (USD)."""
+    texts = {name: stage for name, stage in usage.items() if name != "reward_score"}
+    return bill(texts, models or _UNNAMED, options=context).cost or 0.0
+
+
+def need_prices(context: TPOContext, models: Mapping[Role, str]) -> None:
+    """Refuse a budget of money that nothing could be held against.
+
+    Raises:
+        ConfigurationError: the context has no prices, and policy or critic has no list price.
+    """
+    if context.max_cost is None or context.input_price or context.output_price:
+        return
+    for role in ("policy", "critic"):
+        if list_price(models[role]) is None:
+            raise ConfigurationError(
+                f"max_cost={context.max_cost!r} needs input_price and output_price, in the same "
+                f"currency: no list price is known for the {role} {models[role]!r}."
+            )
 
 
 def _same(history: Sequence[IterationSummary], pair: Pair, before: Pair) -> bool:

@@ -26,6 +26,7 @@ from tpo_graph.rows import BadRow, Row
 from tpo_graph.session.run import make_context
 from tpo_graph.session.session import open_session
 from tpo_graph.session.stored import opened
+from tpo_graph.stopping import need_prices
 from tpo_graph.store.batch_rows import (
     ToDo,
     ToDos,
@@ -192,6 +193,7 @@ async def arun_batch(
             store = runs.store
             assert store is not None
             names = dict(runs.names)
+            need_prices(context, {"policy": names["policy"], "critic": names["critic"]})
             auditor = runs.auditor
             engine = LocalEngine(
                 runs,

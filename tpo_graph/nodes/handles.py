@@ -13,8 +13,9 @@ from langchain_core.language_models import BaseChatModel
 
 from tpo_graph.cache import Cache
 from tpo_graph.context import TPOContext
+from tpo_graph.costs import Role
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.models.load import load_chat_model
+from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.prompts import PromptSet
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.strategies import Pick, Select, StopRule, Strategy, named
@@ -90,6 +91,18 @@ class Handles:
             name = getattr(context, kind)
             if name is not None:
                 _choice(choices, kind, name)
+
+    async def names_for(self, context: TPOContext) -> dict[Role, str]:
+        """What the models of this run are called.
+
+        Raises:
+            ConfigurationError: the context names something else than a choice.
+        """
+        return {
+            "policy": model_name(await self.policy_for(context)),
+            "critic": model_name(await self.critic_for(context)),
+            "reward_model": (await self.reward_model_for(context)).name,
+        }
 
     async def policy_for(self, context: TPOContext) -> BaseChatModel:
         """The policy of this run: the context may choose another.

@@ -1,5 +1,6 @@
 """Step 1 of the algorithm: N responses of the policy to the query."""
 
+from collections.abc import Mapping
 from typing import cast
 from uuid import uuid4
 
@@ -9,6 +10,7 @@ from langgraph.runtime import Runtime
 from tpo_graph.cache import Run
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import query_text, turns, without_tools
+from tpo_graph.costs import Role
 from tpo_graph.errors import ConfigurationError, PolicyError
 from tpo_graph.events import Samples
 from tpo_graph.models.load import model_name
@@ -18,6 +20,7 @@ from tpo_graph.nodes.handles import Handles
 from tpo_graph.nodes.review import can_wait
 from tpo_graph.nodes.tracing import call_metadata
 from tpo_graph.state import StateUpdate, TPOState
+from tpo_graph.stopping import need_prices
 from tpo_graph.usage import charge, no_usage
 
 
@@ -35,9 +38,11 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     messages = state["messages"]
     query_text(messages)
     tpo.check(context)
+    names = await tpo.names_for(context)
+    need_prices(context, names)
     can_wait(context, runtime)
     policy = await tpo.policy_for(context)
-    await tpo.cache.begin(await _run(state, runtime, context, tpo, run_id))
+    await tpo.cache.begin(_run(state, runtime, context, tpo, run_id, names))
 
     # Read like any reply: a draft may carry thoughts, which the samples beside it do not.
     read = (parse_reply(draft) for draft in _drafts(state))
@@ -103,17 +108,22 @@ def _run_id(runtime: Runtime[TPOContext]) -> str:
     return str(given or (info.task_id if info else uuid4()))
 
 
-async def _run(
-    state: TPOState, runtime: Runtime[TPOContext], context: TPOContext, tpo: Handles, run_id: str
+def _run(
+    state: TPOState,
+    runtime: Runtime[TPOContext],
+    context: TPOContext,
+    tpo: Handles,
+    run_id: str,
+    names: Mapping[Role, str],
 ) -> Run:
     return Run(
         run_id=run_id,
         thread_id=info.thread_id if (info := runtime.execution_info) else None,
         conversation=turns(state["messages"]),
         settings=context.model_dump(mode="json"),
-        policy=model_name(await tpo.policy_for(context)),
-        critic=model_name(await tpo.critic_for(context)),
-        reward_model=(await tpo.reward_model_for(context)).name,
+        policy=names["policy"],
+        critic=names["critic"],
+        reward_model=names["reward_model"],
         prompts=f"{tpo.prompts.name}@{tpo.prompts.digest}",
     )
 

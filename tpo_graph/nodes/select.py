@@ -20,6 +20,7 @@ from tpo_graph.conversation import conversation_key, turns
 from tpo_graph.events import NewBest, Stopped
 from tpo_graph.nodes.handles import Handles
 from tpo_graph.nodes.review import review_pair
+from tpo_graph.nodes.tracing import count_run
 from tpo_graph.redaction import redacted
 from tpo_graph.state import (
     Place,
@@ -61,6 +62,7 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         pair_before=pair_before,
         no_change=tpo.prompts.needs_no_change(state["gradient"]),
         rule=tpo.stop_for(context),
+        models=None if context.max_cost is None else await tpo.names_for(context),
     )
     pick = tpo.pick_for(context)
     strategic: StateUpdate = {
@@ -204,6 +206,7 @@ async def _ended(
             error=error,
         )
     )
+    count_run(state, answer["reward"])
     judge = redacted((await tpo.reward_model_for(runtime.context)).name)
     message: Any = _message(state, answer, judge)
     return StateUpdate(stop_reason=reason, messages=[message])

@@ -15,7 +15,7 @@ from tpo_graph.concurrency.outages import gave_up, may_pass
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import PolicyError, RewardError, ServerAwayError, error_line
 from tpo_graph.nodes.handles import Handles
-from tpo_graph.nodes.tracing import log_step
+from tpo_graph.nodes.tracing import log_step, step_span
 from tpo_graph.state import Failure, StateUpdate, TPOState
 
 Step = Callable[[TPOState, Runtime[TPOContext], Handles], Awaitable[StateUpdate]]
@@ -51,16 +51,18 @@ class Node(Runnable[TPOState, StateUpdate]):
         later = self.name in _OF_AN_ITERATION
         if later and input.get("failure") is not None:
             return StateUpdate()
-        try:
-            update = await self._step(input, runtime, self._handles)
-        except (PolicyError, RewardError, ServerAwayError) as error:
-            if not later or input["chosen"] is None or _is_to_raise(error, runtime):
-                raise
-            failure = Failure(
-                step=self._step.__name__, error=error_line(error), may_pass=may_pass(error)
-            )
-            update = StateUpdate(failure=failure)
-        log_step(self.name, {**input, **update})  # pyright: ignore[reportArgumentType]
+        with step_span(self._step.__name__) as after:
+            try:
+                update = await self._step(input, runtime, self._handles)
+            except (PolicyError, RewardError, ServerAwayError) as error:
+                if not later or input["chosen"] is None or _is_to_raise(error, runtime):
+                    raise
+                failure = Failure(
+                    step=self._step.__name__, error=error_line(error), may_pass=may_pass(error)
+                )
+                update = StateUpdate(failure=failure)
+            after |= {**input, **update}
+        log_step(self.name, after)  # pyright: ignore[reportArgumentType]
         return update
 
 

@@ -1,7 +1,9 @@
 """Run a graph to its end and read its result; `session/stored.py` does it in a store."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, cast
+from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StreamMode
@@ -11,6 +13,7 @@ from tpo_graph.context import TPOContext
 from tpo_graph.conversation import query_text
 from tpo_graph.events import Event
 from tpo_graph.graph import TPOGraph
+from tpo_graph.nodes.tracing import run_span
 from tpo_graph.session.result import TPOResult
 from tpo_graph.state import TPOState
 
@@ -38,6 +41,17 @@ def run_config(
     return RunnableConfig(configurable=configurable, recursion_limit=4 + 5 * depth)
 
 
+def as_trace(config: RunnableConfig, run_id: str) -> RunnableConfig:
+    """The configuration of a new run whose trace, at LangSmith and its like, has the run's own id.
+
+    So feedback on the run can be given by `TPOResult.run_id`. A run that is resumed is another
+    trace; one whose id is no UUID gets a trace id of its own.
+    """
+    with suppress(ValueError):
+        config["run_id"] = UUID(run_id)
+    return config
+
+
 async def run_graph(
     graph: TPOGraph,
     graph_input: Any,
@@ -52,15 +66,17 @@ async def run_graph(
     modes: list[StreamMode] = ["custom", "values"]
     if on_task is not None:
         modes.append("tasks")
-    async for mode, chunk in graph.astream(
-        graph_input, config, context=context, stream_mode=modes, **options
-    ):
-        if mode == "custom" and on_event is not None:
-            on_event(cast(Event, chunk))
-        elif mode == "tasks" and on_task is not None:
-            on_task(cast(dict[str, Any], chunk))
-        elif mode == "values":
-            state = cast(TPOState, chunk)
+    run_id = config.get("configurable", {})["tpo_run_id"]
+    with run_span(run_id, context.model_dump(include={"depth", "width"})):
+        async for mode, chunk in graph.astream(
+            graph_input, config, context=context, stream_mode=modes, **options
+        ):
+            if mode == "custom" and on_event is not None:
+                on_event(cast(Event, chunk))
+            elif mode == "tasks" and on_task is not None:
+                on_task(cast(dict[str, Any], chunk))
+            elif mode == "values":
+                state = cast(TPOState, chunk)
     assert state is not None
     return state
 

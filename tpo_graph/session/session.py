@@ -23,7 +23,7 @@ from tpo_graph.redaction import redacted
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.session.audit import audited
 from tpo_graph.session.result import TPOResult
-from tpo_graph.session.running import OnEvent, OnTask, read_result, run_config, run_graph
+from tpo_graph.session.running import OnEvent, OnTask, as_trace, read_result, run_config, run_graph
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -141,7 +141,7 @@ class Session:
     ) -> TPOResult:
         graph_input = _start(messages, drafts)
         if self.store is None:
-            config = run_config(run_id, context.depth)
+            config = as_trace(run_config(run_id, context.depth), run_id)
             try:
                 state = await run_graph(
                     self.graph,
@@ -155,7 +155,7 @@ class Session:
                 return await read_result(state, self.memory, context, self.names)
             finally:
                 self.memory.forget(run_id)
-        config = run_config(run_id, context.depth, thread_id=run_id)
+        config = as_trace(run_config(run_id, context.depth, thread_id=run_id), run_id)
         run = Run(
             run_id=run_id,
             thread_id=run_id,
