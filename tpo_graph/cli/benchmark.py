@@ -1,4 +1,4 @@
-"""`tpo benchmark`: prompts of the paper's benchmarks, files for the official tools, metrics."""
+"""`tpo benchmark`: prompts of benchmarks, files for the official tools, metrics."""
 
 import json
 from dataclasses import asdict
@@ -18,7 +18,10 @@ _OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 @click.group()
 def benchmark() -> None:
-    """The benchmarks of the paper: prompts for `tpo batch`, exports, metrics.
+    """The benchmarks of the paper, or of your own: prompts for `tpo batch`, exports, metrics.
+
+    NAME is one of `tpo benchmark list`, or a TOML file that describes a data set and a scorer of
+    your own (docs/benchmarks.md).
 
     \b
     tpo benchmark prompts math-500 -o prompts.jsonl
@@ -31,7 +34,7 @@ def benchmark() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(as_json: bool) -> None:
     """What there is: size, data set, metric, licence."""
-    from tpo_graph.evaluation.benchmarks import BENCHMARKS
+    from tpo_graph.evaluation.benchmarks import BENCHMARKS, installed
 
     rows: list[dict[str, Any]] = [
         {
@@ -44,13 +47,14 @@ def list_(as_json: bool) -> None:
             "export": f"{' or '.join(known.writers)}: {known.tool}",
             "licence": known.terms,
         }
-        for known in BENCHMARKS.values()
+        for known in [*BENCHMARKS.values(), *installed().values()]
     ]
     if as_json:
         print_json(rows, indent=2)
         return
     for row in rows:
-        click.echo(f"{row['name']:<13}{row['prompts']:>4}  {row['data set']} ({row['licence']})")
+        size = row["prompts"] or ""
+        click.echo(f"{row['name']:<13}{size:>4}  {row['data set']} ({row['licence']})")
         needs = f", with {' and '.join(row['needs'])}" if row["needs"] else ""
         click.echo(f"{'':19}metric: {row['metric']}{needs}")
         click.echo(f"{'':19}export: {row['export']}")
@@ -79,7 +83,7 @@ def prompts(
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in made.rows]
     output.write_text("".join(lines), encoding="utf-8")
     told = f"{len(made.rows)} of {made.available} prompts in {str(output)!r}"
-    if len(made.rows) != size:
+    if size is not None and len(made.rows) != size:
         told += f"; the paper used {size}"
     say(told)
     for position, why in list(made.skipped.items())[:5]:

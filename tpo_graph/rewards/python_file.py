@@ -29,7 +29,7 @@ def python_reward(path: Path, attribute: str, name: str | None = None) -> Reward
     Raises:
         ConfigurationError: the file cannot be run, or has no such attribute.
     """
-    module, digest = _module(path)
+    module, digest = run_file(path)
     try:
         given: Any = getattr(module, attribute)
     except AttributeError as error:
@@ -52,7 +52,12 @@ def python_reward(path: Path, attribute: str, name: str | None = None) -> Reward
     return model
 
 
-def _module(path: Path) -> tuple[ModuleType, str]:
+def run_file(path: Path) -> tuple[ModuleType, str]:
+    """The module that a Python file makes when it is run, and the file's digest.
+
+    Raises:
+        ConfigurationError: it cannot be read, or running it failed.
+    """
     try:
         source = path.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The benchmarks of the paper: prompts for `tpo batch`, files for the official tools, metrics.
+"""Benchmarks, the paper's and users': prompts for `tpo batch`, files for other tools, metrics.
 
 `benchmark(NAME)` finds one; `load_prompts` makes rows of its data set; `read_outcomes` reads what
 `tpo batch` made of them; `export` and `score` take that.
@@ -20,6 +20,7 @@ from tpo_graph.evaluation.benchmarks.hh_rlhf import HH_RLHF
 from tpo_graph.evaluation.benchmarks.judged import read_other_answers
 from tpo_graph.evaluation.benchmarks.math_500 import MATH_500
 from tpo_graph.evaluation.benchmarks.outcomes import Answer, Outcomes, read_outcomes
+from tpo_graph.evaluation.benchmarks.own import installed, own_benchmark
 from tpo_graph.evaluation.benchmarks.score import Part, Score
 from tpo_graph.evaluation.benchmarks.source import read_file, read_hub
 from tpo_graph.evaluation.benchmarks.xstest import XSTEST
@@ -35,7 +36,9 @@ __all__ = [
     "Scoring",
     "benchmark",
     "export",
+    "installed",
     "load_prompts",
+    "own_benchmark",
     "read_other_answers",
     "read_outcomes",
     "score",
@@ -54,14 +57,22 @@ SEED = 7
 
 
 def benchmark(name: str) -> Benchmark:
-    """The benchmark of that name.
+    """The benchmark of that name: one of the paper's, of an installed package, or a TOML file.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is none, or it cannot be loaded.
     """
-    if name not in BENCHMARKS:
-        raise ConfigurationError(f"no benchmark {name!r}: known are {', '.join(BENCHMARKS)}")
-    return BENCHMARKS[name]
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    if name.endswith(".toml"):
+        return own_benchmark(Path(name))
+    known = {**BENCHMARKS, **installed()}
+    if name not in known:
+        raise ConfigurationError(
+            f"no benchmark {name!r}: known are {', '.join(known)}; or give the TOML file of one "
+            "of your own"
+        )
+    return known[name]
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,7 @@ def load_prompts(
     """
     chosen = benchmark(name)
     source = chosen.source
+    file = file or chosen.data
     if file is None:
         records = read_hub(source.dataset, source.split, source.file)
     else:
@@ -110,7 +122,8 @@ def load_prompts(
             f"for one: {why}"
         )
     available = len(rows)
-    wanted = min(chosen.size if limit is None and chosen.drawn else limit or available, available)
+    size = chosen.size if limit is None and chosen.drawn else limit
+    wanted = min(size or available, available)
     if seed is not None or chosen.drawn:
         drawn = random.Random(SEED if seed is None else seed).sample(range(available), wanted)
         rows = [rows[index] for index in sorted(drawn)]

@@ -1,4 +1,5 @@
-"""`Benchmark`: what one benchmark is made of. The six files beside this one each describe one.
+"""`Benchmark`: what one benchmark is made of. Six files beside this one each describe one of the
+paper's, `own.py` reads those of users.
 
 A record of the data set becomes a row for `tpo batch`; the batch's output rows become answers,
 which go to the official tool in its own format, or to the metric.
@@ -6,6 +7,7 @@ which go to the official tool in its own format, or to the metric.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tpo_graph.conversation import Turn
@@ -53,8 +55,8 @@ class Benchmark:
     name: str
     """As on the command line."""
     title: str
-    size: int
-    """Prompts that the paper used."""
+    size: int | None
+    """Prompts that the paper used; None for a benchmark that is not the paper's."""
     source: Source
     terms: str
     """Licence of the data."""
@@ -71,6 +73,8 @@ class Benchmark:
     """Options that `score` cannot do without, such as "--judge"."""
     drawn: bool = False
     """The paper drew `size` prompts at random from a larger set."""
+    data: Path | None = None
+    """A file with the records; None: `source`."""
     file_named_after_generator: bool = False
     """The official tool takes the model's name from the file's."""
 
