@@ -4,13 +4,16 @@ The run then ends with stop reason "failed" and the error beside it, wherever it
 it repeats the step that failed and no call that was finished.
 """
 
+import asyncio
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import BaseMessage
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 
 from tpo_graph import aextend, aoptimize, aresume, create_tpo_graph
@@ -59,6 +62,10 @@ class World:
             raise OSError("the reward server is gone")
         self.finished.append(response)
         return float(len(response))
+
+
+def len_of(query: str, response: str) -> float:
+    return float(len(response))
 
 
 async def whole() -> tuple[Any, World]:
@@ -289,3 +296,77 @@ def test_agents_get_the_best_so_far_and_a_warning(caplog: pytest.LogCaptureFixtu
     agent = create_agent(ScriptedChatModel(replies=["Hm"]), middleware=[strict])
     with pytest.raises(PolicyError, match="is gone"):
         agent.invoke({"messages": ["Hi"]})
+
+
+@pytest.mark.parametrize("broken", ["sample", "loss", "gradient", "update"])
+async def test_what_a_step_consumed_before_it_failed_is_on_record(
+    database_url: str, broken: str
+) -> None:
+    """The step's first replies are paid for and useless; asking again fails for good."""
+    state = {"asked": 0, "broken": True}
+    given: list[str] = []
+
+    def reply(messages: Sequence[BaseMessage], _: int) -> str:
+        text = draft_then_improve(messages, len(messages[-1].text) % 89)
+        if step_of([m.text for m in messages]) == broken and state["broken"]:
+            state["asked"] += 1
+            if state["asked"] > 2 or (state["asked"] > 1 and broken in ("loss", "gradient")):
+                raise ConnectionError("the provider is gone")
+            text = "<think>so much for nothing"
+        given.append(text)
+        return text
+
+    handles: dict[str, Any] = {"model": ScriptedChatModel(replies=reply), "reward_model": len_of}
+    options: dict[str, Any] = {**OPTIONS, "depth": 1}
+    async with open_store(database_url) as store:
+        begun = aoptimize("Why?", **handles, database=store, run_id="r", **options)
+        if broken == "sample":
+            with pytest.raises(PolicyError, match="is gone"):
+                await begun
+        else:
+            failed = await begun
+            assert failed.stop_reason == "failed"
+            assert failed.usage[broken]["completion_tokens"] > 0
+        state["broken"] = False
+        result = await aresume("r", database=store, **handles)
+        used = (await read_trajectory(store, "r"))["usage"]
+    assert result.stop_reason == "depth"
+    said = sum(len(text.split()) for text in given)
+    assert sum(usage["completion_tokens"] for usage in used.values()) == said
+
+
+async def test_what_a_stopped_step_had_finished_is_on_record(sqlite_url: str) -> None:
+    """One of three requests side by side has ended when the run is cancelled."""
+    ended = asyncio.Event()
+
+    class OneByOne(BaseChatModel):
+        @property
+        def _llm_type(self) -> str:
+            return "one-by-one"
+
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            raise NotImplementedError
+
+        async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            if ended.is_set():
+                await asyncio.sleep(60)
+            ended.set()
+            counts = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
+            message = AIMessage("Because.", usage_metadata=counts)  # type: ignore[arg-type]
+            return ChatResult(generations=[ChatGeneration(message=message)])
+
+    async with open_store(sqlite_url) as store:
+        run = asyncio.ensure_future(
+            aoptimize(
+                "Why?", model=OneByOne(), reward_model=len_of, width=3, run_id="r", database=store
+            )
+        )
+        await asyncio.wait_for(ended.wait(), 20)
+        await asyncio.sleep(0.05)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        stored = await read_trajectory(store, "r")
+    assert stored["run"]["status"] == "interrupted"
+    spent = stored["usage"]["sample"]
+    assert (spent["requests"], spent["prompt_tokens"], spent["completion_tokens"]) == (1, 5, 7)

@@ -102,6 +102,14 @@ class Cache(Protocol):
         """
         ...
 
+    async def set_aside(self, run_id: str, stage: str, usage: Usage) -> None:
+        """Keep what an attempt at a step consumed that did not end, beside what it is repeated for.
+
+        Args:
+            stage: the node's name.
+        """
+        ...
+
     async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[Score | None]:
         """The stored reward of each response, None where there is none (in order)."""
         ...
@@ -187,6 +195,9 @@ class MemoryCache:
             run.unusable[iteration, stage, position] = UnusableReply(
                 iteration=iteration, stage=stage, position=position, text=text, why=why
             )
+
+    async def set_aside(self, run_id: str, stage: str, usage: Usage) -> None:
+        """See `Cache.set_aside`. The graph's state has it, where the run has gone so far."""
 
     async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[Score | None]:
         """See `Cache.known_rewards`."""

@@ -81,13 +81,17 @@ def spending() -> Generator[Usage]:
     """Collects what is said by `spend` in here, in tasks begun in here as well.
 
     A reward model's `score` returns rewards and nothing else; this is how it tells what they took.
+    What an error interrupts has consumed all the same: then it is told to whoever collects outside.
     """
     spent = no_usage()
     token = _spending.set(spent)
     try:
         yield spent
-    finally:
+    except BaseException:
         _spending.reset(token)
+        spend(spent)
+        raise
+    _spending.reset(token)
 
 
 def spend(usage: Usage) -> None:

@@ -32,7 +32,7 @@ from tpo_graph.errors import TPOError
 from tpo_graph.models.failures import fewer_samples, refuses_both, server_text, status_of
 from tpo_graph.models.load import model_name
 from tpo_graph.models.loops import Handle, Manners
-from tpo_graph.usage import Usage, add_usage, no_usage
+from tpo_graph.usage import Usage, no_usage, spend
 
 _log = logging.getLogger(__name__)
 
@@ -59,14 +59,13 @@ class Answers:
     """What came of asking for some samples."""
 
     generations: list[ChatGeneration]
-    usage: Usage
     failure: Exception | None = None
     """What one of the requests raised, if any did."""
 
 
 @dataclass
 class Call:
-    """The requests for samples of one prompt."""
+    """The requests for samples of one prompt; each says what it consumed as it ends (`spend`)."""
 
     held: Handle
     messages: list[BaseMessage]
@@ -88,7 +87,7 @@ class Call:
         except Exception as error:
             fewer = fewer_samples(error, count) if self.held.takes_n else None
             if fewer is None:
-                return Answers([], _lost(error), error)
+                return Answers([], error)
             return await self._ask_fewer(count, first, fewer)
         return await self._topped_up(result, count, first)
 
@@ -102,20 +101,18 @@ class Call:
             self.held.most_samples = learned
             fewer = fewer_samples(error, most) if most > 1 else None
             if fewer is None:
-                return Answers([], _lost(error), error)
+                return Answers([], error)
             return await self._ask_fewer(count, first, fewer)
         got = result.generations[:most]
-        usage = _usage(result)
         rest = await self._ask_parts(count - len(got), first + len(got), most)
-        return Answers([*got, *rest.generations], add_usage(usage, rest.usage), rest.failure)
+        return Answers([*got, *rest.generations], rest.failure)
 
     async def _topped_up(self, result: ChatResult, count: int, first: int) -> Answers:
-        generations, usage = result.generations, _usage(result)
+        generations = result.generations
         if 0 < len(generations) < count:
             rest = await self._ask_parts(count - len(generations), first + len(generations), 1)
-            usage = add_usage(usage, rest.usage)
-            return Answers([*generations, *rest.generations], usage, rest.failure)
-        return Answers(generations, usage)
+            return Answers([*generations, *rest.generations], rest.failure)
+        return Answers(generations)
 
     async def _ask_parts(self, count: int, first: int, most: int) -> Answers:
         """Requests side by side, each for `most` samples or what is left of them."""
@@ -123,14 +120,12 @@ class Call:
         results = await asyncio.gather(
             *(self._request(size, index) for size, index in parts), return_exceptions=True
         )
-        answers = Answers([], no_usage())
+        answers = Answers([])
         for (size, _), result in zip(parts, results, strict=True):
             if isinstance(result, ChatResult):
                 answers.generations += result.generations[:size]
-                answers.usage = add_usage(answers.usage, _usage(result))
             elif isinstance(result, Exception):
                 answers.failure = result
-                answers.usage = add_usage(answers.usage, _lost(result))
             else:
                 raise result
         return answers
@@ -145,9 +140,11 @@ class Call:
             except Exception as error:
                 other = self._otherwise(error, manners)
                 if other is None:
+                    _spend_lost(error)
                     raise
                 manners = other
                 continue
+            spend(_usage(result))
             self._learn(manners)
             return result
 
@@ -339,7 +336,7 @@ def is_garbled(failure: Exception) -> bool:
     return isinstance(failure, ValueError | KeyError | TypeError) and status_of(failure) is None
 
 
-def _lost(failure: Exception) -> Usage:
-    """The usage of a request that raised: a garbled reply was made, and is unusable."""
-    garbled = int(is_garbled(failure) and not isinstance(failure, TPOError))
-    return {**no_usage(), "requests": garbled, "unusable": garbled}
+def _spend_lost(failure: Exception) -> None:
+    """What a request that raised consumed: a garbled reply was made, and is unusable."""
+    if is_garbled(failure) and not isinstance(failure, TPOError):
+        spend({**no_usage(), "requests": 1, "unusable": 1})

@@ -7,7 +7,7 @@ asked for is `requests.py`. What is missing or unusable is retried once, then do
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -21,7 +21,7 @@ from tpo_graph.models.load import model_name
 from tpo_graph.models.loops import handle
 from tpo_graph.models.replies import Unusable, has_bare_reasoning, read_reply
 from tpo_graph.models.requests import Call, is_garbled
-from tpo_graph.usage import Usage, add_usage, no_usage
+from tpo_graph.usage import Usage, spending
 
 _FINISHES = {
     **dict.fromkeys(("stop", "end_turn", "stop_sequence", "eos_token", "complete"), "stop"),
@@ -98,18 +98,21 @@ async def generate(
     started = time.perf_counter()
     held = await handle(model)
     call = Call(held, list(messages), sampling, stage, dict(metadata or {}))
-    texts: list[str] = []
-    finish_reasons: list[str | None] = []
-    unusable: list[Unusable] = []
-    salvaged = 0
-    usage = no_usage()
-    asked = 0
+    with spending() as usage:
+        generated = await _draw(call, n, tag, usage)
+    usage["seconds"] = round(time.perf_counter() - started, 6)
+    return generated
+
+
+async def _draw(call: Call, n: int, tag: str | None, usage: Usage) -> Generated:
+    held = call.held
+    drawn = Generated([], usage)
+    asked = salvaged = 0
     failure: Exception | None = None
     for _ in range(2):
-        missing = n - len(texts)
+        missing = n - len(drawn.texts)
         answers = await call.ask(missing, asked)
         asked += missing
-        usage = add_usage(usage, answers.usage)
         failure = answers.failure
         received = answers.generations[:missing]
         held.bare_reasoning |= any(has_bare_reasoning(each.message) for each in received)
@@ -118,21 +121,21 @@ async def generate(
             reply = read_reply(generation.message, tag, finish, bare_reasoning=held.bare_reasoning)
             if isinstance(reply, Unusable):
                 usage["unusable"] += 1
-                unusable.append(reply)
+                drawn.unusable.append(reply)
                 continue
             finish = "stop" if reply.closed and finish == "length" else finish
             usage["truncated"] += finish == "length"
             salvaged += reply.salvaged
-            texts.append(reply.text)
-            finish_reasons.append(finish)
-        if len(texts) == n or (failure is not None and not texts and not is_garbled(failure)):
+            drawn.texts.append(reply.text)
+            drawn.finish_reasons.append(finish)
+        gone = failure is not None and not is_garbled(failure)
+        if len(drawn.texts) == n or (gone and not drawn.texts):
             break
-    if failure is not None and not texts:
+    if failure is not None and not drawn.texts:
         if isinstance(failure, TPOError):
             raise failure
-        raise policy_error(failure, model, model_name(model), stage) from failure
-    usage["seconds"] = round(time.perf_counter() - started, 6)
-    return Generated(texts, usage, finish_reasons, unusable, salvaged)
+        raise policy_error(failure, held.model, model_name(held.model), call.stage) from failure
+    return replace(drawn, salvaged=salvaged)
 
 
 def _finish_reason(generation: ChatGeneration) -> str | None:

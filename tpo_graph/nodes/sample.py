@@ -34,7 +34,7 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         PolicyError: the policy failed, or gave no usable response at all.
     """
     context = runtime.context
-    run_id = _run_id(runtime)
+    run_id = begun_run_id(runtime)
     messages = state["messages"]
     query_text(messages)
     tpo.check(context)
@@ -101,8 +101,9 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     return fresh
 
 
-def _run_id(runtime: Runtime[TPOContext]) -> str:
-    """The id given by `optimize`, else the task's: stable across a resume, new on every call."""
+def begun_run_id(runtime: Runtime[TPOContext]) -> str:
+    """The id of the run that begins: given by `optimize`, else the task's, which is stable across a
+    resume and new on every call."""
     given = get_config().get("configurable", {}).get("tpo_run_id")
     info = runtime.execution_info
     return str(given or (info.task_id if info else uuid4()))

@@ -4,7 +4,9 @@ What a model or the reward model breaks after the first selection does not cost 
 error goes into the state, the steps after it do nothing, and `select` ends the run.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -13,10 +15,12 @@ from langgraph.runtime import Runtime, get_runtime
 from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.concurrency.outages import gave_up, may_pass
 from tpo_graph.context import TPOContext
-from tpo_graph.errors import PolicyError, RewardError, ServerAwayError, error_line
+from tpo_graph.errors import PolicyError, RewardError, ServerAwayError, StoreError, error_line
 from tpo_graph.nodes.handles import Handles
+from tpo_graph.nodes.sample import begun_run_id
 from tpo_graph.nodes.tracing import log_step, step_span
 from tpo_graph.state import Failure, StateUpdate, TPOState
+from tpo_graph.usage import Usage, charge, no_usage, spending
 
 Step = Callable[[TPOState, Runtime[TPOContext], Handles], Awaitable[StateUpdate]]
 _OF_AN_ITERATION = ("loss", "gradient", "update", "reward_score")
@@ -51,19 +55,32 @@ class Node(Runnable[TPOState, StateUpdate]):
         later = self.name in _OF_AN_ITERATION
         if later and input.get("failure") is not None:
             return StateUpdate()
-        with step_span(self._step.__name__) as after:
+        with step_span(self._step.__name__) as after, spending() as spent:
             try:
                 update = await self._step(input, runtime, self._handles)
-            except (PolicyError, RewardError, ServerAwayError) as error:
+            except BaseException as error:
+                await self._keep(spent, input, runtime)
+                if not isinstance(error, PolicyError | RewardError | ServerAwayError):
+                    raise
                 if not later or input["chosen"] is None or _is_to_raise(error, runtime):
                     raise
-                failure = Failure(
-                    step=self._step.__name__, error=error_line(error), may_pass=may_pass(error)
-                )
-                update = StateUpdate(failure=failure)
+                step = self._step.__name__
+                failure = Failure(step=step, error=error_line(error), may_pass=may_pass(error))
+                usage = charge(input["usage"], step, spent)
+                update = StateUpdate(failure=failure, usage=usage)
             after |= {**input, **update}
         log_step(self.name, after)  # pyright: ignore[reportArgumentType]
         return update
+
+    async def _keep(self, spent: Usage, state: TPOState, runtime: Runtime[TPOContext]) -> None:
+        """Put on record what a step consumed that did not end, by failing or by being stopped."""
+        if spent == no_usage():
+            return
+        step = self._step.__name__
+        run_id = begun_run_id(runtime) if step == "sample" else state["run_id"]
+        # What ended the step matters more than a cache that cannot take note of it.
+        with suppress(StoreError):
+            await asyncio.shield(self._handles.cache.set_aside(run_id, step, spent))
 
 
 def _is_to_raise(error: Exception, runtime: Runtime[TPOContext]) -> bool:

@@ -7,8 +7,9 @@ could not use. Those rows are moved to iterations before 0, so that sums over a 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import Connection, and_, or_, select, update
 
+from tpo_graph.store.cache import earlier_attempt
 from tpo_graph.store.opening import Store
 from tpo_graph.store.tables import RunRow, UnusableRow, UsageRow, now
 
@@ -36,13 +37,8 @@ async def set_aside(store: Store, run_id: str, steps: Steps) -> None:
 def _set_aside(connection: Connection, run_id: str, steps: Steps) -> None:
     if not steps:
         return
-    tables = (UsageRow, UnusableRow)
-    first = [
-        connection.scalar(select(func.min(table.iteration)).where(table.run_id == run_id))
-        for table in tables
-    ]
-    before = min(0, *(number or 0 for number in first)) - 1
-    for table in tables:
+    before = earlier_attempt(connection, run_id)
+    for table in (UsageRow, UnusableRow):
         of_steps = [and_(table.iteration == i, table.stage == stage) for i, stage in steps]
         moved = update(table).where(table.run_id == run_id, or_(*of_steps))
         connection.execute(moved.values(iteration=before))

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from tpo_graph.cache import Run, Scores, Step, UnusableReply
 from tpo_graph.candidates import Candidate
@@ -17,7 +17,7 @@ from tpo_graph.redaction import redacted, redacted_row
 from tpo_graph.rewards import Score
 from tpo_graph.store.failures import explained
 from tpo_graph.store.outbox import Outbox
-from tpo_graph.store.statements import Statement
+from tpo_graph.store.statements import Statement, execute
 from tpo_graph.store.tables import (
     Base,
     CandidateRow,
@@ -136,6 +136,17 @@ class SqlCache:
             waiting.more_follows = stage == "reward_score"
             waiting.finished = stop_reason is not None
 
+    async def set_aside(self, run_id: str, stage: str, usage: Usage) -> None:
+        """See `Cache.set_aside`. Committed when it returns, as an iteration below 0."""
+
+        def work(connection: Connection) -> None:
+            here = {"run_id": run_id, "iteration": earlier_attempt(connection, run_id)}
+            row = upsertion(UsageRow, [{**here, "stage": stage, **usage}], (), dialect)
+            execute(connection, [row])
+
+        dialect = self._writer.dialect
+        await self._writer.run(work)
+
     async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[Score | None]:
         """See `Cache.known_rewards`."""
         if not self._reuse_scores:
@@ -184,6 +195,15 @@ class SqlCache:
                 return work(connection)
 
         return await asyncio.to_thread(in_thread)
+
+
+def earlier_attempt(connection: Connection, run_id: str) -> int:
+    """The next free iteration below 0, where what a run repeats is kept: sums over it stay true."""
+    first = [
+        connection.scalar(select(func.min(table.iteration)).where(table.run_id == run_id))
+        for table in (UsageRow, UnusableRow)
+    ]
+    return min(0, *(number or 0 for number in first)) - 1
 
 
 _UNSAID: dict[str, Any] = {"finish_reason": None, "reason": None}
