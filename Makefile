@@ -109,6 +109,9 @@ bench: .venv/dev  ## speed and size, as ratios measured side by side
 train: .venv/dev  ## train the offline demo's models again (examples/offline/README.md)
 	$(BIN)/python examples/offline/train.py
 
+league: .venv/dev  ## the methods after TPO at equal tokens, offline, two tastes; run it again to resume
+	$(BIN)/python examples/offline/league.py --store $${TMPDIR:-/tmp}/tpo-league.jsonl
+
 study: .venv/dev  ## the offline study: TPO, best-of-N, revision, control, two tastes
 	$(BIN)/python examples/offline/study.py
 

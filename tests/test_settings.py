@@ -6,7 +6,10 @@ import pytest
 
 from tpo_graph.context import RunOptions
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.prompts import load_prompts
 from tpo_graph.settings import Settings
+from tpo_graph.strategies import named
+from tpo_graph.strategies.methods import METHODS
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +80,26 @@ def test_the_database_is_called_as_its_option_in_a_file(tmp_path: Path):
     config = tmp_path / "tpo.toml"
     config.write_text('database = "sqlite:///mine.db"\n')
     assert Settings.load({}, config).database_url == "sqlite:///mine.db"
+
+
+def test_a_method_is_its_settings_and_single_ones_of_the_same_place_win(tmp_path, monkeypatch):
+    file = tmp_path / "tpo.toml"
+    file.write_text('method = "rsa"\nprompts = "./mine"\nselect = "random-subset:4"\n')
+    plain = Settings.load({}, file)
+    assert (plain.prompts, plain.select) == (str(tmp_path / "mine"), "random-subset:4")
+    given = Settings.load({"method": "knockout"}, file)
+    assert (given.prompts, given.select, given.pick) == ("tpo", "pair", "knockout:4")
+    monkeypatch.setenv("TPO_METHOD", "best-of-n")
+    assert Settings.load({}, file).depth == 0
+    assert Settings.load({"method": "fusion"}, file).select == "top-k:5"
+    with pytest.raises(ConfigurationError, match=r"method='rs' is no method: did you mean 'rsa'"):
+        Settings.load({"method": "rs"})
+
+
+def test_every_method_can_be_loaded():
+    for name in ["auto", *METHODS]:
+        settings = Settings.load({"method": name})
+        load_prompts(settings.prompts)
+        for kind in ("select", "pick", "stop"):
+            if value := getattr(settings, kind):
+                assert named(kind, value).name

@@ -296,16 +296,18 @@ def paper_flops(
     depth: int,
     parameters: float = PAPER_PARAMETERS,
     *,
+    critics: int = 2,
     sample_tokens: int = 2048,
     refine_tokens: int = 4096,
 ) -> float:
     """FLOPs of one query by the paper's accounting: N f(2048) + D (1 + 1 + N) f(4096).
 
     Every call counts as of full length, prompt included, and the reward model does not count.
-    D2-N5 is 9.394e15 (the paper prints 9.3). D=0 is best-of-N.
+    D2-N5 is 9.394e15 (the paper prints 9.3). D=0 is best-of-N. Methods without a critic make fewer
+    than those two `critics` calls in an iteration.
     """
     samples = width * forward_flops(sample_tokens, parameters)
-    return samples + depth * (2 + width) * forward_flops(refine_tokens, parameters)
+    return samples + depth * (critics + width) * forward_flops(refine_tokens, parameters)
 
 
 def paper_dpo_flops(

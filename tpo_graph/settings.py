@@ -22,6 +22,7 @@ from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.connection import ROLES, connected, read_options
 from tpo_graph.rewards.anchoring import anchored
 from tpo_graph.rewards.forms import written
+from tpo_graph.strategies.methods import method_settings
 
 Options = Annotated[dict[str, Any] | None, NoDecode]
 """Of a role's connection; `Settings` itself reads the JSON, and shows none of it in errors."""
@@ -43,6 +44,11 @@ class LayeredSettings(BaseSettings):
         return (init_settings, env_settings)
 
     @classmethod
+    def spelled_out(cls, layer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What one place says, in single settings."""
+        return layer
+
+    @classmethod
     def layered(cls, options: Mapping[str, Any], from_file: Mapping[str, Any]) -> Self:
         """Options, where they are not None, over the environment, and that over the file.
 
@@ -52,7 +58,8 @@ class LayeredSettings(BaseSettings):
         given = {name: value for name, value in options.items() if value is not None}
         try:
             environment = cls.model_validate({}).model_dump(exclude_unset=True)
-            return cls(**{**from_file, **environment, **given})
+            layers = map(cls.spelled_out, (from_file, environment, given))
+            return cls(**{name: value for layer in layers for name, value in layer.items()})
         except ValidationError as e:
             raise invalid_settings(e, cls) from None
 
@@ -83,6 +90,11 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
     )
     prompts: str = Field(
         default="tpo", description='Prompt set: "tpo", "revision", or the path of a folder.'
+    )
+    method: str | None = Field(
+        default=None,
+        description="Prompts, select, pick and stop of a method: tpo, revision, fusion, rsa, tmpc, "
+        "knockout, tempered, pandora, auto and more (docs/methods.md).",
     )
 
     model_options: Options = Field(
@@ -131,6 +143,18 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
     @classmethod
     def _options(cls, value: Any) -> Any:
         return read_options(value)
+
+    @classmethod
+    def spelled_out(cls, layer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A method's settings, under those that the same place gives one by one.
+
+        Raises:
+            ConfigurationError: no method has that name.
+        """
+        name = layer.get("method")
+        if not isinstance(name, str) or name.strip().lower() == "none":
+            return layer
+        return {**method_settings(name), **layer}
 
     @classmethod
     def load(cls, options: Mapping[str, Any], config: str | Path | None = None) -> Self:

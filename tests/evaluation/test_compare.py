@@ -11,7 +11,7 @@ from langgraph.runtime import RunControl
 
 from tests.evaluation.world import QUERIES, SeededModel, bench
 from tpo_graph.errors import ConfigurationError, RewardInputError, TPOError
-from tpo_graph.evaluation.compare import compare
+from tpo_graph.evaluation.compare import compare, told_apart
 from tpo_graph.evaluation.judging import Judge
 from tpo_graph.evaluation.results import Comparison, dump, load
 from tpo_graph.rewards.pairwise import PairwiseJudge
@@ -264,3 +264,39 @@ async def test_what_cannot_be_compared_is_refused_before_a_call(
     with pytest.raises(ConfigurationError, match=re.escape(said)):
         await compared(database, **{"model": model, **options})
     assert model.calls == []
+
+
+async def test_every_method_meets_best_of_n_at_its_own_cost_and_at_twice_that(database: str):
+    names = ["tpo", "rsa", "pandora", "reversed", "best-of-2n"]
+    found = await compared(database, names, budget="tokens")
+    loops = [result for result in found.methods if result.method.depth]
+    assert [r.method.label for r in loops] == [
+        "TPO D1-N3",
+        "RSA D1-N3",
+        "Pandora D10-N3",
+        "Labels reversed D1-N3",
+    ]
+    assert [r.method.control for r in loops] == [False, False, False, True]
+    met = {(pair.first, pair.second) for pair in found.pairs}
+    for result in loops:
+        assert result.cost is not None
+        sizes = [
+            found.result(second).method.width
+            for first, second in met
+            if first == result.method.name and second.startswith("best-of-")
+        ]
+        costs = {n: found.result(f"best-of-{n}").cost for n in sizes}
+        tokens = {n: cost.tokens for n, cost in costs.items() if cost is not None}
+        own = result.cost.tokens
+        n = min(tokens, key=lambda n: abs(tokens[n] - own))
+        assert tokens[n] == pytest.approx(own, rel=0.1)  # these answers vary in length
+        assert 2 * n in sizes
+    rsa, tpo = found.result("rsa").cost, found.result("tpo").cost
+    assert rsa is not None
+    assert tpo is not None
+    assert rsa.pflops == pytest.approx(0.28468 * (3 + 2 * 3), abs=0.001)  # no critic
+    assert rsa.requests == 1 + 3  # each sample of the update has a request of its own
+    assert tpo.seconds > 0
+    for pair in found.pairs:
+        assert pair.p is None or (pair.p_corrected or 0) >= pair.p
+    assert "Holm" in told_apart(found)[0]

@@ -8,6 +8,7 @@ from tests.conftest import ROOT
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.finished import Finished, Step
 from tpo_graph.evaluation.methods import BestOf, Loop, best_of, equal_n, parse_methods
+from tpo_graph.strategies.methods import METHODS, NEUTRAL
 from tpo_graph.usage import no_usage
 
 
@@ -38,6 +39,19 @@ def test_methods_from_their_names():
     method = Loop("tpo", "own").method(5, 2, "policy")
     assert (method.label, method.width, method.depth, method.prompts) == ("TPO D2-N5", 5, 2, "own")
     assert best_of(33, "policy").label == "best-of-33"
+
+
+def test_all_methods_and_one_with_a_set_of_ones_own():
+    own = str(ROOT / "prompts" / "synthesis")
+    found = {m.name: m for m in parse_methods(["all"], "tpo") if isinstance(m, Loop)}
+    assert found.keys() == METHODS.keys()
+    assert found["rsa"].settings == {**NEUTRAL, "select": "random-subset:3"}
+    assert found["tpo"].settings == {}
+    controls = [m for m in found.values() if m.method(5, 2, "p").control]
+    assert [m.name for m in controls] == ["no-critique", "reversed"]
+    assert found["pandora"].method(5, 2, "p").depth == 10
+    (mine,) = parse_methods([f"rsa={own}"], "tpo")
+    assert mine == Loop("rsa", own, found["rsa"].settings)
 
 
 @pytest.mark.parametrize(

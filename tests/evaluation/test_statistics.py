@@ -16,7 +16,10 @@ from tpo_graph.evaluation.statistics import (
     estimate,
     estimate_or_none,
     estimate_share,
+    holm,
     matched,
+    p_value,
+    prompts_needed,
     std_by_prompt,
 )
 
@@ -36,6 +39,27 @@ def test_the_interval_of_a_known_sample():
     margin = 1.96 * np.std(values, ddof=1) / 400**0.5
     assert found.low == pytest.approx(found.value - margin, abs=0.03)
     assert found.high == pytest.approx(found.value + margin, abs=0.03)
+
+
+def test_comparisons_are_corrected_for_their_number():
+    assert holm([0.01, 0.04, None, 0.03]) == [pytest.approx(0.03), 0.06, None, 0.06]
+    random = np.random.default_rng(3)
+    nothing = [[p_value(row.tolist()) for row in random.normal(0, 1, (8, 20))] for _ in range(400)]
+    found = np.mean([min(holm(ps)) < 0.05 for ps in nothing])
+    assert found <= 0.075  # with nothing to find, in one family of twenty
+    assert np.mean([min(ps) < 0.05 for ps in nothing]) > 0.2  # uncorrected, in every third
+
+
+def test_so_many_prompts_do_tell_the_difference_four_times_of_five():
+    random = np.random.default_rng(4)
+    some = random.normal(0.3, 1, 5000).tolist()
+    n = prompts_needed(some)
+    assert n is not None
+    told = [p_value(random.normal(0.3, 1, n).tolist()) < 0.05 for _ in range(1000)]
+    assert np.mean(told) == pytest.approx(0.8, abs=0.06)
+    assert prompts_needed(some, comparisons=20) > n
+    assert prompts_needed([1.0, 1.0]) is None
+    assert p_value([1.0]) is None
 
 
 def coverage(interval: Callable[[list[float]], Estimate], samples: np.ndarray, truth: float):

@@ -1,4 +1,4 @@
-"""`tpo compare`: TPO, revision and best-of-N at equal budgets."""
+"""`tpo compare`: TPO, the methods after it and best-of-N at equal budgets."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", metavar="PROMPTS")
 @click.option(
+    "--methods",
     "--method",
     "methods",
     multiple=True,
     metavar="METHOD",
     default=("tpo", "revision", "best-of-n"),
-    help="tpo, revision, best-of-n, best-of-30 (your own number), or NAME=SET for a prompt set of "
-    "your own; repeatable. The judge compares the first with each of the others.  "
-    "[default: tpo, revision, best-of-n]",
+    help="Names of methods (docs/methods.md), best-of-n, best-of-2n (each loop against best-of-N "
+    "at its own cost and at twice that), best-of-30 (your own number), or NAME=SET for a prompt "
+    "set of your own; repeatable, or with commas. all: every method, control and best-of-N. The "
+    "judge compares the first with each of the others.  [default: tpo, revision, best-of-n]",
 )
 @click.option(
     "--budget",
@@ -70,7 +72,7 @@ def compare(
 
         return await run(
             bench,
-            methods,
+            [name for given in methods for name in given.split(",")],
             budget=budget,
             judge=judge_model,
             audit=audit,

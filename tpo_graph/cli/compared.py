@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tpo_graph.cli.display import Console
+from tpo_graph.evaluation.compare import told_apart
 from tpo_graph.evaluation.results import (
     Comparison,
     Cost,
@@ -77,7 +78,7 @@ def _number(estimate: Estimate | None, digits: int = 3, sign: str = "") -> str:
 def _methods(console: Console, comparison: Comparison) -> None:
     audited = comparison.audit_reward_model is not None
     heads = ["method", "reward", "gain over first", *(["audit"] * audited)]
-    heads += ["characters", "samples", "requests", "tokens", "PFLOPs (paper)"]
+    heads += ["characters", "samples", "requests", "tokens", "cached", "seconds", "PFLOPs (paper)"]
     measured = any(m.cost and m.cost.measured_pflops is not None for m in comparison.methods)
     priced = any(m.cost and m.cost.money is not None for m in comparison.methods)
     heads += ["PFLOPs (tokens)"] * measured + [f"cost {comparison.currency}".strip()] * priced
@@ -98,12 +99,14 @@ def _methods(console: Console, comparison: Comparison) -> None:
 
 def _costs(cost: Cost | None, measured: bool, priced: bool) -> list[str]:
     if cost is None:
-        return ["-"] * (4 + measured + priced)
+        return ["-"] * (6 + measured + priced)
     about = "~" if cost.estimated else ""
     return [
         f"{cost.samples:.1f}",
         f"{about}{cost.requests:.1f}",
         f"{about}{cost.tokens:,.0f}",
+        f"{about}{cost.cached_tokens:,.0f}",
+        f"{about}{cost.seconds:,.1f}",
         f"{cost.pflops:.2f}",
         *([_plain(cost.measured_pflops, 4)] * measured),
         *([_plain(cost.money, 5)] * priced),
@@ -128,13 +131,15 @@ def _pairs(console: Console, comparison: Comparison) -> None:
         return
     heads = ["first against second", "prompts", "reward difference", "characters"]
     heads += ["audit difference"] * (comparison.audit_reward_model is not None)
-    heads += ["win rate by", "", "wins / ties / losses"]
+    heads += ["p", "p (Holm)", "win rate by", "", "wins / ties / losses"]
     rows: list[list[str]] = []
     for pair in comparison.pairs:
         for number, rate in enumerate(pair.win_rates):
             start = _pair(comparison, pair) if number == 0 else [""] * (len(heads) - 3)
             rows.append([*start, rate.by, _percent(rate), _counts(rate)])
     _table(console, "Pairs, on the prompts and seeds that both answered", heads, rows)
+    for sentence in told_apart(comparison):
+        _say(console, sentence)
     for pair in comparison.pairs:
         for rate in pair.win_rates:
             if rate.failed:
@@ -152,6 +157,8 @@ def _pair(comparison: Comparison, pair: Pair) -> list[str]:
         _number(pair.reward, sign="+"),
         _number(pair.length, 0, sign="+"),
         *([_number(pair.audit, sign="+")] * (comparison.audit_reward_model is not None)),
+        _plain(pair.p),
+        _plain(pair.p_corrected),
     ]
 
 

@@ -66,8 +66,8 @@ _AUDITS = [
 
 
 def evaluation_options(command: F) -> F:
-    """The options that all of these commands take."""
-    command = setting_options(command)
+    """The options that all of these commands take, and those of the settings but `--method`."""
+    command = setting_options(command, without={"method"})
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

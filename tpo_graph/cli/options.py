@@ -4,7 +4,7 @@ Which database a command works on is decided here for all of them.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_origin
@@ -22,12 +22,18 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def setting_options(command: F) -> F:
+def setting_options(command: F, without: Collection[str] = ()) -> F:
     """Add `--config` and one option per field of `Settings`; values arrive as text or None.
+
+    Args:
+        command: gets them.
+        without: fields for which it has options of its own.
 
     `Settings` checks them, so that the same mistake gets the same message everywhere.
     """
     for name, field in reversed(Settings.model_fields.items()):
+        if name in without:
+            continue
         if get_origin(field.annotation) is dict:
             continue  # what a server's callers may choose: a table of the file
         default = field.default
@@ -156,5 +162,6 @@ def _metavar(name: str) -> str:
         return "SPEC"
     if name.endswith("_options"):
         return "JSON"
-    words = {"prompts": "SET", "criteria": "TEXT", "database_url": "URL"}
+    strategies = dict.fromkeys(("method", "select", "pick", "stop"), "NAME")
+    words = {"prompts": "SET", "criteria": "TEXT", "database_url": "URL", **strategies}
     return words.get(name, "NUMBER")

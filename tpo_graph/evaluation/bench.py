@@ -87,6 +87,7 @@ class Bench:
         *,
         views: Sequence[View] = (WHOLE,),
         model: str | BaseChatModel | None = None,
+        critic: str | BaseChatModel | None = None,
     ) -> list[list[Batch]]:
         """Run a method under every seed, or resume it.
 
@@ -95,6 +96,7 @@ class Bench:
             prompts: the prompt set.
             views: how much of each run to read.
             model: another policy than the bench's.
+            critic: another critic than the bench's.
 
         Returns:
             For each view its batches, one per seed.
@@ -108,7 +110,7 @@ class Bench:
         by_seed: list[list[Batch]] = []
         for seed in self.seeds:
             name = self.batch_name(method.name, seed)
-            await self._batch(name, method, seed, prompts, model)
+            await self._batch(name, method, seed, prompts, model, critic)
             by_seed.append(await read_finished(self.store, name, seed, views))
         _refuse_nothing(method, [batches[0] for batches in by_seed])
         return [list(batches) for batches in zip(*by_seed, strict=True)]
@@ -120,10 +122,12 @@ class Bench:
         seed: int,
         prompts: str | PromptSet,
         model: str | BaseChatModel | None,
+        critic: str | BaseChatModel | None,
     ) -> None:
         report = self.on_progress
         settings: dict[str, Any] = {
             **self.settings,
+            **method.settings,
             "width": method.width,
             "depth": method.depth,
             "seed": None if self.unseeded else seed,
@@ -133,7 +137,7 @@ class Bench:
             name=name,
             database=self.store,
             model=model or self.model,
-            critic=self.critic,
+            critic=critic or self.critic,
             reward_model=self.reward_model,
             prompts=prompts,
             source=self.source,

@@ -12,9 +12,11 @@ from itertools import combinations
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.auditing import audit_answers
 from tpo_graph.evaluation.bench import Bench
+from tpo_graph.evaluation.finished import View
 from tpo_graph.evaluation.judging import Judge, Outcome
 from tpo_graph.evaluation.methods import DEFAULT, BestOf, Loop, best_of, equal_n, parse_methods
 from tpo_graph.evaluation.results import Budget, Comparison, Kind
+from tpo_graph.evaluation.statistics import holm
 from tpo_graph.evaluation.summaries import (
     Arm,
     failures,
@@ -26,6 +28,8 @@ from tpo_graph.evaluation.summaries import (
 )
 from tpo_graph.rewards import RewardModel
 
+_MANY = 6
+"""Methods beyond which only the first is compared with all others."""
 _FEW = 20
 """Fewer prompts than this do not show how much prompts differ."""
 
@@ -35,7 +39,7 @@ OnVerdict = Callable[[Outcome, int], None]
 
 async def compare(
     bench: Bench,
-    methods: Sequence[str] = DEFAULT,
+    methods: Sequence[str | Loop] = DEFAULT,
     *,
     budget: Budget = "samples",
     judge: Judge | None = None,
@@ -74,21 +78,54 @@ async def compare(
     found: dict[str, Arm] = {}
     for loop in loops:
         method = loop.method(bench.width, bench.depth, bench.names["policy"])
-        found[loop.name] = Arm(method, (await bench.run(method, loop.prompts))[0])
-    arms: list[Arm] = []
+        batches = await bench.run(method, loop.prompts, critic=loop.critic)
+        found[loop.name] = Arm(method, batches[0])
+
+    def equal(arm: Arm) -> int:
+        return equal_n(budget, bench.width, arm.method.depth, arm.runs)
+
+    each = any(isinstance(method, BestOf) and method.each for method in wanted)
+    own = {arm.method.name: equal(arm) for arm in found.values()} if each else {}
+    arms: dict[str, Arm] = {}
     for method in wanted:
         if isinstance(method, Loop):
-            arms.append(found[method.name])
-            continue
-        n = method.n
-        if n is None:
-            n = equal_n(budget, bench.width, bench.depth, found[loops[0].name].runs)
-        plain = best_of(n, bench.names["policy"])
-        if plain.name in {arm.method.name for arm in arms}:
-            continue
-        arms.append(Arm(plain, (await bench.run(plain))[0]))
-    result = await compared("compare", bench, arms, judge=judge, audit=audit, on_verdict=on_verdict)
-    return replace(result, budget=budget if BestOf(None) in wanted else None)
+            arms[method.name] = found[method.name]
+        elif not method.each:
+            n = method.n if method.n is not None else equal(found[loops[0].name])
+            await _add_best_of(bench, arms, [n])
+    await _add_best_of(bench, arms, [size for n in own.values() for size in (n, 2 * n)])
+    pairs = None
+    if len(arms) > _MANY or each:  # all against all would be hundreds
+        first, *others = arms.values()
+        pairs = [(first, other) for other in others]
+        for name, n in own.items():
+            best = [arms[f"best-of-{size}"] for size in (n, 2 * n)]
+            pairs += [(arms[name], one) for one in best if (arms[name], one) not in pairs]
+    result = await compared(
+        "compare",
+        bench,
+        list(arms.values()),
+        pairs=pairs,
+        judge=judge,
+        audit=audit,
+        on_verdict=on_verdict,
+    )
+    return replace(result, budget=budget if each or BestOf(None) in wanted else None)
+
+
+async def _add_best_of(bench: Bench, arms: dict[str, Arm], sizes: Sequence[int]) -> None:
+    """Best-of-N of these sizes, where they are not there: the largest is run, the others are the
+    beginnings of its samples."""
+    missing = sorted({n for n in sizes if f"best-of-{n}" not in arms}, reverse=True)
+    if not missing:
+        return
+    policy = bench.names["policy"]
+    largest = best_of(missing[0], policy)
+    views = [View(width=n) for n in missing]
+    found = await bench.run(largest, views=views)
+    for n, batches in zip(missing, found, strict=True):
+        plain = largest if n == missing[0] else best_of(n, policy, largest.name)
+        arms[plain.name] = Arm(plain, batches)
 
 
 async def compared(
@@ -96,11 +133,13 @@ async def compared(
     bench: Bench,
     arms: Sequence[Arm],
     *,
+    pairs: Sequence[tuple[Arm, Arm]] | None = None,
     judge: Judge | None = None,
     audit: RewardModel | None = None,
     on_verdict: OnVerdict | None = None,
 ) -> Comparison:
-    """A comparison of finished arms: each one's numbers, all pairs, the judge for the first's."""
+    """A comparison of finished arms: each one's numbers, the pairs (all of them unless told
+    otherwise), the judge for the first's."""
     shared = shared_width(arms)
     audited = None
     if audit is not None:
@@ -112,7 +151,8 @@ async def compared(
         if on_verdict is not None:
             on_verdict(outcome, len(reference.runs) * (len(arms) - 1))
 
-    pairs = [
+    chosen = list(combinations(arms, 2)) if pairs is None else pairs
+    made = [
         await pair(
             one,
             other,
@@ -120,9 +160,12 @@ async def compared(
             audit=audited,
             judge=judge if one is reference else None,
             on_outcome=report,
+            comparisons=len(chosen),
         )
-        for one, other in combinations(arms, 2)
+        for one, other in chosen
     ]
+    corrected = holm([each.p for each in made])
+    made = [replace(each, p_corrected=p) for each, p in zip(made, corrected, strict=True)]
     notes = [*bench.notes, *failures(arms), *stuck(arms), *same_beginnings(reference, arms[1:])]
     if len(bench.rows) < _FEW:
         notes.append(
@@ -147,7 +190,7 @@ async def compared(
         critic=bench.names["critic"],
         reward_model=bench.names["reward_model"],
         methods=[method_result(arm, bench, shared, audited) for arm in arms],
-        pairs=pairs,
+        pairs=made,
         audit_reward_model=None if audited is None else audited.name,
         judge=None if judge is None else judge.name,
         currency=bench.costs.currency,
@@ -166,3 +209,24 @@ def check_audit(bench: Bench, audit: RewardModel | None) -> None:
             f"the audit's reward model {audit.name!r} is the one that is optimised: it must be "
             "another, of another lineage"
         )
+
+
+def told_apart(comparison: Comparison) -> list[str]:
+    """What the pairs' p values are worth, in sentences: how many there are, and how many prompts
+    it would take where the rewards of two methods cannot be told apart."""
+    if not comparison.pairs:
+        return []
+    count = len(comparison.pairs)
+    said = [
+        f"{count} differences in reward, Student's t over prompts; p (Holm) is corrected for their "
+        "number: below 0.05 the two can be told apart."
+    ]
+    for one in comparison.pairs:
+        if (one.p_corrected or 0) < 0.05 or one.prompts_needed is None or one.reward is None:
+            continue
+        names = [comparison.result(name).method.label for name in (one.first, one.second)]
+        said.append(
+            f"{' and '.join(names)} cannot be told apart by {one.prompts} prompts: a difference "
+            f"of {one.reward.value:+.3f} would need about {one.prompts_needed:,}."
+        )
+    return said

@@ -1,24 +1,27 @@
 """The methods that are compared, and budgets at which they are equal.
 
-TPO and revision are one loop with different prompts; best-of-N is the loop at depth 0, with as many
-samples as the loop's budget buys.
+All but best-of-N are one loop with different prompts and strategies (`strategies.methods`);
+best-of-N is the loop at depth 0, with as many samples as the loop's budget buys.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
 
 from tpo_graph.costs import paper_flops
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.finished import Finished
 from tpo_graph.evaluation.results import Budget, Method
 from tpo_graph.prompts import PromptSet, load_prompts
+from tpo_graph.strategies.methods import METHODS, NEUTRAL
 
 DEFAULT = ("tpo", "revision", "best-of-n")
-_BEST_OF = re.compile(r"best-of-(n|[1-9]\d{0,3})")
+_BEST_OF = re.compile(r"best-of-(2?n|[1-9]\d{0,3})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
-_TITLES = {"tpo": "TPO", "revision": "Revision"}
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,22 @@ class Loop:
 
     name: str
     prompts: str | PromptSet
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Strategies, and the depth where the method has its own; TPO's are those of the bench."""
+    critic: BaseChatModel | None = None
+    """Another critic than the bench's."""
 
     def method(self, width: int, depth: int, model: str) -> Method:
         """This loop at one setting."""
         prompts = self.prompts if isinstance(self.prompts, str) else self.prompts.name
-        label = f"{_TITLES.get(self.name, self.name)} D{depth}-N{width}"
-        return Method(self.name, label, width, depth, prompts, model)
+        settings = dict(self.settings)
+        depth = settings.pop("depth", depth)
+        named = METHODS.get(self.name)
+        label = f"{named.title if named else self.name} D{depth}-N{width}"
+        control = named is not None and named.control
+        return Method(
+            self.name, label, width, depth, prompts, model, settings=settings, control=control
+        )
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,8 @@ class BestOf:
 
     n: int | None
     """None: as many as the budget buys."""
+    each: bool = False
+    """For every loop, at its own cost and at twice that."""
 
 
 def best_of(n: int, model: str, read_off: str | None = None) -> Method:
@@ -48,30 +63,37 @@ def best_of(n: int, model: str, read_off: str | None = None) -> Method:
     return Method(f"best-of-{n}", f"best-of-{n}", n, 0, "", model, read_off)
 
 
-def parse_methods(wanted: Sequence[str], prompts: str | PromptSet) -> list[Loop | BestOf]:
+def parse_methods(wanted: Sequence[str | Loop], prompts: str | PromptSet) -> list[Loop | BestOf]:
     """Methods from their names.
 
     Args:
-        wanted: "tpo", "revision", "best-of-n", "best-of-30" (a number of your own), or "NAME=SET"
-            for the loop with another prompt set: a name of the package's, or a folder.
+        wanted: a name of `strategies.methods.METHODS`; "best-of-n", "best-of-2n" (every loop
+            against best-of-N at its own cost and at twice that) or "best-of-30" (a number of your
+            own); "NAME=SET" for another prompt set, a name of the package's or a folder, of that
+            method or of the plain loop; "all" of them; or a `Loop` of your own.
         prompts: the prompt set of "tpo".
 
     Raises:
         ConfigurationError: an unknown method, one given twice, or none; a wrong prompt set.
     """
     found: dict[str, Loop | BestOf] = {}
-    for text in wanted:
+    for text in _all(wanted):
+        if isinstance(text, Loop):
+            found[text.name] = text
+            continue
         name, given, source = text.partition("=")
         if match := _BEST_OF.fullmatch(text):
-            method = BestOf(None if match[1] == "n" else int(match[1]))
+            number = None if match[1].endswith("n") else int(match[1])
+            method = BestOf(number, each=match[1] == "2n")
         elif given and source and _NAME.fullmatch(name) and not name.startswith("best-of-"):
             method = _loop(name, source)
-        elif name in _TITLES and not given:
-            method = _loop(name, prompts if name == "tpo" else name)
+        elif name in METHODS and not given:
+            method = _loop(name, prompts if METHODS[name].settings["prompts"] == "tpo" else None)
         else:
             raise ConfigurationError(
-                f'unknown method {text!r}: give "tpo", "revision", "best-of-n", "best-of-30" with '
-                'a number of your own, or "NAME=SET" for a prompt set (a folder) of your own'
+                f"unknown method {text!r}: give {', '.join(METHODS)}, best-of-n, best-of-2n, "
+                "best-of-30 with a number of your own, NAME=SET for a prompt set (a folder) of "
+                "your own, or all"
             )
         if name in found:
             raise ConfigurationError(f"the method {name!r} is given twice")
@@ -81,10 +103,23 @@ def parse_methods(wanted: Sequence[str], prompts: str | PromptSet) -> list[Loop 
     return list(found.values())
 
 
-def _loop(name: str, prompts: str | PromptSet) -> Loop:
+def _all(wanted: Sequence[str | Loop]) -> Iterable[str | Loop]:
+    for one in wanted:
+        yield from [*METHODS, "best-of-n", "best-of-2n"] if one == "all" else [one]
+
+
+def _loop(name: str, prompts: str | PromptSet | None) -> Loop:
+    settings: dict[str, Any] = {}
+    if name in METHODS:
+        settings = dict(METHODS[name].settings)
+        prompts = prompts or settings["prompts"]
+        del settings["prompts"]
+        if settings:  # or its strategies are the user's, as TPO's are
+            settings = {**NEUTRAL, **settings}
+    assert prompts is not None
     if isinstance(prompts, str):
         load_prompts(prompts)  # what is wrong with a set is said before anything is run
-    return Loop(name, prompts)
+    return Loop(name, prompts, settings)
 
 
 def equal_n(budget: Budget, width: int, depth: int, measured: Iterable[Finished] = ()) -> int:

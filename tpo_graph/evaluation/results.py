@@ -85,6 +85,10 @@ class Cost:
     """Of the models whose price the table has, in `Comparison.currency`."""
     estimated: bool = False
     """Tokens are a share of a larger run's: this method was read off that run."""
+    cached_tokens: float = 0.0
+    """Of the prompt tokens, those that the server had in its cache."""
+    seconds: float = 0.0
+    """Waiting for models, as the runs side by side left them room."""
 
     @property
     def tokens(self) -> float:
@@ -107,6 +111,10 @@ class Method:
     """The policy."""
     read_off: str | None = None
     """Name of the method whose runs contain this one's; None for one that was run itself."""
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Strategies, where they are not those of the comparison."""
+    control: bool = False
+    """It should lose."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +176,12 @@ class Pair:
     """The same difference in characters."""
     audit: Estimate | None
     win_rates: list[WinRate]
+    p: float | None = None
+    """Of the reward difference, by Student's t over prompts; None without an interval."""
+    p_corrected: float | None = None
+    """The same, corrected for the number of pairs (Holm)."""
+    prompts_needed: int | None = None
+    """How many prompts would tell a difference as large as this one from 0, four times of five."""
 
 
 @dataclass(frozen=True)

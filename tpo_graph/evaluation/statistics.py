@@ -79,6 +79,47 @@ def estimate_or_none(values: Sequence[float]) -> Estimate | None:
     return estimate(values) if values else None
 
 
+def p_value(values: Sequence[float]) -> float | None:
+    """Student's t test of one difference per prompt against 0, two-sided; None where `estimate`
+    has no interval."""
+    if len(values) < 2 or max(values) == min(values):
+        return None
+    t = abs(fmean(values)) / (stdev(values) / math.sqrt(len(values)))
+    return float(2 * require_scipy().t.sf(t, len(values) - 1))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p values corrected for how many there are (Holm's step-down), in their order.
+
+    Below 0.05 after that, the chance that any of them is there for nothing is at most 5%.
+    """
+    ranked = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None for _ in p_values]
+    highest = 0.0
+    for rank, (p, place) in enumerate(ranked):
+        highest = max(highest, min(1.0, (len(ranked) - rank) * p))
+        corrected[place] = highest
+    return corrected
+
+
+def prompts_needed(values: Sequence[float], comparisons: int = 1) -> int | None:
+    """How many prompts would tell a difference as large as this one from 0, four times of five.
+
+    Args:
+        values: one difference per prompt.
+        comparisons: how many are made; each is held to a share of the 5% (Bonferroni).
+
+    Returns:
+        None where the values have no spread, or their mean is 0.
+    """
+    if len(values) < 2 or max(values) == min(values) or fmean(values) == 0:
+        return None
+    level = (1 - CONFIDENCE) / max(1, comparisons)
+    normal = NormalDist()
+    effect = abs(fmean(values)) / stdev(values)
+    return max(2, math.ceil(((normal.inv_cdf(1 - level / 2) + normal.inv_cdf(0.8)) / effect) ** 2))
+
+
 def estimate_share(values: Sequence[float]) -> Estimate:
     """The mean of one value between 0 and 1 per prompt with its 95% interval by Wilson.
 

@@ -21,13 +21,16 @@ from tpo_graph.evaluation.results import (
 )
 from tpo_graph.evaluation.statistics import (
     Value,
+    by_pair,
     by_prompt,
     differences,
     estimate_or_none,
     matched,
     mean_of,
+    p_value,
+    prompts_needed,
 )
-from tpo_graph.usage import add_ledgers
+from tpo_graph.usage import add_ledgers, no_usage
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,8 @@ def _cost(arm: Arm, bench: Bench) -> Cost | None:
         requests=sum(usage["requests"] for usage in calls) / len(runs),
         prompt_tokens=sum(usage["prompt_tokens"] for usage in calls) / len(runs),
         completion_tokens=sum(usage["completion_tokens"] for usage in calls) / len(runs),
+        cached_tokens=sum(usage["cached_tokens"] for usage in calls) / len(runs),
+        seconds=sum(usage["seconds"] for usage in ledger.values()) / len(runs),
         pflops=fmean(_paper_pflops(run) for run in runs),
         measured_pflops=None if total.flops is None else total.flops / 1e15 / len(runs),
         money=None if total.cost is None else total.cost / len(runs),
@@ -140,7 +145,8 @@ def _cost(arm: Arm, bench: Bench) -> Cost | None:
 
 def _paper_pflops(run: Finished) -> float:
     """What the paper's accounting gives for the iterations that the run really made."""
-    return paper_flops(len(run.openings), len(run.steps) - 1) / 1e15
+    critics = sum(run.ledger.get(s, no_usage())["requests"] > 0 for s in ("loss", "gradient"))
+    return paper_flops(len(run.openings), len(run.steps) - 1, critics=critics) / 1e15
 
 
 async def pair(
@@ -151,6 +157,7 @@ async def pair(
     audit: Audit | None = None,
     judge: Judge | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
+    comparisons: int = 1,
 ) -> Pair:
     """Two methods on the runs of the same prompt and seed that both finished.
 
@@ -160,6 +167,7 @@ async def pair(
         audit: scores of the answers.
         judge: compares the answers.
         on_outcome: called with each verdict.
+        comparisons: how many pairs there are.
     """
     both = matched(first.runs, second.runs)
 
@@ -167,6 +175,7 @@ async def pair(
         found = differences((one for one, _ in both), (other for _, other in both), value)
         return estimate_or_none(list(found.values()))
 
+    gaps = by_pair(first.runs, second.runs, lambda one, other: one.reward - other.reward)
     rates = [_rate_by_reward(both, bench.names["reward_model"])]
     audited = None
     if audit is not None:
@@ -194,6 +203,8 @@ async def pair(
         length=difference(lambda run: len(run.response)),
         audit=audited,
         win_rates=rates,
+        p=p_value(list(gaps.values())),
+        prompts_needed=prompts_needed(list(gaps.values()), comparisons),
     )
 
 

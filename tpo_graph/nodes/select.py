@@ -127,8 +127,7 @@ def _shown(
 ) -> StateUpdate:
     """What the strategy shows, by place, and the candidates that it has to keep; nothing for the
     pair, which the state holds anyway."""
-    known = {(c["iteration"], c["position"]): c for c in [*state.get("kept", []), *newest]}
-    kept = sorted(known.values(), key=rank)[: select.keep]
+    kept = _different(sorted([*state.get("kept", []), *newest], key=rank), select.keep)
     pool = Pool(*extremes, newest, kept)
     draw = Random(f"{_salt(state, context)}/{state['iteration']}")
     groups = select(pool, draw, context.width)
@@ -149,10 +148,17 @@ def _finalists(
     """The candidates among which the answer is picked; nothing for argmax."""
     if context.pick == "argmax":
         return StateUpdate()
-    known = {(c["iteration"], c["position"]): c for c in [*state.get("finalists", []), *newest]}
-    salt = _salt(state, context)
-    ordered = sorted(known.values(), key=lambda c: pick.order(c, scale, salt))
-    return StateUpdate(finalists=ordered[: pick.keep])
+    known, salt = [*state.get("finalists", []), *newest], _salt(state, context)
+    ordered = sorted(known, key=lambda c: pick.order(c, scale, salt))
+    return StateUpdate(finalists=_different(ordered, pick.keep))
+
+
+def _different(candidates: list[Candidate], count: int) -> list[Candidate]:
+    """The first `count` of different texts: one text twice is no choice."""
+    by_text: dict[str, Candidate] = {}
+    for candidate in candidates:
+        by_text.setdefault(candidate["response"], candidate)
+    return list(by_text.values())[:count]
 
 
 def _salt(state: TPOState, context: TPOContext) -> str:
