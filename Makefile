@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo serve studio docs test lock test-newest test-lowest chromium test-slow format bench train study paper-dry-run clean
+.PHONY: demo serve studio docs test lock test-newest test-lowest chromium test-slow format bench train study league paper-dry-run clean
 
 LOCK := requirements/lock.txt
 INSTALL := -m pip install --quiet --disable-pip-version-check
