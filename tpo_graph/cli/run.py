@@ -1,7 +1,6 @@
 """`tpo run`: one query in, the best answer out."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -76,7 +75,7 @@ def run(
             **settings.run_options(),
         )
     if as_json:
-        print_json(asdict(result), indent=2)
+        print_json(result.to_dict(), indent=2)
     else:
         if trajectory:
             print_trajectory(result)

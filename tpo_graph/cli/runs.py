@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -212,7 +211,7 @@ def _go_on(
             **handles,
         )
     if as_json:
-        print_json(asdict(result), indent=2)
+        print_json(result.to_dict(), indent=2)
     else:
         print_answer(result.response)
         print_iterations(result)

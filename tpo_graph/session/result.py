@@ -1,9 +1,9 @@
 """What `optimize` returns: the answer, and everything that led to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tpo_graph.cache import Step
 from tpo_graph.candidates import Candidate, IterationSummary, best, place
@@ -68,6 +68,11 @@ class TPOResult:
     """Names of "policy", "critic" and "reward_model"."""
     settings: RunOptions | None = None
     """What the run was told."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole of it in plain values, as `tpo run --json` prints it."""
+        settings = None if self.settings is None else self.settings.model_dump(mode="json")
+        return {**asdict(replace(self, settings=None)), "settings": settings}
 
     @property
     def first_best(self) -> float:

@@ -49,8 +49,10 @@ def answer(found: Trajectory) -> Candidate:
         ValueError: nothing was scored.
     """
     run, steps = found["run"], found["steps"]
-    ended = run["stop_reason"] is not None and run["settings"].get("pick", "argmax") != "argmax"
-    if ended and steps and "chosen" in steps[-1]:
+    # What another program wrote into the settings is no reason to show nothing.
+    settings: Any = run["settings"] if isinstance(run["settings"], dict) else {}  # pyright: ignore[reportUnnecessaryIsInstance]
+    picked = run["stop_reason"] is not None and settings.get("pick", "argmax") != "argmax"
+    if picked and steps and "chosen" in steps[-1]:
         return steps[-1]["chosen"]
     return best(found["candidates"])
 
