@@ -27,6 +27,21 @@ def test_every_entry_of_the_reference_is_where_it_says():
             assert hasattr(import_module(module), member) or import_module(name), name
 
 
+def test_the_picture_of_a_run_is_small_stands_alone_and_shows_what_the_readme_says():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (alt,) = re.findall(r"!\[([^\]]+)\]\(docs/images/run\.svg\)", readme)
+    picture = (ROOT / "docs" / "images" / "run.svg").read_bytes()
+    assert len(picture) < 100_000
+    text = picture.decode().replace("&#160;", " ")
+    assert re.findall(r"(?:https?:|url\(|@import|href)[^\s>]*", text) == [
+        'http://www.w3.org/2000/svg"'
+    ]
+    for number in ("-0.13", "3.37"):
+        assert number in alt
+        assert number in text
+    assert "All the best to you, Max!" in " ".join(re.sub("<[^>]+>", " ", text).split())
+
+
 @pytest.mark.slow
 def test_it_builds_without_a_warning_and_loads_nothing_from_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
