@@ -4,6 +4,7 @@ Per task `samples` are drawn once: the first five begin every run (as `drafts`),
 best-of-N. So differences are paired, and a method is never compared with luckier first samples.
 Arms are those of `rewrites`: `SET` (the critic sees scores only), `informed:SET` (it reads what the
 checker found wrong as well), `none:SET` (one standing line in place of every loss and gradient).
+SET may also be a method's name (`tpo_graph.strategies.methods`): its prompts and strategies.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from benchmarks.real.rewrites import (
 from benchmarks.real.table import groups, shown
 from benchmarks.real.tasks import Task
 from tpo_graph import create_tpo_graph
+from tpo_graph.strategies.methods import METHODS, method_settings
 
 WIDTH = 5
 
@@ -73,7 +75,9 @@ async def _run(plan: Plan, task: Task, arm: str, depth: int, drafts: list[str]) 
     critic: BaseChatModel | None = None
     if control == "none":
         critic = FakeListChatModel(responses=[STANDING])  # a control, not a model
-    graph = create_tpo_graph(plan.model, scored, critic=critic, prompts=prompt_set(name))
+    strategies = method_settings(name) if name in METHODS else {"prompts": name}
+    prompts = prompt_set(strategies.pop("prompts"))
+    graph = create_tpo_graph(plan.model, scored, critic=critic, prompts=prompts)
     context = {
         "width": len(drafts),
         "depth": depth,
@@ -83,6 +87,7 @@ async def _run(plan: Plan, task: Task, arm: str, depth: int, drafts: list[str]) 
         "critic_max_tokens": plan.critique_tokens,
         "seed": plan.seed,
         "target_reward": 1.0,
+        **strategies,
     }
     steps: list[dict[str, Any]] = []
     state: dict[str, Any] = {}
@@ -97,11 +102,12 @@ async def _run(plan: Plan, task: Task, arm: str, depth: int, drafts: list[str]) 
             if node in ("loss", "gradient", "update", "reward_score"):
                 steps.append({"node": node, **kept})
     answer, usage = state["messages"][-1].text, list(state["usage"].values())
+    picked = state.get("answer") or state["chosen"]
     return {
         **about(plan, task, arm),
         "answer": answer,
-        "answer_iteration": state["chosen"]["iteration"],
-        "reward": state["chosen"]["reward"],
+        "answer_iteration": picked["iteration"],
+        "reward": picked["reward"],
         "score": await asyncio.to_thread(task.score, answer),
         "stop_reason": state["stop_reason"],
         "steps": steps,

@@ -35,8 +35,6 @@ from tpo_graph.usage import total_tokens
 
 POOL = 80
 """Samples per query, of which best-of-N takes the first N."""
-CHUNK = 120
-"""Queries that all methods answer before more are begun: what is kept and resumed."""
 TPO = "TPO"
 Results = dict[tuple[str, str], list[dict[str, Any]]]
 """By taste and method, a record per query."""
@@ -93,7 +91,9 @@ class Bench:
         config = tomllib.loads((HERE / "tpo.toml").read_text())
         named = ("model", "reward_model", "prompts", "depth", "width", "check")
         self.sampling: dict[str, Any] = {k: v for k, v in config.items() if k not in named}
-        self.queries = held_out_queries(options.queries, options.seed)[first : first + CHUNK]
+        self.queries = held_out_queries(options.queries, options.seed)[
+            first : first + options.chunk
+        ]
         self.by_text = {query.text: query for query in self.queries}
         self.seed: int = options.seed
         self.policy = str(options.models.resolve() / "policy")
@@ -156,9 +156,9 @@ async def play(options: argparse.Namespace) -> Results:
     """Run what is not in the store yet, and give what it holds."""
     done = stored(options)
     pool = Method("pool", depth=0)
-    for first in range(0, options.queries, CHUNK):
+    for first in range(0, options.queries, options.chunk):
         bench = Bench(options, first)
-        for taste in GOLD:
+        for taste in options.tastes:
             for method in (METHODS[0], pool, *METHODS[1:]):
                 if (first, taste, method.name) in done or options.table:
                     continue
@@ -189,14 +189,14 @@ def stored(options: argparse.Namespace) -> dict[tuple[int, str, str], list[dict[
 
 
 def whole(done: dict[tuple[int, str, str], list[dict[str, Any]]]) -> Results:
-    """The chunks that every method has answered under every taste, put together."""
+    """Per taste the chunks that every method has answered, put together."""
     names = ["pool", *(method.name for method in METHODS)]
-    results: Results = {(taste, name): [] for taste in GOLD for name in names}
-    for first in sorted({first for first, _, _ in done}):
-        if all((first, *each) in done for each in results):
-            for each, rows in results.items():
-                rows += done[first, *each]
-    if not results["brief", TPO]:
+    results: Results = {}
+    for first, taste in sorted({(first, taste) for first, taste, _ in done}):
+        if all((first, taste, name) in done for name in names):
+            for name in names:
+                results.setdefault((taste, name), []).extend(done[first, taste, name])
+    if not results:
         raise SystemExit("no queries have been answered by all methods yet: run it again to resume")
     return results
 
@@ -301,7 +301,7 @@ def table(taste: str, results: Results, report: Callable[[str], None]) -> None:
     sizes = [plain.n_for(fmean(each.tokens)) for each in lines]
     equal = [minus(each.gold, plain.gold(n)) for each, n in zip(lines, sizes, strict=True)]
     corrected = holm([p_value(values) for values in [*against, *equal]])
-    report(f"## Taste `{taste}`\n\n{HEAD}")
+    report(f"## Taste `{taste}`, {len(tpo.gold)} held-out queries\n\n{HEAD}")
     for place, each in enumerate(lines):
         n, double = sizes[place], min(POOL, 2 * sizes[place])
         lead = "" if place == 0 else f"{shown(against[place - 1], '+')} ({p(corrected[place - 1])})"
@@ -341,6 +341,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--queries", type=int, default=240)
+    parser.add_argument("--chunk", type=int, default=120, help="queries between two resumable ends")
+    parser.add_argument("--tastes", nargs="+", choices=list(GOLD), default=list(GOLD))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--models", type=Path, default=HERE / "models")
     parser.add_argument("--threads", type=int, default=2)
@@ -356,8 +358,7 @@ def main() -> None:
         print(text, flush=True)
         lines.append(text)
 
-    report(f"{len(results['brief', TPO])} held-out queries, seed {options.seed}.\n")
-    for taste in GOLD:
+    for taste in dict.fromkeys(taste for taste, _ in results):
         table(taste, results, report)
     if options.out is not None:
         options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
