@@ -74,7 +74,7 @@ def test_a_set_may_bring_its_own_words_for_a_tie(tmp_path: Path):
         load_prompts(folder)
 
 
-def test_the_loss_shows_what_the_reward_model_said_and_nothing_when_it_said_nothing():
+def test_every_step_reads_what_the_reward_model_said_and_nothing_when_it_said_nothing():
     def checked(query: str, response: str) -> Score:
         return Score(len(response), f"{len(response)} letters {{chosen}}")
 
@@ -84,6 +84,11 @@ def test_the_loss_shows_what_the_reward_model_said_and_nothing_when_it_said_noth
     model, _ = run(checked, script=longer)
     (told,) = losses(model)
     assert "The chosen answer: 11 letters {chosen}\nThe rejected answer: 10 letters" in told
+    sent = ["\n".join(m.text for m in messages) for messages, _ in model.calls]
+    planned = [text for text in sent if "<report>" in text and text != told]
+    assert len(planned) == 2  # the gradient and the update
+    assert all("The chosen answer: 11 letters" in text for text in planned)
+    assert not any("10 letters" in text for text in planned)
     model, _ = run(by_length, script=longer)
     (silent,) = losses(model)
     assert "report" not in silent

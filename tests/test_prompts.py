@@ -40,12 +40,13 @@ def test_the_sets_that_come_with_the_package_load(name: str):
 
 
 @pytest.mark.parametrize("name", ["tpo", "revision"])
-def test_the_update_shows_the_request_the_answer_and_the_changes_only(name: str):
+def test_the_update_shows_the_request_the_answer_the_changes_and_their_reasons_only(name: str):
     values = {v: f"<{v} text>" for v in VARIABLES["update"]}
     messages = load_prompts(name).render("update", values).messages()
     asked = "\n".join(message.text for message in messages)
     shown = {v for v in values if f"<{v} text>" in asked}
-    assert shown == {"conversation", "chosen", "gradient", "criteria"}
+    reasons = {"reasons"} if name == "tpo" else set[str]()
+    assert shown == {"conversation", "chosen", "gradient", "criteria"} | reasons
 
 
 def test_the_calls_of_a_conversation_share_their_beginning_for_prefix_caches(root: Path):

@@ -124,7 +124,7 @@ async def test_whole_runs_begin_with_the_samples_that_best_of_n_chooses_from(tmp
         "none:tpo": 0.5,
     }
     asked = ["\n".join(m.text for m in messages) for messages, _ in model.calls]
-    assert sum("The chosen answer: few" in prompt for prompt in asked) == 1
+    assert sum("The chosen answer: few" in prompt for prompt in asked) == 3
     assert best_of(records["samples"], 5) == (3 / 9, 3 / 8)
     shown = methods_table(read(plan.store), task.part)
     assert "| best-of-15 | 1 | 0.333 | 0.375 |" in shown

@@ -26,6 +26,7 @@ ALL = f"{SEEN},D,UP,C4,PERF,N,ARG,B,PLR"
 _OPTIONS = (
     *("--isolated", "--no-cache", "--output-format", "json", "--stdin-filename", "answer.py"),
     *("--ignore", "D100,D203,D213,PLR2004"),
+    *("--config", 'lint.pydocstyle.convention = "pep257"'),
 )
 _SYNTAX = "invalid-syntax"
 _SEEN_COST, _COST = 1 / 5, 1 / 10

@@ -3,7 +3,8 @@
 Per task `samples` are drawn once: the first five begin every run (as `drafts`), all of them make
 best-of-N. So differences are paired, and a method is never compared with luckier first samples.
 Arms are those of `rewrites`: `SET` (the critic sees scores only), `informed:SET` (it reads what the
-checker found wrong as well), `none:SET` (one standing line in place of every loss and gradient).
+checker found wrong as well), `none:SET` (one standing line in place of every loss and gradient),
+`reasons:SET` (the same line, and the update reads what the checker found, where SET shows it).
 SET may also be a method's name (`tpo_graph.strategies.methods`): its prompts and strategies.
 """
 
@@ -70,10 +71,10 @@ async def _run(plan: Plan, task: Task, arm: str, depth: int, drafts: list[str]) 
 
     def scored(query: str, response: str) -> float:
         reward = task.reward(response)
-        return reward if control == "informed" else float(reward)
+        return reward if control in ("informed", "reasons") else float(reward)
 
     critic: BaseChatModel | None = None
-    if control == "none":
+    if control in ("none", "reasons"):
         critic = FakeListChatModel(responses=[STANDING])  # a control, not a model
     strategies = method_settings(name) if name in METHODS else {"prompts": name}
     prompts = prompt_set(strategies.pop("prompts"))
