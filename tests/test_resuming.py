@@ -14,6 +14,7 @@ from langgraph.runtime import RunControl
 from sqlalchemy import update
 
 from tpo_graph import aextend, aoptimize, aresume, extend, optimize, resume
+from tpo_graph.conversation import Turn, conversation_key
 from tpo_graph.errors import (
     ConfigurationError,
     PolicyError,
@@ -21,6 +22,7 @@ from tpo_graph.errors import (
     RunNotFoundError,
     StoreError,
 )
+from tpo_graph.rewards import FunctionReward
 from tpo_graph.store import Store, leases, open_store
 from tpo_graph.store.runs import get_run, list_runs
 from tpo_graph.store.tables import RunRow, now
@@ -325,3 +327,62 @@ def test_the_sync_side(sqlite_url: str, tmp_path: Path) -> None:
     options = {"database": sqlite_url, "model": model(), "reward_model": prefer_longer}
     assert resume("r", **options) == result
     assert extend("r", depth=3, **options).history[-1]["iteration"] == 3
+
+
+async def test_a_run_resumes_with_its_own_score_reuse_and_audit(sqlite_url: str, tmp_path) -> None:
+    auditor = tmp_path / "auditor.py"
+    auditor.write_text("def shorter(query, response):\n    return -float(len(response))\n")
+    scored: list[str] = []
+
+    def reward(query: str, response: str) -> float:
+        scored.append(response)
+        return float(len(response))
+
+    broken = [True]
+
+    def reply(messages: Any, index: int) -> str:
+        if "</improved_answer>" not in messages[-1].text:
+            return draft_then_improve(messages, 7)
+        if broken[0]:
+            raise ConnectionError("gone")
+        return f"<improved_answer>A better answer{'!' * len(scored)}</improved_answer>"
+
+    handles: dict[str, Any] = {
+        "model": ScriptedChatModel(replies=reply),
+        "reward_model": FunctionReward(reward, name="length-1"),
+    }
+    begun = {"database": sqlite_url, "run_id": "r", "depth": 1, "width": 1}
+    failed = await aoptimize(
+        "Why?",
+        **handles,
+        **begun,
+        reuse_scores=False,
+        audit=f"python:{auditor}#shorter",
+        audit_fallback=True,
+    )
+    assert failed.stop_reason == "failed"
+    broken[0] = False
+    async with open_store(sqlite_url) as store:  # all that there is to score is known by now
+        texts = {"A better answer!": 1.0}
+        key = conversation_key([Turn(role="user", content="Why?")])
+        await store.cache.remember({"reward_model": "length-1", "conversation": key}, texts)
+    result = await aresume("r", database=sqlite_url, **handles)
+    assert scored == [c["response"] for c in result.candidates]  # never from the score cache
+    assert result.audit is not None
+    assert (result.audit.fell_back, result.iteration) == (True, 0)
+    deeper = await aextend("r", depth=2, database=sqlite_url, **handles)
+    assert deeper.audit is not None
+    assert deeper.audit.fell_back
+    other = await aresume("r", database=sqlite_url, **handles, audit=lambda q, r: 1.0)
+    assert other.audit is not None
+    assert not other.audit.fell_back
+
+
+async def test_an_audit_that_cannot_be_resumed_is_missed_aloud(sqlite_url: str) -> None:
+    handles: dict[str, Any] = {"model": ScriptedChatModel(), "reward_model": prefer_longer}
+    options = {"database": sqlite_url, "depth": 0, "width": 2}
+    begun = await aoptimize("Why?", **handles, **options, audit=lambda query, response: 1.0)
+    assert begun.audit is not None
+    result = await aresume(begun.run_id, database=sqlite_url, **handles)
+    assert result.audit is None
+    assert "Give audit=" in (result.audit_error or "")

@@ -23,8 +23,9 @@ from tpo_graph.state import Failure, StateUpdate, TPOState
 from tpo_graph.usage import Usage, charge, no_usage, spending
 
 Step = Callable[[TPOState, Runtime[TPOContext], Handles], Awaitable[StateUpdate]]
-_OF_AN_ITERATION = ("loss", "gradient", "update", "reward_score")
-"""The steps that ask a model when there may be an answer already."""
+BEFORE = {"loss": "select", "gradient": "loss", "update": "gradient", "reward_score": "update"}
+"""The steps that ask a model when there may be an answer already, and the step before each: a run
+that one of them ends can be opened again there."""
 
 
 class Node(Runnable[TPOState, StateUpdate]):
@@ -52,7 +53,7 @@ class Node(Runnable[TPOState, StateUpdate]):
         """Run the step."""
         runtime = get_runtime(TPOContext)
         runtime = runtime.override(context=self._context.of(runtime.context))
-        later = self.name in _OF_AN_ITERATION
+        later = self.name in BEFORE
         if later and input.get("failure") is not None:
             return StateUpdate()
         with step_span(self._step.__name__) as after, spending() as spent:

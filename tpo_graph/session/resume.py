@@ -5,7 +5,8 @@ settings and the models it began with.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.runtime import RunControl
@@ -119,7 +120,9 @@ async def aresume(
         database: the URL that holds the run, or a store that is open already.
         model, reward_model, critic, prompts: needed where the run was given an object instead of a
             name; None loads what was named.
-        audit, audit_fallback, on_event, control: as in `aoptimize`.
+        audit, audit_fallback: as in `aoptimize`; None is the auditor that the run began with. Where
+            that was an object, or had a secret, the result's `audit_error` says that it is missing.
+        on_event, control: as in `aoptimize`.
         options: other values for settings of what is left of the run, among `context.LIMITS`
             (`max_tokens`, `temperature`, `seed`, `max_total_tokens` and so on); and
             `model_options`, `critic_options`, `reward_model_options`, `audit_options`, as in
@@ -134,8 +137,7 @@ async def aresume(
     """
     handles = {"model": model, "reward_model": reward_model, "critic": critic, "prompts": prompts}
     limits = {name: options.pop(name) for name in LIMITS if name in options}
-    audit = connected(audit, _checked(options, LIMITS).get("audit_options"), "audit")
-    auditor = None if audit is None else as_reward_model(audit)
+    _checked(options, LIMITS)
     async with opened(database) as store:
         reopen = {*FAILED, "no_usable_update", *(limits.keys() & BUDGETS)}
         if limits:
@@ -144,9 +146,8 @@ async def aresume(
             limits = {name: context[name] for name in limits}
             _need_open(stored, limits, reopen)
         async with held(store, run_id, limits) as run:
-            return await _go_on(
-                store, run, handles, options, auditor, audit_fallback, on_event, control, reopen
-            )
+            audits = _audits(run, audit, audit_fallback, options)
+            return await _go_on(store, run, handles, options, audits, on_event, control, reopen)
 
 
 async def aextend(
@@ -179,8 +180,7 @@ async def aextend(
         RunNotFoundError, RunBusyError, StoreError: as in `aresume`.
     """
     handles = {"model": model, "reward_model": reward_model, "critic": critic, "prompts": prompts}
-    audit = connected(audit, _checked(options).get("audit_options"), "audit")
-    auditor = None if audit is None else as_reward_model(audit)
+    _checked(options)
     async with opened(database) as store, held(store, run_id) as run:
         before = run["settings"]["depth"]
         if depth <= before:
@@ -189,13 +189,12 @@ async def aextend(
                 f"Give at least {before + 1}."
             )
         _rebuild(store, run, handles, options)  # or nothing of the run is changed
+        audits = _audits(run, audit, audit_fallback, options)
         # Stored first: a crash from here on is resumed at the new depth.
         await change_settings(store, run_id, {"depth": depth})
         await open_again(store, run_id)
         run = await get_run(store, run_id)
-        return await _go_on(
-            store, run, handles, options, auditor, audit_fallback, on_event, control
-        )
+        return await _go_on(store, run, handles, options, audits, on_event, control)
 
 
 async def _go_on(
@@ -203,8 +202,7 @@ async def _go_on(
     run: StoredRun,
     handles: dict[str, Any],
     options: Mapping[str, Any],
-    auditor: RewardModel | None,
-    audit_fallback: bool,
+    audits: "_Audits",
     on_event: OnEvent | None,
     control: RunControl | None,
     reopen: Collection[str] = FAILED,
@@ -217,11 +215,44 @@ async def _go_on(
         control,
         reopen=reopen,
     )
-    if auditor is None:
-        return result
+    if audits.by is None:
+        return replace(result, audit_error=audits.missing)
+    scores = store.cache.reusing((run["launch"] or {}).get("reuse_scores", True))
     return await audited(
-        result, run["conversation"], auditor, fall_back=audit_fallback, scores=store.cache
+        result, run["conversation"], audits.by, fall_back=audits.fall_back, scores=scores
     )
+
+
+class _Audits(NamedTuple):
+    by: RewardModel | None
+    fall_back: bool
+    missing: str | None
+    """Why there is no auditor though the run began with one."""
+
+
+def _audits(
+    run: StoredRun,
+    audit: str | RewardModel | RewardFunction | None,
+    fall_back: bool,
+    options: Mapping[str, Any],
+) -> _Audits:
+    """The auditor that is given, else the one that the run began with.
+
+    Raises:
+        ConfigurationError: it cannot be loaded.
+    """
+    launch, now = run["launch"] or {}, options.get("audit_options")
+    began_with = launch.get("auditor")
+    if audit is None and began_with is not None:
+        audit, fall_back = launch["audit"], fall_back or launch["audit_fallback"]
+        options_before: dict[str, Any] = launch.get("options") or {}
+        before = options_before.get("audit")
+        if audit is None or has_hidden(audit) or (now is None and has_hidden(before)):
+            why = f"the run began with the auditor {began_with!r}, of which not all is stored"
+            return _Audits(None, False, f"{why}. Give audit=... (and audit_options=...) again.")
+        audit = reconnected(audit, before if now is None else None, "audit")
+    audit = connected(audit, now, "audit")
+    return _Audits(None if audit is None else as_reward_model(audit), fall_back, None)
 
 
 def _need_open(run: StoredRun, limits: Mapping[str, Any], reopen: Collection[str]) -> None:
@@ -290,7 +321,7 @@ def _rebuild(
         reward_model,
         critic=given["critic"],
         prompts=prompts if isinstance(prompts, PromptSet) else load_prompts(prompts),
-        cache=store.cache,
+        cache=store.cache.reusing(launch.get("reuse_scores", True)),
         checkpointer=store.checkpointer,
         strategies=strategies,
     )

@@ -43,7 +43,8 @@ class Session:
     names: dict[str, str]
     """What a stored run says of its models and prompts."""
     specs: dict[str, Any]
-    """By what to load them again, redacted; None for an object, which a resume must be given."""
+    """By what to load them again, redacted; None for an object, which a resume must be given. And
+    whether stored scores were reused, and the name of the `auditor`."""
     auditor: RewardModel | None
     audit_fallback: bool
     scored_by: "Callable[[RewardModel], Session]"
@@ -207,6 +208,7 @@ async def open_session(
         "critic": critic,
         "reward_model": reward_model,
         "prompts": prompts,
+        "audit": audit,
     }
     specs: dict[str, Any] = {
         name: redacted(value) if isinstance(value, str) else None for name, value in given.items()
@@ -224,6 +226,8 @@ async def open_session(
         "prompts": f"{prompt_set.name}@{prompt_set.digest}",
     }
     auditor = None if audit is None else as_reward_model(audit)
+    if auditor is not None:
+        specs |= {"auditor": redacted(auditor.name), "audit_fallback": audit_fallback}
     memory = MemoryCache(max_runs=None)
 
     def built(store: "Store | None", judge: RewardModel) -> Session:
@@ -244,7 +248,7 @@ async def open_session(
             judge=judge,
             prompts=prompt_set,
             names={**names, "reward_model": redacted(judge.name)},
-            specs=specs,
+            specs={**specs, "reuse_scores": store is None or store.cache.reuse_scores},
             auditor=auditor,
             audit_fallback=audit_fallback,
             scored_by=lambda other: built(store, other),

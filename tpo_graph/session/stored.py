@@ -15,6 +15,7 @@ from langgraph.runtime import RunControl
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import ConfigurationError, RewardInputError, RunNotFoundError
 from tpo_graph.graph import TPOGraph
+from tpo_graph.nodes.step import BEFORE
 from tpo_graph.redaction import redacted
 from tpo_graph.rewards import RewardModel
 from tpo_graph.rows import as_messages
@@ -29,8 +30,6 @@ from tpo_graph.store.runs import StoredRun, get_run
 
 _PATIENCE_SECONDS = 60.0
 """How long, all told, a run waits for a database server that restarts."""
-_BEFORE = {"loss": "select", "gradient": "loss", "update": "gradient", "reward_score": "update"}
-"""The steps that a run can be opened again at, and the step before each."""
 FAILED = frozenset({"failed"})
 
 
@@ -174,15 +173,15 @@ async def _reopen(store: Store, graph: TPOGraph, config: RunnableConfig, state: 
     }
     if failure is not None:
         await open_again(store, run_id)
-        await graph.aupdate_state(config, undone, as_node=_BEFORE[failure["step"]])
+        await graph.aupdate_state(config, undone, as_node=BEFORE[failure["step"]])
     elif state["stop_reason"] == "no_usable_update":
         step = "update" if state["gradient"] else "gradient" if state["loss"] else "loss"
         again = [(iteration - 1, "loss"), (iteration - 1, "gradient")]
         again += [(iteration, "update"), (iteration, "reward_score")]
-        await open_again(store, run_id, again[list(_BEFORE).index(step) :])
+        await open_again(store, run_id, again[list(BEFORE).index(step) :])
         undone["iteration"] = iteration - 1
         undone["history"] = [row for row in state["history"] if row["iteration"] < iteration]
-        await graph.aupdate_state(config, undone, as_node=_BEFORE[step])
+        await graph.aupdate_state(config, undone, as_node=BEFORE[step])
     else:
         await open_again(store, run_id)
         undone["review"] = None

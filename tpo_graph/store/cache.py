@@ -56,11 +56,12 @@ class SqlCache:
         self._engine = engine
         self._writer = writer
         self._outbox = outbox
-        self._reuse_scores = reuse_scores
+        self.reuse_scores = reuse_scores
 
     def reusing(self, reuse_scores: bool) -> "SqlCache":
-        """The same cache, which does or does not look into the score cache."""
-        return SqlCache(self._engine, self._writer, self._outbox, reuse_scores=reuse_scores)
+        """The same cache, which looks into the score cache only if both it and you want so."""
+        both = self.reuse_scores and reuse_scores
+        return SqlCache(self._engine, self._writer, self._outbox, reuse_scores=both)
 
     async def begin(self, run: Run) -> None:
         """See `Cache.begin`."""
@@ -149,7 +150,7 @@ class SqlCache:
 
     async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[Score | None]:
         """See `Cache.known_rewards`."""
-        if not self._reuse_scores:
+        if not self.reuse_scores:
             return [None] * len(responses)
         if not responses:
             return []
