@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from langchain_core.messages import BaseMessage
 
-from tpo_graph import create_tpo_graph
-from tpo_graph.errors import PromptError
+from tpo_graph import aextend, aoptimize, aresume, create_tpo_graph
+from tpo_graph.errors import ConfigurationError, PromptError
 from tpo_graph.prompts import load_prompts
 from tpo_graph.rewards import Score
 from tpo_graph.testing import ScriptedChatModel, draft_then_improve
@@ -114,3 +115,32 @@ def test_a_critic_that_finds_nothing_to_change_ends_the_run_instead_of_paying_fo
     write_set(tmp_path, update={**PAIR["update"], "no_change": "x"})
     with pytest.raises(PromptError, match=r"no_change.*gradient\.yaml"):
         load_prompts(folder)
+
+
+async def test_a_run_without_changes_asks_its_critic_again_under_another_seed(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    folder = write_set(tmp_path, gradient={**PAIR["gradient"], "no_change": "NO CHANGE"})
+    agrees = [True]
+
+    def content(messages: Sequence[BaseMessage], index: int) -> str:
+        return "No change." if agrees[0] and "instruct" in messages[-1].text else f"Answer {index}"
+
+    model = ScriptedChatModel(replies=content)
+    handles: Any = {"model": model, "reward_model": by_length, "prompts": str(folder)}
+    kept: Any = {"database": sqlite_url, **handles}
+    begun = await aoptimize("Why?", **kept, run_id="r", depth=1, width=2, seed=1)
+    assert begun.stop_reason == "no_change"
+    calls = len(model.calls)
+    with pytest.raises(ConfigurationError, match="resume --seed N"):
+        await aextend("r", depth=2, **kept)
+    with pytest.raises(ConfigurationError, match="resume --seed N"):
+        await aresume("r", max_total_tokens=10**6, **kept)
+    assert await aresume("r", **kept) == begun
+    assert len(model.calls) == calls
+    agrees[0] = False
+    result = await aresume("r", seed=2, **kept)
+    assert (result.stop_reason, len(result.steps)) == ("depth", 2)
+    asked = [messages[-1].text.split()[0] for messages, _ in model.calls[calls:]]
+    assert asked[-1] == "write"
+    assert result.usage["loss"]["requests"] == 2  # both are paid for

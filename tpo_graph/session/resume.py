@@ -110,11 +110,12 @@ async def aresume(
     control: RunControl | None = None,
     **options: Any,
 ) -> TPOResult:
-    """Go on with a run from its last finished node; no finished call is made again.
+    """Resume a run from its last finished node; no finished call is made again.
 
     A run that ended because a step failed for good repeats that step; one whose update gave nothing
     usable draws that anew; one whose first samples could not be scored begins anew. A run that has
-    finished is returned as it is, unless a budget that ended it is raised.
+    finished is returned as it is, unless a budget that ended it is raised, or it ended with
+    "no_change" and other sampling (`seed`) is given: then the critic is asked anew.
 
     Args:
         database: the URL that holds the run, or a store that is open already.
@@ -140,6 +141,8 @@ async def aresume(
     _checked(options, LIMITS)
     async with opened(database) as store:
         reopen = {*FAILED, "no_usable_update", *(limits.keys() & BUDGETS)}
+        if limits.keys() - BUDGETS:  # the critic may say something else then
+            reopen.add("no_change")
         if limits:
             stored = await get_run(store, run_id)
             context = TPOContext.checked({**stored["settings"], **limits}).model_dump(mode="json")
@@ -187,6 +190,11 @@ async def aextend(
             raise ConfigurationError(
                 f"depth={depth!r} is not deeper than the {before} that run {run_id!r} has. "
                 f"Give at least {before + 1}."
+            )
+        if run["stop_reason"] == "no_change":
+            raise ConfigurationError(
+                f"run {run_id!r} ended because the critic found nothing to change, which more "
+                f"depth does not alter. Ask the critic again with: {_ASK_AGAIN}"
             )
         _rebuild(store, run, handles, options)  # or nothing of the run is changed
         audits = _audits(run, audit, audit_fallback, options)
@@ -255,6 +263,9 @@ def _audits(
     return _Audits(None if audit is None else as_reward_model(audit), fall_back, None)
 
 
+_ASK_AGAIN = "tpo runs resume --seed N"
+
+
 def _need_open(run: StoredRun, limits: Mapping[str, Any], reopen: Collection[str]) -> None:
     """Refuse limits for a run of which nothing is left.
 
@@ -262,10 +273,11 @@ def _need_open(run: StoredRun, limits: Mapping[str, Any], reopen: Collection[str
         ConfigurationError: it has ended, and they would not open it again.
     """
     if run["stop_reason"] not in (None, *reopen):
+        other = _ASK_AGAIN if run["stop_reason"] == "no_change" else "tpo runs extend"
         raise ConfigurationError(
             f"run {run['run_id']!r} has ended (stopped by {run['stop_reason']!r}): "
-            f"{', '.join(f'{n}={v!r}' for n, v in limits.items())} would change nothing. Take it "
-            "deeper with: tpo runs extend"
+            f"{', '.join(f'{n}={v!r}' for n, v in limits.items())} would change nothing. "
+            f"Use instead: {other}"
         )
 
 

@@ -116,8 +116,8 @@ async def go_on(
         graph: gives the graph that the run began with, on this store; asked only if the run has
             not ended.
         reopen: stop reasons after which a run goes on all the same: "failed" at the step that
-            failed, "no_usable_update" at the step that gave nothing, another where `select` decides
-            anew.
+            failed, "no_usable_update" at the step that gave nothing, "no_change" at the loss,
+            another where `select` decides anew.
         start: the run's input as it was given, pictures and all, of which the store has the words.
 
     Raises:
@@ -174,8 +174,10 @@ async def _reopen(store: Store, graph: TPOGraph, config: RunnableConfig, state: 
     if failure is not None:
         await open_again(store, run_id)
         await graph.aupdate_state(config, undone, as_node=BEFORE[failure["step"]])
-    elif state["stop_reason"] == "no_usable_update":
+    elif state["stop_reason"] in ("no_usable_update", "no_change"):
         step = "update" if state["gradient"] else "gradient" if state["loss"] else "loss"
+        if state["stop_reason"] == "no_change":  # the critic is asked once more, from the start
+            step = "loss"
         again = [(iteration - 1, "loss"), (iteration - 1, "gradient")]
         again += [(iteration, "update"), (iteration, "reward_score")]
         await open_again(store, run_id, again[list(BEFORE).index(step) :])
