@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 import pytest
 
-from tpo_graph.cli import main, tpo
-from tpo_graph.cli.display import Console
+from tpo_graph.batch.progress import BatchProgress
+from tpo_graph.cli import evaluating, main, tpo
+from tpo_graph.cli.display import Console, loading
 from tpo_graph.cli.output import print_answer, print_json, say
 from tpo_graph.cli.run import _query
 from tpo_graph.errors import PolicyError
@@ -81,6 +82,26 @@ def test_an_answer_is_printed_whatever_the_encoding_lacks(monkeypatch: pytest.Mo
     assert not end.value.code
     sys.stdout.flush()
     assert raw.getvalue() == b"caf\xe9 \\U0001f600 \\ud800\n"
+
+
+def test_loading_models_is_said_for_local_ones_only(capsys: pytest.CaptureFixture[str]):
+    assert loading("openai:gpt-4o", None, "judge:openai:gpt-4o") == ""
+    assert capsys.readouterr().err == ""
+    assert loading("openai:gpt-4o", "local:./reward") == "loading models, "
+
+
+def test_a_comparison_tells_a_log_how_far_it_is_while_no_row_ends(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    out = io.StringIO()
+    monkeypatch.setattr(evaluating, "console", Console(file=out, width=200))
+    clock = iter([0.0, 3.0, 11.0, 12.0])
+    monkeypatch.setattr(evaluating.time, "monotonic", lambda: next(clock))
+    progress = evaluating.Progress()
+    for _ in range(3):
+        running = BatchProgress(total=4, done=1, failed=0, new=1, seconds=1.0, in_flight=3)
+        progress.batch("trial/tpo/0", running)
+    assert out.getvalue() == "tpo/0: 1 of 4 done, 3 running\n"
 
 
 def test_files_may_begin_with_a_byte_order_mark(tmp_path: Path):

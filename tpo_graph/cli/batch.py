@@ -98,8 +98,9 @@ def batch(
     rows = read_rows(source)
     prepare_output(output, name=name, database=database, source=source, fresh=fresh)
     table = None if costs is None else read_costs(costs)
+    loaded = (model, reward_model, settings.critic)
     with stoppable(same_command(), settings.grace) as control:
-        with BatchDisplay(table, settings, log_every) as display:
+        with BatchDisplay(table, settings, log_every, loaded) as display:
             progress = run_batch(
                 islice(rows, limit),
                 name=name,

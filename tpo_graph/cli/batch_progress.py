@@ -1,7 +1,7 @@
 """What `tpo batch` shows on standard error: a bar on a terminal, a line now and then in a log."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Self, cast
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tpo_graph.batch.progress import BatchProgress
-from tpo_graph.cli.display import Console, console
+from tpo_graph.cli.display import Console, console, loading
 from tpo_graph.cli.output import say
 from tpo_graph.context import RunOptions
 from tpo_graph.costs import Bill, CostTable, Role, bill, ledger_table
@@ -23,10 +23,15 @@ class BatchDisplay:
     Args:
         table, options: what a model's tokens cost, as in `costs.bill`.
         log_seconds: at least so long between two lines where there is no terminal.
+        models: what is loaded first.
     """
 
     def __init__(
-        self, table: CostTable | None, options: RunOptions, log_seconds: float = 10.0
+        self,
+        table: CostTable | None,
+        options: RunOptions,
+        log_seconds: float = 10.0,
+        models: Sequence[str | None] = (),
     ) -> None:
         self._table = table
         self._options = options
@@ -42,7 +47,8 @@ class BatchDisplay:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("reading rows", total=None)
+        said = f"{loading(*models)}reading rows"
+        self._task = self._bar.add_task(said, total=None)
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -33,6 +33,16 @@ class Console(rich.console.Console):
 console = Console(stderr=True, highlight=False)
 
 
+def loading(*models: str | None) -> str:
+    """ "loading models, " where one of these is loaded into this process, which takes a while; said
+    at once where there is no terminal."""
+    if not any("local:" in (model or "") for model in models):
+        return ""
+    if not console.is_terminal:
+        say("loading models")
+    return "loading models, "
+
+
 class LiveStatus:
     """A line that says what is being done, while in its `with` block and on a terminal."""
 
@@ -56,8 +66,8 @@ class LiveStatus:
 class Progress(LiveStatus):
     """Progress of one run on a terminal: a line per scored iteration, and what is being done."""
 
-    def __init__(self, depth: int) -> None:
-        super().__init__("sampling")
+    def __init__(self, depth: int, *models: str | None) -> None:
+        super().__init__(f"{loading(*models)}sampling")
         self._depth = depth
         self._best = float("-inf")
 

@@ -1,5 +1,6 @@
 """What `tpo compare` and `tpo analyze` have in common: options, progress, where the result goes."""
 
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.text import Text
 
-from tpo_graph.cli.display import LiveStatus, console
+from tpo_graph.cli.display import LiveStatus, console, loading
 from tpo_graph.cli.options import json_option, setting_options, wait_option
 from tpo_graph.cli.output import json_on_terminal
 from tpo_graph.errors import ConfigurationError
@@ -161,7 +162,8 @@ def evaluate(
                 )
             return await work(opened, progress)
 
-    with stoppable(same_command(), settings.grace) as control, Progress() as progress:
+    loaded = (model, reward_model, settings.critic)
+    with stoppable(same_command(), settings.grace) as control, Progress(*loaded) as progress:
         comparison = run_in_background(go())
     file = dump(comparison, output)
     if as_json:
@@ -228,11 +230,21 @@ def load_audit(spec: str | None, settings: Settings) -> "RewardModel | None":
     return as_reward_model(name)
 
 
-class Progress(LiveStatus):
-    """What is being done, on standard error: live on a terminal, else a line per batch."""
+_LOG_SECONDS = 10.0
+"""Between two lines where there is no terminal."""
 
-    def __init__(self) -> None:
-        super().__init__("reading prompts")
+
+class Progress(LiveStatus):
+    """What is being done, on standard error: live on a terminal, else a line per batch, and one
+    every few seconds while it runs.
+
+    Args:
+        models: what is loaded first.
+    """
+
+    def __init__(self, *models: str | None) -> None:
+        super().__init__(f"{loading(*models)}reading prompts")
+        self._logged = time.monotonic()
         self._ended = ""
         self._waiting = False
         self._verdicts = 0
@@ -244,8 +256,12 @@ class Progress(LiveStatus):
         line = f"{what}: {progress.done} of {progress.total} done{failed}"
         waiting = f"; {progress.waiting}" if progress.waiting else ""
         self._status.update(Text(line + waiting))
-        if waiting and not console.is_terminal and not self._waiting:
-            console.print(Text(line + waiting), soft_wrap=True)
+        now = time.monotonic()
+        due = bool(progress.unfinished) and now - self._logged >= _LOG_SECONDS
+        if not console.is_terminal and ((waiting and not self._waiting) or due):
+            self._logged = now
+            running = f", {progress.in_flight} running" if progress.in_flight else ""
+            console.print(Text(line + running + waiting), soft_wrap=True)
         self._waiting = bool(waiting)
         if not progress.unfinished and name != self._ended:
             self._ended = name

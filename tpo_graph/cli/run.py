@@ -57,7 +57,7 @@ def run(
     again = resume_command(run_id, settings.database_url, **specs)
     with (
         stoppable(again, settings.grace) as control,
-        Progress(settings.depth) as progress,
+        Progress(settings.depth, model, reward_model, settings.critic) as progress,
     ):
         result = optimize(
             text,

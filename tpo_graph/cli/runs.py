@@ -201,7 +201,9 @@ def _go_on(
     shown = depth or run["settings"]["depth"]
     specs = {role: handles.get(role) for role in ("model", "reward_model", "critic")}
     again = resume_command(run_id, database, **specs)
-    with stoppable(again, handles.pop("grace")) as control, Progress(shown) as progress:
+    launch = run["launch"] or {}
+    loaded = [str(specs[role] or launch.get(role)) for role in specs]
+    with stoppable(again, handles.pop("grace")) as control, Progress(shown, *loaded) as progress:
         result = function(
             run_id,
             database=database,
