@@ -17,6 +17,10 @@ SECRET = "CANARY0123456789"
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
+        (
+            "sqlite or postgresql://USER:PASSWORD@HOST/DB",
+            "sqlite or postgresql://USER:PASSWORD@HOST/DB",
+        ),
         (f"vllm:http://user:{SECRET}@host:8000/#rm", "vllm:http://***@host:8000/#rm"),
         (f"postgresql://user:pa/ss{SECRET}@host/db", "postgresql://***@host/db"),
         (f"vllm:http://user:a#b?{SECRET}@host/#rm", "vllm:http://***@host/#rm"),

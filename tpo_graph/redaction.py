@@ -15,6 +15,7 @@ _USER_INFO = re.compile(
     # A password may hold a "/", "?" or "#" as it is; what follows a port is no password.
     rf"(://)(?:{_NO_PORT}[^\s'\"#]{{0,500}}|{_NO_PORT}[^\s'\"]{{0,500}}|[^/?#\s'\"]{{0,500}})@"
 )
+_FORM = "://USER:PASSWORD@"
 _AUTHORITY = re.compile(r"//([^/?#]*)([^#]*)(.*)", re.DOTALL)
 _IN_QUERY = re.compile(
     r"([?&;](?:[\w.-]*(?:key|token|secret|password|passwd|pwd|signature|sig|auth)[\w.-]*)=)[^&;#\s'\"]*",
@@ -37,7 +38,7 @@ def redacted(value: Any) -> Any:
     what stands under a name such as `api_key`, and the values of headers.
     """
     if isinstance(value, str):
-        text = _USER_INFO.sub(rf"\1{HIDDEN}@", value)
+        text = _USER_INFO.sub(_without_user, value)
         text = _IN_QUERY.sub(rf"\1{HIDDEN}", text)
         text = _BEARER.sub(rf"\1 {HIDDEN}", text)
         return _KEY.sub(HIDDEN, text)
@@ -49,6 +50,11 @@ def redacted(value: Any) -> Any:
     if hasattr(value, "get_secret_value"):
         return HIDDEN
     return value
+
+
+def _without_user(found: re.Match[str]) -> str:
+    # Our own messages show the form of a URL with these words.
+    return found[0] if found[0] == _FORM else f"{found[1]}{HIDDEN}@"
 
 
 def is_ambiguous(url: str) -> bool:

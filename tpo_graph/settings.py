@@ -255,7 +255,10 @@ def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as e:
-        raise ConfigurationError(f"the configuration file {str(path)!r} cannot be read: {e}") from e
+        why = getattr(e, "strerror", None) or e
+        raise ConfigurationError(
+            f"the configuration file {str(path)!r} cannot be read: {why}"
+        ) from e
 
 
 def _read(path: Path) -> dict[str, Any]:

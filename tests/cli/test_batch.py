@@ -65,7 +65,8 @@ def test_a_file_in_a_file_out_and_failed_rows_tried_again(server: OpenAIServer) 
     assert [row["topic"] for row in rows()] == ["x", "y", "z"]
     assert [row["error"] is None for row in rows()] == [True, False, True]
     lines = result.stderr.splitlines()
-    assert lines[0].endswith("0/3 done, 0 failed, 0.00 q/s, 0 tokens")
+    assert lines[0] == "loading models"
+    assert lines[1].endswith("0/3 done, 0 failed, 0.00 q/s, 0 tokens")
     (last,) = [line for line in lines if " 2/3 done, 1 failed, " in line]
     for part in (" q/s, ", " tokens, cost ", " EUR, gain +"):
         assert part in last

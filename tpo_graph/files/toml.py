@@ -24,7 +24,8 @@ def read_toml(path: Path, form: type[M], what: str = "reward model's file") -> M
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"the {what} {str(path)!r} cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"the {what} {str(path)!r} cannot be read: {why}") from error
     try:
         return form.model_validate(values)
     except ValidationError as error:

@@ -61,7 +61,9 @@ def run_file(path: Path) -> tuple[ModuleType, str]:
     try:
         source = path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"the file {str(path)!r} cannot be read: {error}") from error
+        raise ConfigurationError(
+            f"the file {str(path)!r} cannot be read: {error.strerror or error}"
+        ) from error
     digest = hashlib.sha256(source).hexdigest()[:12]
     # A name that is the same in every process, so that what the file defines has one name too.
     name = f"tpo_reward_{path.stem}_{digest}"

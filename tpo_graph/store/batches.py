@@ -90,7 +90,10 @@ async def get_batch(store: Store, name: str) -> StoredBatch:
     """
     batch = await find_batch(store, name)
     if batch is None:
-        raise RunNotFoundError(f"no batch {name!r:.200} is stored in {store.url!r}")
+        raise RunNotFoundError(
+            f"no batch {name!r:.200} is stored in {store.url!r}. List what there is with: tpo "
+            "batches list"
+        )
     return batch
 
 
