@@ -64,10 +64,10 @@ METHODS = (
     Method("newest pair", settings={"select": "newest"}),
     Method("near miss (top-k:3)", settings={"select": "top-k:3"}),
     Method(
-        "FusionN", "prompts-synthesis", 8, {"select": "top-k:5"}, critics=0, ruled=True, fits=True
+        "FusionN", "prompts-synthesis", 6, {"select": "top-k:5"}, critics=0, ruled=True, fits=True
     ),
-    Method("RSA", "prompts-synthesis", 8, {"select": "random-subset:3"}, 0, ruled=True, fits=True),
-    Method("TMPC", "prompts-tmpc", 8, {"select": "top-k:3"}, 1, ruled=True, fits=True),
+    Method("RSA", "prompts-synthesis", 6, {"select": "random-subset:3"}, 0, ruled=True, fits=True),
+    Method("TMPC", "prompts-tmpc", 6, {"select": "top-k:3"}, 1, ruled=True, fits=True),
     Method("TPO, knockout", settings={"pick": "knockout:4"}, knockout=True),
     Method("TPO, tempered", settings={"pick": "tempered:0.25"}),
     Method("TPO, expected gain", depth=4, settings={"stop": "expected-gain:0.25"}),
@@ -159,7 +159,7 @@ async def play(options: argparse.Namespace) -> Results:
     for first in range(0, options.queries, options.chunk):
         bench = Bench(options, first)
         for taste in options.tastes:
-            for method in (METHODS[0], pool, *METHODS[1:]):
+            for method in sorted((METHODS[0], pool, *METHODS[1:]), key=options.order):
                 if (first, taste, method.name) in done or options.table:
                     continue
                 began = time.monotonic()
@@ -189,12 +189,14 @@ def stored(options: argparse.Namespace) -> dict[tuple[int, str, str], list[dict[
 
 
 def whole(done: dict[tuple[int, str, str], list[dict[str, Any]]]) -> Results:
-    """Per taste the chunks that every method has answered, put together."""
+    """Per taste the chunks that every method has answered, put together; where there is none, the
+    methods that have answered the first."""
     names = ["pool", *(method.name for method in METHODS)]
     results: Results = {}
     for first, taste in sorted({(first, taste) for first, taste, _ in done}):
-        if all((first, taste, name) in done for name in names):
-            for name in names:
+        found = [name for name in names if (first, taste, name) in done]
+        if found == names or (first == 0 and {TPO, "pool"} <= set(found)):
+            for name in found:
                 results.setdefault((taste, name), []).extend(done[first, taste, name])
     if not results:
         raise SystemExit("no queries have been answered by all methods yet: run it again to resume")
@@ -295,7 +297,9 @@ def table(taste: str, results: Results, report: Callable[[str], None]) -> None:
     """The table of one taste, and how many queries would tell the runner-up from TPO."""
     tpo = line(METHODS[0], results[taste, TPO], None)
     budget = fmean(tpo.tokens)
-    lines = [line(method, results[taste, method.name], budget) for method in METHODS]
+    there = [method for method in METHODS if (taste, method.name) in results]
+    there = [m for m in there if len(results[taste, m.name]) == len(tpo.gold)]
+    lines = [line(method, results[taste, method.name], budget) for method in there]
     plain = BestOf(results[taste, TPO], results[taste, "pool"])
     against = [minus(each.gold, tpo.gold) for each in lines[1:]]
     sizes = [plain.n_for(fmean(each.tokens)) for each in lines]
@@ -318,6 +322,8 @@ def table(taste: str, results: Results, report: Callable[[str], None]) -> None:
             f"| {fmean(plain.reward(n)):.2f} | {shown(plain.gold(n))} "
             f"| {shown(minus(plain.gold(n), tpo.gold), '+')} | | |"
         )
+    if missing := [method.name for method in METHODS if method not in there]:
+        report(f"\nNot finished on these queries: {', '.join(missing)}.")
     count = len(against) + len(equal)
     report(f"\n{count} differences have a p value; they are corrected for that (Holm).")
     rivals = [i for i, each in enumerate(lines) if i and not each.method.control]
@@ -341,6 +347,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--queries", type=int, default=240)
+    parser.add_argument("--begin-with", nargs="+", default=[], help="methods to run first")
     parser.add_argument("--chunk", type=int, default=120, help="queries between two resumable ends")
     parser.add_argument("--tastes", nargs="+", choices=list(GOLD), default=list(GOLD))
     parser.add_argument("--seed", type=int, default=1)
@@ -350,6 +357,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="of what is stored; run nothing")
     parser.add_argument("--out", type=Path, help="the tables, as Markdown")
     options = parser.parse_args()
+    wanted = [TPO, "pool", *options.begin_with]
+    options.order = lambda m: wanted.index(m.name) if m.name in wanted else len(wanted)
     torch.set_num_threads(options.threads)
     results = asyncio.run(play(options))
     lines: list[str] = []

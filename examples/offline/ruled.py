@@ -12,6 +12,7 @@ sentences and no taste, and are charged by the policy's tokenizer. What the rule
 """
 
 import re
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -32,6 +33,7 @@ _RULED = re.compile(
 )
 _ANSWER = re.compile(r"<answer_\d+>\n(.*?)\n</answer_\d+>", re.DOTALL)
 
+_read = lru_cache(maxsize=100_000)(read)
 Parts = dict[str, list[Slot]]
 
 
@@ -96,7 +98,7 @@ class ChatRuled(ChatBatched):
 
     def _by_rule(self, asked: re.Match[str], random: Random) -> str:
         query: Query = self.queries[asked["query"]]
-        replies = [read(text) for text in _ANSWER.findall(asked["replies"] or "")]
+        replies = [_read(text) for text in _ANSWER.findall(asked["replies"] or "")]
         if asked["ask"] == "Any edits?":
             edits = possible(query, read(asked["reply"]))
             return instructions(random.sample(edits, min(MAX_EDITS, len(edits))))
