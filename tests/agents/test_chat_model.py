@@ -1,9 +1,11 @@
 """What `ChatTPO` promises beyond LangChain's standard suites."""
 
+import json
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.callbacks import AsyncCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -165,6 +167,33 @@ class TestTools:
             {"messages": [HumanMessage("A verdict.")]}
         )
         assert out["structured_response"] == Verdict(text="some text")
+
+    def test_what_a_provider_is_asked_for_is_what_candidates_are_held_to(self):
+        class Verdict(BaseModel):
+            """A verdict."""
+
+            text: str
+
+        replies = ['{"text": "hi"}', "a long reply that is no JSON", '{"text": "hi, you"}']
+        scored: list[str] = []
+
+        def longer(query: str, response: str) -> float:
+            scored.append(response)
+            return float(len(response))
+
+        best = ChatTPO(
+            model=ToolCallingModel(replies=replies), reward_model=longer, depth=0, width=3
+        )
+        agent = create_agent(best, tools=[], response_format=ProviderStrategy(Verdict))
+        out = agent.invoke({"messages": [HumanMessage("Tell me.")]})
+        assert out["structured_response"] == Verdict(text="hi, you")
+        assert out["messages"][-1].response_metadata["tpo"]["reward"] == len('{"text": "hi, you"}')
+        assert [json.loads(text)["text"] for text in dict.fromkeys(scored)] == ["hi", "hi, you"]
+        prose = ChatTPO(
+            model=ToolCallingModel(replies=replies[1:2]), reward_model=longer, depth=0, width=3
+        )
+        asked = {"type": "json_schema", "json_schema": {"schema": Verdict.model_json_schema()}}
+        assert prose.invoke("Tell me.", response_format=asked).text == replies[1]
 
 
 class TestInsideAGraph:

@@ -26,7 +26,7 @@ from langgraph.constants import TAG_NOSTREAM
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from tpo_graph.agents.answers import before_stop, is_final_answer, refined
-from tpo_graph.agents.structured import FittingReward, StructuredForm
+from tpo_graph.agents.structured import FittingReward, StructuredForm, requested_form
 from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.context import RunOptions, TPOContext
 from tpo_graph.errors import ConfigurationError, RewardInputError
@@ -327,21 +327,32 @@ class ChatTPO(BaseChatModel):
             config = RunnableConfig(callbacks=callbacks, tags=[TAG_NOSTREAM], run_name="draft")
             inner = (await handle(self.model)).model
             draft = await inner.ainvoke(messages, config, stop=stop, **given)
-            if "response_format" in given or not is_final_answer(draft):
+            if not is_final_answer(draft):
                 return draft
+        form = requested_form(given.get("response_format"))
+        if draft is not None and form is None and "response_format" in given:
+            return draft  # of a form that nothing could be held to
 
-        drafts = [] if draft is None else [str(draft.text)]
+        graph, drafts = self._graph, [] if draft is None else [str(draft.text)]
+        if form is not None:
+            graph = self._made(FittingReward(as_reward_model(self.reward_model), form))
+            messages = form.asked(messages)
         state: Any = None
-        async for mode, chunk in self._graph.astream(
-            TPOInput(messages=cast("list[AnyMessage]", messages), drafts=drafts),
-            {**run_config(str(uuid4()), context.depth), "callbacks": callbacks},
-            context=context,
-            stream_mode=["custom", "values"],
-        ):
-            if mode == "values":
-                state = chunk
-            elif callbacks is not None and callbacks.parent_run_id is not None:
-                await callbacks.on_custom_event("tpo", chunk, run_id=callbacks.parent_run_id)
+        try:
+            async for mode, chunk in graph.astream(
+                TPOInput(messages=cast("list[AnyMessage]", messages), drafts=drafts),
+                {**run_config(str(uuid4()), context.depth), "callbacks": callbacks},
+                context=context,
+                stream_mode=["custom", "values"],
+            ):
+                if mode == "values":
+                    state = chunk
+                elif callbacks is not None and callbacks.parent_run_id is not None:
+                    await callbacks.on_custom_event("tpo", chunk, run_id=callbacks.parent_run_id)
+        except RewardInputError:
+            if form is None or draft is None:
+                raise
+            return draft  # nothing that was written fits: whoever asked for the form says so
         answer = refined(draft or AIMessage(""), cast(TPOState, state))
         answer.response_metadata["model_name"] = f"tpo:{self.model_name}"
         return _ended(answer, stop)

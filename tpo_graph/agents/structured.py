@@ -108,6 +108,21 @@ def form_of(response_format: Any, message: AIMessage, value: Any) -> StructuredF
     return StructuredForm(response_format.schema)
 
 
+def requested_form(response_format: Any) -> StructuredForm | None:
+    """The form that a model call asks its provider for; None where it names no schema.
+
+    Args:
+        response_format: a type, or OpenAI's object of type "json_schema".
+    """
+    if isinstance(response_format, type):
+        return StructuredForm(response_format)
+    try:
+        wrapped: dict[str, Any] = response_format["json_schema"]
+        return StructuredForm({"title": wrapped.get("name", "answer"), **wrapped["schema"]})
+    except (KeyError, TypeError):
+        return None
+
+
 def with_value(
     result: Sequence[BaseMessage], answer: AIMessage, form: StructuredForm, told: str | None
 ) -> tuple[list[BaseMessage], Any]:
