@@ -27,6 +27,17 @@ def test_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert (settings.depth, settings.width, settings.seed) == (1, 2, 3)
 
 
+def test_a_misspelt_variable_is_an_error_and_a_foreign_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("TPO_TENANT", "me")
+    monkeypatch.setenv("TPO_SERVE_PORT", "8100")
+    assert Settings.load({}).depth == 2
+    monkeypatch.setenv("TPO_DEPHT", "3")
+    with pytest.raises(ConfigurationError, match=r"'TPO_DEPHT'.*did you mean 'TPO_DEPTH'\?"):
+        Settings.load({})
+
+
 @pytest.mark.parametrize("unset", ["none", "None", " NONE "])
 def test_none_unsets_a_parameter_everywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unset: str

@@ -4,8 +4,10 @@ Used by the command line and by the LangGraph server's factory, so that both rea
 The library itself never looks at the environment: an explicit argument is the last word there.
 """
 
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
@@ -168,6 +170,7 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
         Raises:
             ConfigurationError: the file cannot be read, a name is unknown, a value out of bounds.
         """
+        _refuse_misspelt(cls.model_fields)
         settings = cls.layered(options, {} if config is None else _read(Path(config)))
         # From here on, whoever uses a name uses its options.
         names = {
@@ -210,6 +213,26 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
     def run_options(self) -> dict[str, Any]:
         """The fields of `RunOptions`, ready for `optimize` or a `TPOContext`."""
         return self.model_dump(include=set(RunOptions.model_fields))
+
+
+_OTHERS = ("config", "log_level", "log_json")
+"""Variables of ours that are no settings; those of `tpo serve` begin with `TPO_SERVE_`."""
+
+
+def _refuse_misspelt(known: Collection[str]) -> None:
+    """Refuse a variable whose name is nearly that of a setting: it would be ignored. Variables of
+    other names are somebody else's."""
+    for variable in os.environ:
+        name = variable.removeprefix("TPO_").lower()
+        if not variable.startswith("TPO_") or name in (*known, *_OTHERS):
+            continue
+        if not name.startswith("serve_") and (
+            close := get_close_matches(name, known, n=1, cutoff=0.8)
+        ):
+            raise ConfigurationError(
+                f"the environment variable {variable!r} is no setting; did you mean "
+                f"{f'TPO_{close[0].upper()}'!r}?"
+            )
 
 
 def _ways_to_name(name: str, forms: str) -> str:
