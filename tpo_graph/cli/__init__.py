@@ -25,6 +25,7 @@ from tpo_graph.cli.report import report
 from tpo_graph.cli.run import run
 from tpo_graph.cli.runs import runs
 from tpo_graph.cli.serve import serve
+from tpo_graph.cli.view import view
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What the system says of a file that takes no more."""
@@ -63,6 +64,7 @@ tpo.add_command(serve)
 tpo.add_command(check)
 tpo.add_command(benchmark)
 tpo.add_command(report)
+tpo.add_command(view)
 tpo.add_command(db)
 tpo.add_command(compare)
 tpo.add_command(analyze)

@@ -1,16 +1,8 @@
-"use strict";
 // Filters, sorts and searches the list of queries, and builds a trajectory when it is opened.
-// Texts reach the page as text nodes only.
+// Comes after build.js.
 
 const list = document.querySelector("#runs");
 const find = (id) => document.getElementById(id);
-
-function build([tag, attributes, children]) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  for (const child of children) element.append(typeof child === "string" ? child : build(child));
-  return element;
-}
 
 const blocks = new Map();
 

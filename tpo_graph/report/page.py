@@ -28,8 +28,11 @@ def page(report: Report) -> Iterator[str]:
     Raises:
         ConfigurationError: matplotlib is missing.
     """
-    style, script = (files("tpo_graph.report").joinpath(f"page.{kind}").read_text("utf-8")
-                     for kind in ("css", "js"))  # fmt: skip
+    folder = files("tpo_graph.report")
+    style, *scripts = (
+        folder.joinpath(name).read_text("utf-8") for name in ("page.css", "build.js", "page.js")
+    )
+    script = "\n".join(scripts)
     title = one_line(", ".join(report.sources), 200)
     some = any(each.runs for each in report.series)
     head = h(

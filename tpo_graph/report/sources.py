@@ -155,7 +155,7 @@ class Reader:
             "critic": first["critic"],
             "reward_model": first["reward_model"],
         }
-        cost = bill(ledger, models, self._costs, _prices(first["settings"]))
+        cost = bill(ledger, models, self._costs, run_prices(first["settings"]))
         return Series(name, first["reward_model"], [run for _, run in runs], cost)
 
     async def _run(
@@ -186,7 +186,7 @@ class Reader:
         )
 
 
-def _prices(settings: object) -> RunOptions | None:
+def run_prices(settings: object) -> RunOptions | None:
     """What the run said of prices; None where it is not what this version could have stored."""
     stored = cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}
     try:

@@ -19,7 +19,7 @@ from tpo_graph.errors import ConfigurationError, DatabaseVersionError, StoreErro
 from tpo_graph.files.shipped import data_folder
 from tpo_graph.store.failures import explained
 from tpo_graph.store.tables import VERSION_TABLE
-from tpo_graph.store.urls import POSTGRES_LOCK, make_engine, parse_url, shown
+from tpo_graph.store.urls import ELSEWHERE, POSTGRES_LOCK, make_engine, parse_url, shown
 from tpo_graph.store.writer import begin_write
 
 _LOCK_SECONDS = 60.0
@@ -84,6 +84,28 @@ def _is_current(connection: Connection) -> bool:
                 "version wrote it. Upgrade with: pip install --upgrade tpo-graph"
             ) from e
     return False
+
+
+def check_current(engine: Engine, name: str) -> None:
+    """Make sure that a database can be read as it is.
+
+    Args:
+        name: what to call it.
+
+    Raises:
+        ConfigurationError: it has no tables of ours.
+        DatabaseVersionError: they are those of another version.
+    """
+    with engine.connect() as connection:
+        if _is_current(connection):
+            return
+        revision = current_revision(connection)
+    if revision is None:
+        raise ConfigurationError(f"{name!r} holds no runs of tpo_graph. {ELSEWHERE}")
+    raise DatabaseVersionError(
+        f"the database {name!r} is at revision {revision!r}, which is older than this tpo_graph's "
+        f"({head_revision()!r}). Migrate it with: tpo db upgrade"
+    )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tpo_graph.cache import Run
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.redaction import redacted, redacted_row
 from tpo_graph.store.failures import explained
-from tpo_graph.store.opening import Store
+from tpo_graph.store.reading import Readable
 from tpo_graph.store.tables import BatchItemRow, CandidateRow, RunRow
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ _COLUMNS = [
 ]
 
 
-async def read(store: Store, work: Callable[[Connection], T]) -> T:
+async def read(store: Readable, work: Callable[[Connection], T]) -> T:
     """The result of `work(connection)`, off the event loop.
 
     Raises:
@@ -63,7 +63,7 @@ async def read(store: Store, work: Callable[[Connection], T]) -> T:
     return await asyncio.to_thread(in_thread)
 
 
-async def get_run(store: Store, run_id: str) -> StoredRun:
+async def get_run(store: Readable, run_id: str) -> StoredRun:
     """One run.
 
     Raises:
@@ -75,23 +75,23 @@ async def get_run(store: Store, run_id: str) -> StoredRun:
     return run
 
 
-async def find_run(store: Store, run_id: str) -> StoredRun | None:
+async def find_run(store: Readable, run_id: str) -> StoredRun | None:
     """One run, or None when no such run is stored."""
     return await _one(store, select(*_COLUMNS).where(RunRow.run_id == run_id))
 
 
-async def newest_run(store: Store, first: str, last: str) -> StoredRun | None:
+async def newest_run(store: Readable, first: str, last: str) -> StoredRun | None:
     """The run of the greatest id between two, both included; None when there is none."""
     query = select(*_COLUMNS).where(RunRow.run_id.between(first, last))
     return await _one(store, query.order_by(RunRow.run_id.desc()).limit(1))
 
 
-async def _one(store: Store, query: Select[*tuple[Any, ...]]) -> StoredRun | None:
+async def _one(store: Readable, query: Select[*tuple[Any, ...]]) -> StoredRun | None:
     row = await read(store, lambda connection: connection.execute(query).mappings().one_or_none())
     return None if row is None else StoredRun(**redacted_row(row))  # type: ignore[typeddict-item]
 
 
-async def whole_run_id(store: Store, prefix: str) -> str:
+async def whole_run_id(store: Readable, prefix: str) -> str:
     """The id of the one run whose id begins so; an id that is whole already is taken as it is.
 
     Raises:
@@ -110,7 +110,7 @@ async def whole_run_id(store: Store, prefix: str) -> str:
     return found[0]
 
 
-def _not_found(store: Store, run_id: str) -> RunNotFoundError:
+def _not_found(store: Readable, run_id: str) -> RunNotFoundError:
     return RunNotFoundError(
         f"no run {run_id!r:.200} is stored in {store.url!r}. List what there is with: tpo runs list"
     )
@@ -158,7 +158,7 @@ EVERY_RUN = RunFilter()
 
 
 async def list_runs(
-    store: Store, *, limit: int | None = 20, filters: RunFilter = EVERY_RUN
+    store: Readable, *, limit: int | None = 20, filters: RunFilter = EVERY_RUN
 ) -> list[RunSummary]:
     """Runs, the newest first.
 
@@ -173,7 +173,7 @@ async def list_runs(
 
 
 async def filtered_run_ids(
-    store: Store, run_ids: Sequence[str] = (), filters: RunFilter = EVERY_RUN
+    store: Readable, run_ids: Sequence[str] = (), filters: RunFilter = EVERY_RUN
 ) -> list[str]:
     """Ids of runs, the oldest first.
 

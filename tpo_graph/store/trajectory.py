@@ -9,7 +9,7 @@ from tpo_graph.cache import Step, UnusableReply
 from tpo_graph.candidates import Candidate, best
 from tpo_graph.conversation import response_key
 from tpo_graph.store.cache import read_candidates, read_steps, read_unusable
-from tpo_graph.store.opening import Store
+from tpo_graph.store.reading import Readable
 from tpo_graph.store.runs import (
     EVERY_RUN,
     RunFilter,
@@ -57,7 +57,7 @@ def answer(found: Trajectory) -> Candidate:
     return best(found["candidates"])
 
 
-async def read_trajectory(store: Store, run_id: str) -> Trajectory:
+async def read_trajectory(store: Readable, run_id: str) -> Trajectory:
     """One run.
 
     Raises:
@@ -68,7 +68,7 @@ async def read_trajectory(store: Store, run_id: str) -> Trajectory:
 
 
 async def export_runs(
-    store: Store, run_ids: Sequence[str] = (), filters: RunFilter = EVERY_RUN
+    store: Readable, run_ids: Sequence[str] = (), filters: RunFilter = EVERY_RUN
 ) -> AsyncGenerator[Trajectory]:
     """Runs one after another, the oldest first.
 

@@ -1,6 +1,9 @@
 """A database URL: which back ends there are, their engines, and a form of it safe to show."""
 
+import os
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -10,6 +13,7 @@ from tpo_graph.extras import extra
 from tpo_graph.redaction import AMBIGUOUS, is_ambiguous
 
 _POSTGRES = ("postgresql+psycopg", "postgresql", "postgres")
+ELSEWHERE = "Give the database that runs were stored in with --database URL or --config FILE."
 BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another process to finish its write."""
 POSTGRES_LOCK = 0x74706F5F67726170
@@ -69,6 +73,27 @@ def make_engine(url: URL, *, synchronous: str = "FULL") -> Engine:
         return engine
     with extra("postgres", f"the database {shown(url)!r}"):
         return create_engine(url, pool_pre_ping=True)
+
+
+def make_reading_engine(url: URL) -> Engine:
+    """An engine whose connections can write nothing, and make no file.
+
+    Raises:
+        ConfigurationError: there is no such file.
+    """
+    if url.get_backend_name() != "sqlite":
+        with extra("postgres", f"the database {shown(url)!r}"):
+            options = {"options": "-c default_transaction_read_only=on"}
+            return create_engine(url, pool_pre_ping=True, connect_args=options)
+    file = Path(url.database or "")
+    if not file.is_file():
+        raise ConfigurationError(f"there is no database file {str(file)!r}. {ELSEWHERE}")
+    mode = {"mode": "ro", "uri": "true"}
+    if not os.access(file.parent, os.W_OK) and not Path(f"{file}-wal").exists():
+        mode["immutable"] = "1"  # without it, SQLite wants to make files beside the database
+    address = f"file:{quote(str(file.absolute()))}"
+    timeout = {"timeout": BUSY_SECONDS}
+    return create_engine(url.set(database=address, query=mode), connect_args=timeout)
 
 
 def _sqlite_pragmas(synchronous: str) -> Any:

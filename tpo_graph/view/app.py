@@ -1,0 +1,283 @@
+"""The pages' routes: the list of runs, one run, two runs side by side, and what keeps them current.
+
+Everything comes from this host, nothing is sent but questions for it, and no script runs but the
+pages' own: see `_HEADERS`.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from tpo_graph.costs import CostTable
+from tpo_graph.errors import RunNotFoundError, TPOError
+from tpo_graph.report.render import macros, plain, render
+from tpo_graph.store.reading import Readable
+from tpo_graph.store.runs import read
+from tpo_graph.view.listing import ORDERS, STATES, Wanted, pulse, read_listing
+from tpo_graph.view.one_run import Shown, read_shown, run_pulse
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_LOOK_SECONDS = 0.7
+"""How often the database is asked whether something has happened."""
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_STATES = {
+    "running": "running",
+    "silent": "no sign of life",
+    "finished": "finished",
+    "interrupted": "interrupted",
+    "failed": "failed",
+}
+
+
+@dataclass
+class Live:
+    """What a page shows and keeps current."""
+
+    pieces: dict[str, "Markup"]
+    """By id; each begins with the element of that id."""
+    order: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """Ids of the children of elements whose number changes."""
+    news: str = ""
+    """What a screen reader is told."""
+    title: str = ""
+    ended: bool = False
+    """Nothing more will change."""
+
+    def __post_init__(self) -> None:
+        from markupsafe import Markup, escape
+
+        for name, piece in self.pieces.items():
+            mark = f'id="{escape(name)}"'
+            stamped = str(piece).replace(mark, f'{mark} data-hash="{_digest(piece)}"', 1)
+            self.pieces[name] = Markup(stamped)
+
+    def message(self, sent: dict[str, str]) -> str | None:
+        """The pieces that differ from those that were sent, as JSON; None when none does."""
+        fresh = {name: piece for name, piece in self.pieces.items() if sent.get(name) != piece}
+        order = json.dumps([self.order, self.ended])
+        if not fresh and sent.get("") == order:
+            return None
+        sent |= {**fresh, "": order}
+        told = {
+            "parts": [plain(piece.strip())[0] for piece in fresh.values()],
+            "order": self.order,
+            "news": self.news,
+            "title": self.title,
+            "end": self.ended,
+        }
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+
+
+class Pages:
+    """The pages about one database.
+
+    Args:
+        database: gives it for a request; None where runs are kept in memory.
+        costs: prices of models.
+    """
+
+    def __init__(
+        self, database: Callable[[Request], Readable | None], costs: CostTable | None = None
+    ) -> None:
+        self._database = database
+        self._costs = costs
+
+    @property
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/", self.list_page),
+            Route("/events", self.list_events),
+            Route("/runs/{run_id}", self.run_page),
+            Route("/runs/{run_id}/events", self.run_events),
+            Route("/assets/{name}", asset),
+        ]
+
+    async def list_page(self, request: Request) -> Response:
+        """`GET /`: runs, filtered by the query string."""
+        database = self._database(request)
+        if database is None:
+            why = "Runs are kept in memory here (--database none), so there are none to look at."
+            return _page(request, "view_none.html", title="Runs", why=why, database="", events="")
+        wanted = Wanted.read(request.query_params)
+        listing, live = await self._listing(database, wanted, request)
+        return _page(
+            request,
+            "view_list.html",
+            title="Runs",
+            database=database.url,
+            events=f"{_root(request)}/events{wanted.address()}",
+            wanted=wanted,
+            listing=listing,
+            states=STATES,
+            state_words=_STATES,
+            orders=ORDERS,
+            count=live.pieces["count"],
+            lines=_joined("ol", "runs", "runs", live),
+        )
+
+    async def list_events(self, request: Request) -> Response:
+        """`GET /events`: what changes in the list."""
+        database = self._need(request)
+        wanted = Wanted.read(request.query_params)
+
+        async def look() -> Live:
+            return (await self._listing(database, wanted, request))[1]
+
+        return _events(lambda: read(database, pulse), look)
+
+    async def _listing(self, database: Readable, wanted: Wanted, request: Request) -> Any:
+        listing = await read(database, lambda c: read_listing(c, wanted, self._costs))
+        parts, root = macros("view_parts.html"), _root(request)
+        pieces = {f"run-{run.run_id}": parts.line(run, root, _STATES) for run in listing.lines}
+        order = {"runs": list(pieces)}
+        return listing, Live({"count": parts.count(listing), **pieces}, order)
+
+    async def run_page(self, request: Request) -> Response:
+        """`GET /runs/ID`: one run, as far as it is."""
+        database = self._database(request)
+        run_id = request.path_params["run_id"]
+        try:
+            if database is None:
+                raise RunNotFoundError("runs are kept in memory here (--database none)")
+            shown, live = await self._run(database, run_id, request)
+        except RunNotFoundError as error:
+            return _page(
+                request, "view_none.html", 404, title="No such run", why=str(error),
+                database="" if database is None else database.url, events="",
+            )  # fmt: skip
+        return _page(
+            request,
+            "view_run.html",
+            title=live.title,
+            database=database.url,
+            events="" if live.ended else f"{_root(request)}/runs/{quote(run_id, safe='')}/events",
+            shown=shown,
+            pieces=live.pieces,
+            live=_joined("div", "run", "", live),
+        )
+
+    async def run_events(self, request: Request) -> Response:
+        """`GET /runs/ID/events`: what changes in one run."""
+        database = self._need(request)
+        run_id = request.path_params["run_id"]
+
+        async def look() -> Live:
+            return (await self._run(database, run_id, request))[1]
+
+        return _events(lambda: read(database, lambda c: run_pulse(c, run_id)), look)
+
+    async def _run(self, database: Readable, run_id: str, request: Request) -> tuple[Shown, Live]:
+        shown = await read_shown(database, run_id, self._costs)
+        parts = macros("view_run_parts.html")
+        root, state = _root(request), _STATES[shown.state]
+        blocks = {
+            "progress": parts.progress(shown),
+            "spending": parts.spending(shown),
+            **{f"samples-{each.iteration}": parts.samples(each) for each in shown.iterations},
+            "trajectory": parts.trajectory(shown),
+        }
+        pieces = {"state": parts.state(shown, state), "others": parts.others(shown, root), **blocks}
+        return shown, Live(
+            pieces,
+            {"run": list(blocks)},
+            news=f"{state}: {shown.doing}",
+            title=f"{state}: {shown.query:.80}",
+            ended=shown.state != "running",
+        )
+
+    def _need(self, request: Request) -> Readable:
+        database = self._database(request)
+        if database is None:
+            raise RunNotFoundError("runs are kept in memory here (database none)")
+        return database
+
+
+def _joined(tag: str, name: str, kind: str, live: Live) -> "Markup":
+    from markupsafe import Markup
+
+    inner = Markup("\n").join(live.pieces[each] for each in live.order[name])
+    return Markup('<{0} id="{1}" class="{2}">{3}</{0}>').format(tag, name, kind, inner)
+
+
+async def asset(request: Request) -> Response:
+    """The style sheet and the script."""
+    parts, kind = _ASSETS.get(request.path_params["name"], ((), "text/plain"))
+    if not parts:
+        return Response("there is no such file", 404, _HEADERS, "text/plain")
+    text = "\n".join(files(package).joinpath(name).read_text("utf-8") for package, name in parts)
+    return Response(text, headers={**_HEADERS, "Cache-Control": "no-cache"}, media_type=kind)
+
+
+_ASSETS: Mapping[str, tuple[Sequence[tuple[str, str]], str]] = {
+    "page.css": ([("tpo_graph.report", "page.css"), ("tpo_graph.view", "view.css")], "text/css"),
+    "view.js": (
+        [("tpo_graph.report", "build.js"), ("tpo_graph.view", "view.js")],
+        "text/javascript",
+    ),
+}
+
+
+def _page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    return HTMLResponse(render(template, root=_root(request), **values), status, _HEADERS)
+
+
+def _events(beat: Callable[[], Awaitable[object]], look: Callable[[], Awaitable[Live]]) -> Response:
+    """Server-sent events: the whole page's pieces at first, then those that change.
+
+    Args:
+        beat: equal to what it was as long as nothing has happened.
+        look: all of the page.
+    """
+
+    async def changes() -> AsyncGenerator[ServerSentEvent]:
+        sent: dict[str, str] = {}
+        before: object = None
+        while True:
+            now = await beat()
+            if now != before:
+                before, live = now, await look()
+                if (message := live.message(sent)) is not None:
+                    yield ServerSentEvent(message, sep="\n")
+                if live.ended:
+                    return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def told() -> AsyncGenerator[ServerSentEvent]:
+        try:
+            async for event in changes():
+                yield event
+        except TPOError:
+            return  # the browser asks again, and is told by the page itself
+
+    headers = {name: value for name, value in _HEADERS.items() if name != "Cache-Control"}
+    return EventSourceResponse(told(), sep="\n", headers=headers)
+
+
+def _root(request: Request) -> str:
+    return request.scope.get("root_path", "").rstrip("/")
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
