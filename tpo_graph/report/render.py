@@ -63,8 +63,9 @@ def environment() -> "Environment":
         lstrip_blocks=True,
         finalize=_shown,
     )
-    for filter in (duration, money, number, one_line, short_name):
-        made.filters[filter.__name__] = filter
+    filters: dict[str, Any] = made.filters
+    for each in (duration, money, number, one_line, short_name):
+        filters[each.__name__] = each
     return made
 
 

@@ -1,8 +1,6 @@
 """The HTTP application: its routes, who is let in, and what is logged and counted."""
 
 import asyncio
-import base64
-import hmac
 import json
 import logging
 import time
@@ -31,12 +29,13 @@ from tpo_graph.serve.response_items import chat_body
 from tpo_graph.serve.responses import Response as ResponseObject
 from tpo_graph.serve.service import Service
 from tpo_graph.serve.tools import free_text
+from tpo_graph.view.access import CHALLENGE, LOCAL_HOSTS, has_key
+from tpo_graph.view.app import Pages
 
 T = TypeVar("T")
 
 _OPEN = ("/health", "/ready", "/metrics")
 """What needs no key: it says nothing of what was asked, and probes have none."""
-_LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]", "::1"]
 _PING_SECONDS = 10
 
 logger = logging.getLogger("tpo_graph.serve")
@@ -54,7 +53,7 @@ def application(service: AbstractAsyncContextManager[Service], options: ServeOpt
 
     middleware = [Middleware(Gate, options=options)]
     if options.api_key is None:  # no page of another site may reach it by a name of its own
-        allowed = [*_LOCAL_HOSTS, options.host]
+        allowed = [*LOCAL_HOSTS, options.host]
         middleware.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=allowed))
     return Starlette(
         routes=[
@@ -65,6 +64,7 @@ def application(service: AbstractAsyncContextManager[Service], options: ServeOpt
             Route("/v1/models/{name:path}", model),
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
             Route("/v1/responses", responses, methods=["POST"]),
+            *Pages(lambda request: _service(request).runs.store).routes,
         ],
         middleware=middleware,
         exception_handlers={Exception: failed, HTTPException: failed, Refusal: failed},
@@ -304,14 +304,7 @@ class Gate:
         key = self._options.api_key
         if key is None or scope["path"] in _OPEN:
             return True
-        headers = dict(scope["headers"])
-        kind, _, sent = headers.get(b"authorization", b"").partition(b" ")
-        if kind.lower() == b"basic":  # a browser's; any user name will do
-            try:
-                sent = base64.b64decode(sent).partition(b":")[2]
-            except ValueError:
-                return False
-        return hmac.compare_digest(sent.strip(), key.get_secret_value().encode())
+        return has_key(scope, key)
 
     def _log(self, told: dict[str, Any], status: int, seconds: float) -> None:
         if told["path"] in _OPEN:
@@ -327,7 +320,9 @@ async def _denied(scope: Scope, receive: Receive, send: Send) -> None:
         "the API key is missing or wrong. Send it as Authorization: Bearer KEY.",
         code="invalid_api_key",
     )
-    await JSONResponse(told.body(), 401, told.headers)(scope, receive, send)
+    # A browser that opens a page asks its user; a client of the API is told what to send.
+    asked = {} if scope["path"].startswith("/v1/") else CHALLENGE
+    await JSONResponse(told.body(), 401, {**told.headers, **asked})(scope, receive, send)
 
 
 def _service(request: Request) -> Service:

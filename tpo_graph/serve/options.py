@@ -4,7 +4,6 @@ Options of `tpo serve`, then `TPO_SERVE_*` of the environment, then the table `[
 What a run does is decided by `tpo_graph.settings`, as everywhere.
 """
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.connection import clean_key
 from tpo_graph.settings import LayeredSettings, table_of
+from tpo_graph.view.loopback import is_loopback
 
 
 class ServeOptions(LayeredSettings):
@@ -84,13 +84,3 @@ class ServeOptions(LayeredSettings):
                 "no key. Set TPO_SERVE_API_KEY (or --api-key), or listen on 127.0.0.1."
             )
         return loaded
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

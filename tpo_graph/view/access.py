@@ -2,7 +2,6 @@
 
 import base64
 import hmac
-import ipaddress
 import socket
 
 from pydantic import SecretStr
@@ -14,16 +13,6 @@ from tpo_graph.errors import ConfigurationError
 LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]", "::1"]
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="tpo (any user name, the API key as password)"'}
 """Makes a browser ask its user for the key."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def has_key(scope: Scope, key: SecretStr) -> bool:

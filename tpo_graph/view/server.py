@@ -11,8 +11,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from tpo_graph.costs import CostTable
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.store.reading import Readable
-from tpo_graph.view.access import LOCAL_HOSTS, Locked, is_loopback
+from tpo_graph.view.access import LOCAL_HOSTS, Locked
 from tpo_graph.view.app import Pages
+from tpo_graph.view.loopback import is_loopback
 
 _END_SECONDS = 2
 """For how long open pages may hold up the end."""

@@ -1,0 +1,144 @@
+"""The pages over HTTP: what they show, what they let out, and that reading changes nothing."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from pydantic import SecretStr
+from sqlalchemy import create_engine, text
+from starlette.testclient import TestClient
+
+from tests.report.hostile import NASTY, store_runs
+from tpo_graph.cli import tpo
+from tpo_graph.errors import ConfigurationError, DatabaseVersionError
+from tpo_graph.store.migrate import downgrade
+from tpo_graph.store.reading import open_to_read
+from tpo_graph.store.tables import now
+from tpo_graph.store.urls import make_engine, parse_url
+from tpo_graph.view.app import Live
+from tpo_graph.view.server import application
+
+KEY = SecretStr("key-4711")
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite:///{tmp_path_factory.mktemp('view') / 'tpo.db'}"
+    store_runs(url)
+    return url
+
+
+@pytest.fixture
+def client(database: str) -> Iterator[TestClient]:
+    with open_to_read(database) as opened:
+        yield TestClient(application(opened, "127.0.0.1"), base_url="http://127.0.0.1")
+
+
+def runs(page: str) -> list[str]:
+    return re.findall(r'<li id="run-([^"]+)"', page)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", ["failing", "unchanged", "sky", "arabic", "hostile"]),
+        ("q=BLUE+sky", ["sky"]),
+        ("q=sk", ["sky"]),  # the beginning of an id, and of a word
+        ("q=role", []),  # a key of the stored conversation is no word of it
+        ("q=100%25", []),
+        ("state=failed", ["failing"]),
+        ("state=running", []),
+        ("order=oldest", ["hostile", "arabic", "sky", "unchanged", "failing"]),
+        ("order=nonsense&page=0&state=%27", ["failing", "unchanged", "sky", "arabic", "hostile"]),
+        ("page=2", []),
+    ],
+)
+def test_runs_are_searched_filtered_and_ordered_by_the_address(
+    client: TestClient, query: str, found: list[str]
+):
+    assert runs(client.get(f"/?{query}").text) == found
+
+
+def test_a_run_shows_all_samples_with_what_changed(client: TestClient):
+    page = client.get("/runs/sky").text
+    assert page.count('class="sample"') == 6  # three drafts, three revisions
+    assert "<ins>" in page
+    assert "Critique of the pair" in page
+    assert re.search(r"Gain</dt><dd class=\"value\">\+\d", page)
+    assert client.get("/runs/nobody").status_code == 404
+
+
+def test_what_models_wrote_is_text_and_no_other_host_is_allowed(client: TestClient):
+    for path in ("/", "/runs/hostile", "/runs/failing", "/?q=" + "%3Cscript%3E"):
+        reply = client.get(path)
+        assert "<script>" not in reply.text
+        assert "<img" not in reply.text
+        policy = reply.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "//" not in policy
+    assert NASTY not in client.get("/runs/hostile").text
+
+
+def test_a_page_of_another_site_and_one_without_the_key_reach_nothing(database: str):
+    with open_to_read(database) as opened:
+        local = TestClient(application(opened, "127.0.0.1"), base_url="http://evil.example")
+        assert local.get("/").status_code == 400
+        with pytest.raises(ConfigurationError, match="TPO_VIEW_API_KEY"):
+            application(opened, "0.0.0.0")
+        locked = TestClient(application(opened, "0.0.0.0", KEY))
+        refused = locked.get("/runs/sky")
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"].startswith("Basic")
+        assert locked.get("/runs/sky", auth=("me", "key-4711")).status_code == 200
+
+
+def test_a_run_whose_process_is_gone_is_not_called_running(database: str, client: TestClient):
+    engine = create_engine(database)
+    change = text("UPDATE tpo_runs SET status = :status, lease_seen_at = :at WHERE run_id = 'sky'")
+    try:
+        for seconds, state in ((0, "running"), (3600, "silent")):
+            at = (now() - timedelta(seconds=seconds)).isoformat(" ")
+            with engine.begin() as connection:
+                connection.execute(change, {"status": "running", "at": at})
+            assert runs(client.get(f"/?state={state}").text) == ["sky"]
+            page = client.get("/runs/sky").text
+            assert ("no sign of life" in page) == (state == "silent")
+            assert "iteration 1: comparing" in page
+    finally:
+        with engine.begin() as connection:
+            connection.execute(change, {"status": "finished", "at": None})
+        engine.dispose()
+
+
+def test_only_pieces_that_changed_are_sent():
+    sent: dict[str, str] = {}
+    piece = '<p id="{}">{}</p>'.format
+    first = Live({"a": piece("a", 1), "b": piece("b", 1)}, {"list": ["a", "b"]}).message(sent)  # type: ignore[dict-item]
+    assert [part[1]["id"] for part in json.loads(first or "")["parts"]] == ["a", "b"]
+    same = Live({"a": piece("a", 1), "b": piece("b", 1)}, {"list": ["a", "b"]})  # type: ignore[dict-item]
+    assert same.message(sent) is None
+    changed = Live({"a": piece("a", 1), "b": piece("b", 2)}, {"list": ["a", "b"]}).message(sent)  # type: ignore[dict-item]
+    (part,) = json.loads(changed or "")["parts"]
+    assert (part[0], part[1]["id"], part[2]) == ("p", "b", ["2"])
+
+
+def test_reading_creates_and_migrates_nothing(tmp_path: Path):
+    file = tmp_path / "none.db"
+    result = CliRunner().invoke(tpo, ["view", "--database", f"sqlite:///{file}"])
+    assert isinstance(result.exception, ConfigurationError)
+    assert not file.exists()
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    store_runs(url)
+    engine = make_engine(parse_url(url))
+    downgrade(engine, "-1")
+    engine.dispose()
+    before = hashlib.sha256((tmp_path / "old.db").read_bytes()).digest()
+    with pytest.raises(DatabaseVersionError, match="tpo db upgrade"), open_to_read(url):
+        pass
+    assert hashlib.sha256((tmp_path / "old.db").read_bytes()).digest() == before
