@@ -10,7 +10,7 @@ from langgraph.types import StreamMode
 
 from tpo_graph.cache import RunReader
 from tpo_graph.context import TPOContext
-from tpo_graph.conversation import query_text
+from tpo_graph.conversation import query_text, well_formed
 from tpo_graph.events import Event
 from tpo_graph.graph import TPOGraph
 from tpo_graph.nodes.tracing import run_span
@@ -107,7 +107,7 @@ async def read_result(
         usage=state["usage"],
         error=None if failure is None else failure["error"],
         may_pass=failure is not None and failure["may_pass"],
-        query=query_text(state["messages"]),
+        query=well_formed(query_text(state["messages"])),
         models={
             "policy": names["policy"],
             "critic": names["critic"],
