@@ -68,16 +68,20 @@ def read_answers(
 def picked(connection: Connection, run_ids: Sequence[str]) -> dict[str, Candidate]:
     """The answers of the ended runs among these whose setting `pick` is not argmax: the chosen of
     their last steps."""
-    pick = func.coalesce(RunRow.settings["pick"].as_string(), "argmax")
+    # Read here and not by a JSON operator: PostgreSQL's fail on settings that hold a zero byte.
+    ended = select(RunRow.run_id, RunRow.settings).where(
+        RunRow.run_id.in_(run_ids), RunRow.stop_reason.is_not(None)
+    )
+    other = [
+        row.run_id
+        for row in connection.execute(ended)
+        if isinstance(row.settings, dict) and row.settings.get("pick", "argmax") != "argmax"
+    ]
+    if not other:
+        return {}
     last = (
         select(StepRow.run_id, func.max(StepRow.iteration).label("iteration"))
-        .join(RunRow, RunRow.run_id == StepRow.run_id)
-        .where(
-            StepRow.run_id.in_(run_ids),
-            StepRow.chosen_iteration.is_not(None),
-            RunRow.stop_reason.is_not(None),
-            pick != "argmax",
-        )
+        .where(StepRow.run_id.in_(other), StepRow.chosen_iteration.is_not(None))
         .group_by(StepRow.run_id)
         .subquery()
     )
