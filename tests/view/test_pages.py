@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -14,12 +15,14 @@ from sqlalchemy import create_engine, text
 from starlette.testclient import TestClient
 
 from tests.report.hostile import NASTY, store_runs
+from tpo_graph import optimize
 from tpo_graph.cli import tpo
 from tpo_graph.errors import ConfigurationError, DatabaseVersionError
 from tpo_graph.store.migrate import downgrade
 from tpo_graph.store.reading import open_to_read
 from tpo_graph.store.tables import now
 from tpo_graph.store.urls import make_engine, parse_url
+from tpo_graph.testing import ScriptedChatModel, prefer_longer
 from tpo_graph.view.app import Live
 from tpo_graph.view.server import application
 
@@ -62,6 +65,17 @@ def test_runs_are_searched_filtered_and_ordered_by_the_address(
     client: TestClient, query: str, found: list[str]
 ):
     assert runs(client.get(f"/?{query}").text) == found
+
+
+def test_a_query_that_a_database_cannot_compare_hides_no_other(database_url: str):
+    given: dict[str, Any] = {"model": ScriptedChatModel(), "reward_model": prefer_longer}
+    for name, query in (("zero", "a\x00b"), ("plain", "Why is the sea salty?")):
+        optimize(query, database=database_url, run_id=name, depth=0, width=2, **given)
+    with open_to_read(database_url) as opened:
+        pages = TestClient(application(opened, "127.0.0.1"), base_url="http://127.0.0.1")
+        assert runs(pages.get("/").text) == ["plain", "zero"]
+        assert runs(pages.get("/?q=salty").text) == ["plain"]
+        assert pages.get("/runs/zero").status_code == 200
 
 
 def test_a_run_shows_all_samples_with_what_changed(client: TestClient):

@@ -10,7 +10,8 @@ from itertools import accumulate
 from typing import Any, Self, cast
 from urllib.parse import urlencode
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Text, and_, case, func, or_, select
+from sqlalchemy import cast as sql_cast
 
 from tpo_graph.costs import CostTable, Role, bill
 from tpo_graph.redaction import redacted
@@ -161,7 +162,10 @@ def _question(dialect: str) -> ColumnElement[str]:
     """What was asked last. (JSON's own text has other quotes, and keys that would be found too.)"""
     if dialect == "sqlite":
         return func.json_extract(RunRow.conversation, "$[#-1].content", type_=Text())
-    return RunRow.conversation[-1]["content"].as_string()
+    # PostgreSQL's JSON operators fail on a zero byte: such a conversation is shown as it is stored.
+    stored = sql_cast(RunRow.conversation, Text())
+    content = RunRow.conversation[-1]["content"].as_string()
+    return case((func.strpos(stored, "\\u0000") > 0, stored), else_=content)
 
 
 def read_listing(connection: Connection, wanted: Wanted, costs: CostTable | None) -> Listing:
