@@ -16,9 +16,10 @@ import openai
 import pytest
 from langchain_openai import ChatOpenAI
 
-from tests.kills.harness import ROOT, respond
+from tests.kills.harness import ROOT, respond, run_ids
 from tests.openai_server import Behaviour, Call, OpenAIServer
 from tests.serve.serving import ASKED, Serving
+from tests.serve.test_client_requests import scripted_call
 
 MODEL = "tpo/policy"
 CANARY = "sk-upstream-canary-0123456789"
@@ -42,8 +43,8 @@ def serving(upstream: OpenAIServer, database: str | None, **options: Any) -> Gen
         yield server
 
 
-def wait_until(happened: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 20
+def wait_until(happened: Callable[[], Any], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -116,6 +117,22 @@ def test_a_client_of_a_whole_answer_that_goes_away_stops_the_call(sqlite_url: st
             server.client(timeout=1).chat.completions.create(model=MODEL, messages=ASKED)
         wait_until(lambda: not server.service.answers._live)
         assert len(upstream.calls) == 1
+
+
+def test_a_turn_that_calls_tools_is_paid_once_and_leaves_no_run(database_url: str):
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    with OpenAIServer(respond) as upstream:
+        upstream.script.append(scripted_call("look", "{}"))
+        told: list[Any] = []
+        for options in ({}, {}, {"replay_seconds": 0.0}):
+            with serving(upstream, database_url, options=options, depth=0) as server:
+                ask = server.client().chat.completions.create
+                told.append(ask(model=MODEL, messages=ASKED, tools=[tool]).choices[0].message)
+        assert [call.function.name for call in told[1].tool_calls] == ["look"]
+        assert told[1] == told[0]
+        assert told[2].content  # the time is over: asked anew
+        assert len(upstream.calls) == 3
+    assert len(run_ids(database_url)) == 1
 
 
 def test_requests_at_the_same_time_share_one_run(sqlite_url: str):

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import conversation_key, turns
-from tpo_graph.errors import RunBusyError, StoreError
+from tpo_graph.errors import RunBusyError, RunNotFoundError, StoreError
 from tpo_graph.serve.base import Base, Completion
 from tpo_graph.serve.catalog import Catalog
 from tpo_graph.serve.completions import Outcome
@@ -26,8 +26,9 @@ from tpo_graph.serve.options import ServeOptions
 from tpo_graph.serve.progress import Progress
 from tpo_graph.serve.refusals import other_request
 from tpo_graph.serve.request import Asked
+from tpo_graph.serve.turns import Turns
 from tpo_graph.session.result import TPOResult
-from tpo_graph.session.session import Session, open_session
+from tpo_graph.session.session import Drafts, NothingToImproveError, Session, open_session
 from tpo_graph.settings import Settings
 from tpo_graph.store.runs import StoredRun, find_run, newest_run
 from tpo_graph.store.tables import now
@@ -72,6 +73,7 @@ class Service:
     runs: Session
     base: Base
     answers: Answers[Outcome]
+    turns: Turns
     metrics: Metrics
 
     @asynccontextmanager
@@ -101,18 +103,32 @@ class Service:
             self._need_same(asked, stored, same)
             if stored["status"] != "finished":
                 say("resuming what was begun\n")
-        turn: Completion | None = None
-        drafts: list[str] = []
-        if stored is None and (asked.turn or asked.form):
-            turn = await self._own_turn(asked)
-            drafts = _drafts(turn, asked.form)
-            if not drafts:
-                return Outcome(turn={**turn, "choices": turn["choices"][:1]})
-        result = await self._run(asked, run_id, drafts, say)
-        self.metrics.ran(result)
-        return Outcome(result, turn)
+        about = run_id, asked.fingerprint, same.given
+        made: list[Completion] = []
 
-    async def _run(self, asked: Asked, run_id: str, drafts: list[str], say: Say) -> TPOResult:
+        async def drafts() -> list[str]:
+            """Of the base model's own turn; while the run is held, so that only one makes it."""
+            if not asked.turn and asked.form is None:
+                return []
+            turn = await self.turns.find(*about)
+            if turn is None:
+                turn = await self._own_turn(asked)
+                if texts := _drafts(turn, asked.form):
+                    made[:] = [turn]
+                    return texts
+                turn = {**turn, "choices": turn["choices"][:1]}
+                await self.turns.keep(*about, turn)
+            made[:] = [turn]
+            raise NothingToImproveError
+
+        try:
+            result = await self._run(asked, run_id, drafts, say)
+        except NothingToImproveError:
+            return Outcome(turn=made[0])
+        self.metrics.ran(result)
+        return Outcome(result, made[0] if made else None)
+
+    async def _run(self, asked: Asked, run_id: str, drafts: Drafts, say: Say) -> TPOResult:
         """The run, made, resumed, or waited for while another process makes it."""
         progress = Progress(say)
         runs, context = self._runs_of(asked), self._context(asked)
@@ -124,6 +140,9 @@ class Service:
                 )
             except RunBusyError:
                 pass
+            except RunNotFoundError:
+                waited = False  # the other process had nothing to improve
+                continue
             except StoreError:
                 # Another process may have begun it between our look and our own beginning.
                 if waited or self.runs.store is None or not await find_run(self.runs.store, run_id):
@@ -238,5 +257,6 @@ async def service(
             runs=runs,
             base=Base(runs.policy, catalog.base),
             answers=answers,
+            turns=Turns(runs.store, options.replay_seconds),
             metrics=Metrics(answers),
         )

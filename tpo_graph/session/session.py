@@ -3,7 +3,7 @@
 `session/run.py` and `batch/` open one and start runs on it.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,13 @@ from tpo_graph.session.running import OnEvent, OnTask, as_trace, read_result, ru
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
+
+
+class NothingToImproveError(Exception):
+    """What was to be drafted turned out to be no draft, such as a call of a tool."""
+
+
+Drafts = Sequence[str] | Callable[[], Awaitable[Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -59,13 +66,15 @@ class Session:
         on_event: OnEvent | None = None,
         on_task: OnTask | None = None,
         control: RunControl | None = None,
-        drafts: Sequence[str] = (),
+        drafts: Drafts = (),
     ) -> TPOResult:
         """Answer one conversation; arguments and errors are those of `aoptimize`.
 
         Args:
             on_task: see `running.OnTask`.
-            drafts: responses that exist already: the first of the first samples.
+            drafts: responses that exist already: the first of the first samples; or what makes
+                them, called once the run is held. `NothingToImproveError` from there passes on,
+                and the run is as if it had never begun.
         """
         result = await self._run(messages, context, run_id, on_event, on_task, control, drafts)
         return await self._audited(result, turns(messages))
@@ -80,7 +89,7 @@ class Session:
         on_task: OnTask | None = None,
         control: RunControl | None = None,
         limits: Mapping[str, Any] | None = None,
-        drafts: Sequence[str] = (),
+        drafts: Drafts = (),
     ) -> TPOResult:
         """`run`, unless a run of that id is stored: then resume that one, as it began.
 
@@ -115,7 +124,7 @@ class Session:
                 on_event,
                 control,
                 on_task,
-                start=_start(messages, drafts),
+                start=lambda: self._start(run_id, messages, drafts),
             )
         return await self._audited(result, run["conversation"])
 
@@ -138,10 +147,10 @@ class Session:
         on_event: OnEvent | None,
         on_task: OnTask | None,
         control: RunControl | None,
-        drafts: Sequence[str],
+        drafts: Drafts,
     ) -> TPOResult:
-        graph_input = _start(messages, drafts)
         if self.store is None:
+            graph_input = await self._start(run_id, messages, drafts)
             config = as_trace(run_config(run_id, context.depth), run_id)
             try:
                 state = await run_graph(
@@ -170,15 +179,25 @@ class Session:
         from tpo_graph.session.stored import run_stored
 
         async with self.store.leases.hold(run_id, new=run, launch=self.specs):
+            graph_input = await self._start(run_id, messages, drafts)
             state = await run_stored(
                 self.store, self.graph, graph_input, context, config, on_event, control, on_task
             )
         return await read_result(state, self.store.cache, context, self.names)
 
+    async def _start(
+        self, run_id: str, messages: Sequence[BaseMessage], drafts: Drafts
+    ) -> dict[str, Any]:
+        """The input of a run that begins."""
+        try:
+            texts = await drafts() if callable(drafts) else drafts
+        except NothingToImproveError:
+            if self.store is not None:
+                from tpo_graph.store.pruning import delete_run
 
-def _start(messages: Sequence[BaseMessage], drafts: Sequence[str]) -> dict[str, Any]:
-    """The input of a run that begins."""
-    return {"messages": list(messages), **({"drafts": list(drafts)} if drafts else {})}
+                await delete_run(self.store, run_id)
+            raise
+        return {"messages": list(messages), **({"drafts": list(texts)} if texts else {})}
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ Apart from `running.py` because it brings SQLAlchemy and Alembic, which no run i
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -108,7 +108,7 @@ async def go_on(
     on_task: OnTask | None = None,
     *,
     reopen: Collection[str] = FAILED,
-    start: dict[str, Any] | None = None,
+    start: Callable[[], Awaitable[dict[str, Any]]] | None = None,
 ) -> TPOResult:
     """Resume a stored run from its last finished node; the caller holds the run's lease.
 
@@ -118,7 +118,8 @@ async def go_on(
         reopen: stop reasons after which a run goes on all the same: "failed" at the step that
             failed, "no_usable_update" at the step that gave nothing, "no_change" at the loss,
             another where `select` decides anew.
-        start: the run's input as it was given, pictures and all, of which the store has the words.
+        start: gives the run's input as it was given, pictures and all, of which the store has the
+            words; asked only if the run has not begun.
 
     Raises:
         GraphDrained: `control` asked for a stop; the run can be resumed.
@@ -135,7 +136,9 @@ async def go_on(
     # Killed before its first checkpoint: there is nothing yet but what was asked.
     graph_input = None
     if found is None:
-        graph_input = start or {"messages": as_messages(run["conversation"])}
+        graph_input = {"messages": as_messages(run["conversation"])}
+        if start is not None:
+            graph_input = await start()
     state = cast(TPOState, found.checkpoint["channel_values"] if found else {})
     ended = state.get("stop_reason")
     if ended is None or run["stop_reason"] is None or ended in reopen:

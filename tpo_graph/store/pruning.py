@@ -94,6 +94,12 @@ async def remove_batch(
     return count, len(found)
 
 
+async def delete_run(store: Store, run_id: str) -> None:
+    """Delete one run, which the caller holds."""
+    await store.checkpointer.adelete_thread(run_id)
+    await store.writer.run(lambda connection: _delete(connection, [run_id], False))
+
+
 async def _delete_runs(store: Store, rows: Sequence[Any], *, keep_best: bool = False) -> None:
     for start in range(0, len(rows), _BATCH):
         some = rows[start : start + _BATCH]
