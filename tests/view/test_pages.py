@@ -81,6 +81,8 @@ def test_a_query_that_a_database_cannot_compare_hides_no_other(database_url: str
 def test_a_run_shows_all_samples_with_what_changed(client: TestClient):
     page = client.get("/runs/sky").text
     assert page.count('class="sample"') == 6  # three drafts, three revisions
+    assert "sample 1" in page
+    assert "sample 0" not in page
     assert "<ins>" in page
     assert "Critique of the pair" in page
     assert re.search(r"Gain</dt><dd class=\"value\">\+\d", page)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, select
 
 from tpo_graph.cache import Step
-from tpo_graph.candidates import best
+from tpo_graph.candidates import best, place
 from tpo_graph.costs import CostTable, Role, bill
 from tpo_graph.report.diff import Piece, compare
 from tpo_graph.report.elements import markup
@@ -43,7 +43,8 @@ _OTHERS = 20
 class Sample:
     """One candidate."""
 
-    position: int
+    count: int
+    """Among the samples of its iteration, from 1, as wherever a person reads it."""
     reward: float
     roles: list[str]
     """"chosen", "rejected" or both, by the iteration that it belongs to or a later one."""
@@ -221,7 +222,7 @@ def _iterations(candidates: Sequence[ScoredCandidate], steps: Sequence[Step]) ->
         step = by_number.get(iteration)
         samples = [
             Sample(
-                position=each["position"],
+                count=each["position"] + 1,
                 reward=each["reward"],
                 roles=roles.get(_key(each), []),
                 top=each["reward"] == highest,
@@ -266,8 +267,7 @@ def _curve(candidates: Sequence[ScoredCandidate], steps: Sequence[Step]) -> Curv
                 "x": across[each["iteration"]],
                 "y": down(each["reward"]),
                 "kind": (roles.get(_key(each)) or [""])[0],
-                "text": f"iteration {each['iteration']}, sample {each['position']}: "
-                f"{number(each['reward'])}",
+                "text": f"{place(each)}: {number(each['reward'])}",
             }
             for each in candidates
         ],
