@@ -25,7 +25,10 @@ def test_a_new_run_appears_and_can_be_opened(tmp_path: Path):
     with open_to_read(database) as opened:
         server = uvicorn.Server(
             uvicorn.Config(
-                application(opened, "127.0.0.1"), log_config=None, timeout_graceful_shutdown=1
+                application(opened, "127.0.0.1"),
+                log_config=None,
+                timeout_graceful_shutdown=1,
+                ws="none",
             )
         )
         thread = threading.Thread(target=server.run, args=([taken],))

@@ -52,5 +52,6 @@ def serve(app: Starlette, taken: socket.socket) -> None:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=_END_SECONDS,
+        ws="none",  # nothing here speaks it, and finding an implementation imports one
     )
     uvicorn.Server(config).run(sockets=[taken])
