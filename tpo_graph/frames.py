@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import aliased
@@ -18,7 +18,7 @@ from tpo_graph.extras import extra
 from tpo_graph.store import DEFAULT_URL, open_store
 from tpo_graph.store.answers import RunAnswer, read_answers
 from tpo_graph.store.migrate import existing
-from tpo_graph.store.runs import RunFilter, StoredRun, list_runs, read
+from tpo_graph.store.runs import RunFilter, StoredRun, list_runs, read, settings_of
 from tpo_graph.store.tables import CandidateRow, RunRow, StepRow, UsageRow
 from tpo_graph.usage import Usage, total_tokens
 
@@ -210,8 +210,7 @@ def _checked(which: Which) -> RunFilter:
 
 
 def _asked(run: StoredRun) -> dict[str, Any]:
-    settings: Any = run["settings"]
-    values = cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}
+    values = settings_of(run["settings"])
     names = ("run_id", "created_at", "status", "stop_reason", "error")
     models = ("policy", "critic", "reward_model", "prompts")
     return {

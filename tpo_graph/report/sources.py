@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import compress
 from pathlib import Path
-from typing import Any, cast
 
 from pydantic import ValidationError
 from sqlalchemy import select
@@ -22,7 +21,7 @@ from tpo_graph.report.data import Report, Run, Series, short
 from tpo_graph.report.trajectory import trajectory
 from tpo_graph.store import Store
 from tpo_graph.store.batches import BatchItem, find_batch, read_batch
-from tpo_graph.store.runs import StoredRun, list_runs, read, whole_run_id
+from tpo_graph.store.runs import StoredRun, list_runs, read, settings_of, whole_run_id
 from tpo_graph.store.tables import RunRow
 from tpo_graph.store.trajectory import read_trajectory
 from tpo_graph.usage import add_ledgers
@@ -188,7 +187,7 @@ class Reader:
 
 def run_prices(settings: object) -> RunOptions | None:
     """What the run said of prices; None where it is not what this version could have stored."""
-    stored = cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}
+    stored = settings_of(settings)
     try:
         return RunOptions.model_validate({name: stored[name] for name in _PRICES & stored.keys()})
     except ValidationError:
@@ -211,7 +210,7 @@ def _counted(what: str, count: int) -> str:
 
 
 def _set_up(run: StoredRun) -> tuple[str, ...]:
-    settings: Any = run["settings"] if isinstance(run["settings"], dict) else {}  # pyright: ignore[reportUnnecessaryIsInstance]
+    settings = settings_of(run["settings"])
     size = f"D{settings.get('depth')}-N{settings.get('width')}"
     return (run["policy"], run["critic"], run["reward_model"], run["prompts"], size)
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from tpo_graph.cache import Step
 from tpo_graph.candidates import Candidate, best, place
 from tpo_graph.report.diff import compare
 from tpo_graph.report.elements import Element, Node, h
 from tpo_graph.report.figures import Table, number, table
-from tpo_graph.store.runs import StoredRun
+from tpo_graph.store.runs import StoredRun, settings_of
 from tpo_graph.store.trajectory import ScoredCandidate, Trajectory
 from tpo_graph.store.trajectory import answer as answer_of
 
@@ -150,7 +149,7 @@ def _iteration(step: Step, shown: dict[str, Candidate]) -> list[Node]:
 
 
 def _facts(run: StoredRun) -> Element:
-    settings: Any = run["settings"] if isinstance(run["settings"], dict) else {}  # pyright: ignore[reportUnnecessaryIsInstance]
+    settings = settings_of(run["settings"])
     names = ("temperature", "top_p", "max_tokens", "seed", "criteria", "target_reward", "patience")
     chosen = [f"{name} {settings[name]}" for name in names if settings.get(name) is not None]
     facts = [

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import response_key
 from tpo_graph.store.cache import candidate_of
+from tpo_graph.store.runs import takes_best
 from tpo_graph.store.tables import CandidateRow, RewardRow, RunRow, StepRow, UsageRow
 from tpo_graph.usage import Ledger, Usage
 
@@ -72,11 +73,7 @@ def picked(connection: Connection, run_ids: Sequence[str]) -> dict[str, Candidat
     ended = select(RunRow.run_id, RunRow.settings).where(
         RunRow.run_id.in_(run_ids), RunRow.stop_reason.is_not(None)
     )
-    other = [
-        row.run_id
-        for row in connection.execute(ended)
-        if isinstance(row.settings, dict) and row.settings.get("pick", "argmax") != "argmax"
-    ]
+    other = [row.run_id for row in connection.execute(ended) if not takes_best(row.settings)]
     if not other:
         return {}
     last = (

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
@@ -198,3 +198,13 @@ def _summaries() -> Select[*tuple[Any, ...]]:
         of_run(func.count()).label("candidates"),
         of_run(func.count(CandidateRow.iteration.distinct())).label("iterations"),
     )
+
+
+def settings_of(stored: object) -> dict[str, Any]:
+    """A run's settings as they are stored; none where they are no mapping."""
+    return cast("dict[str, Any]", stored) if isinstance(stored, dict) else {}
+
+
+def takes_best(stored: object) -> bool:
+    """Whether a run of these stored settings answers with its best candidate (`pick`)."""
+    return settings_of(stored).get("pick", "argmax") == "argmax"

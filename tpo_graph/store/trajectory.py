@@ -17,6 +17,7 @@ from tpo_graph.store.runs import (
     filtered_run_ids,
     get_run,
     read,
+    takes_best,
 )
 from tpo_graph.store.tables import RewardRow, UsageRow
 from tpo_graph.usage import Ledger, Usage, add_usage, no_usage
@@ -49,9 +50,7 @@ def answer(found: Trajectory) -> Candidate:
         ValueError: nothing was scored.
     """
     run, steps = found["run"], found["steps"]
-    # What another program wrote into the settings is no reason to show nothing.
-    settings: Any = run["settings"] if isinstance(run["settings"], dict) else {}  # pyright: ignore[reportUnnecessaryIsInstance]
-    picked = run["stop_reason"] is not None and settings.get("pick", "argmax") != "argmax"
+    picked = run["stop_reason"] is not None and not takes_best(run["settings"])
     if picked and steps and "chosen" in steps[-1]:
         return steps[-1]["chosen"]
     return best(found["candidates"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
-from typing import Any, Self, cast
+from typing import Any, Self
 from urllib.parse import urlencode
 
 from sqlalchemy import ColumnElement, Connection, Text, and_, case, func, or_, select
@@ -17,6 +17,7 @@ from tpo_graph.costs import CostTable, Role, bill
 from tpo_graph.redaction import redacted
 from tpo_graph.report.sources import run_prices
 from tpo_graph.store.leases import STALE_SECONDS
+from tpo_graph.store.runs import settings_of
 from tpo_graph.store.tables import BatchItemRow, BatchRow, CandidateRow, RunRow, UsageRow, now
 from tpo_graph.usage import Ledger, Usage, total_tokens
 
@@ -212,7 +213,7 @@ def state_of(status: str, seen_at: datetime | None) -> str:
 
 def size_of(settings: object) -> str:
     """Depth and width as the paper writes them."""
-    found = cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}
+    found = settings_of(settings)
     return f"D{found.get('depth', '?')}-N{found.get('width', '?')}"
 
 
