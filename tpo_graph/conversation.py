@@ -216,17 +216,25 @@ def query_text(messages: Sequence[AnyMessage] | Sequence[BaseMessage]) -> str:
     """
     for message in reversed(messages):
         if isinstance(message, HumanMessage):
-            text = _text(message)
-            if not text.strip():
-                raise ConfigurationError(
-                    f"the query is empty: {text!r}. Give the model something to answer."
-                )
-            return text
+            return asked(_text(message))
     kinds = [message.type for message in messages]
     raise ConfigurationError(
         f"no user message to answer among {kinds!r}. "
         'Pass {"messages": [("user", "your question")]}.'
     )
+
+
+def asked(text: str) -> str:
+    """The query itself.
+
+    Raises:
+        ConfigurationError: it is empty.
+    """
+    if not text.strip():
+        raise ConfigurationError(
+            f"the query is empty: {text!r}. Give the model something to answer."
+        )
+    return text
 
 
 def transcript(conversation: Sequence[Turn]) -> str:

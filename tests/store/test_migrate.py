@@ -14,8 +14,9 @@ from tests.databases import make_candidates, make_run
 from tpo_graph.errors import DatabaseVersionError
 from tpo_graph.rows import make_rows
 from tpo_graph.store import open_store
-from tpo_graph.store.batch_rows import hold_batch, put_rows
+from tpo_graph.store.batch_rows import hold_batch
 from tpo_graph.store.batches import read_batch
+from tpo_graph.store.intake import put_rows
 from tpo_graph.store.migrate import (
     alembic_config,
     current_revision,
@@ -130,7 +131,8 @@ _OPEN = """
 import asyncio, sys, time
 from tpo_graph.rows import make_rows
 from tpo_graph.store import open_store
-from tpo_graph.store.batch_rows import hold_batch, put_rows
+from tpo_graph.store.batch_rows import hold_batch
+from tpo_graph.store.intake import put_rows
 from tpo_graph.store.batches import read_batch
 async def main():
     print("ready", flush=True)

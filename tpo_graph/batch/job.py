@@ -34,14 +34,14 @@ from tpo_graph.store.batch_rows import (
     failed_rows,
     hold_batch,
     note_error,
-    put_rows,
 )
+from tpo_graph.store.intake import end_rows, put_rows
 from tpo_graph.strategies import split_objects
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
 
-_CHUNK = 500
+_CHUNK = 1000
 """Rows stored in one transaction."""
 
 
@@ -245,12 +245,11 @@ async def arun_batch(
 
 async def _take_in(store: "Store", name: str, rows: Iterable[Row | BadRow]) -> None:
     source = iter(rows)
-    start = 0
-    while (chunk := list(islice(source, _CHUNK))) or start == 0:
-        await put_rows(store, name, start, chunk)
-        if len(chunk) < _CHUNK:
-            return
-        start += len(chunk)
+    count = 0
+    while chunk := list(islice(source, _CHUNK)):
+        await put_rows(store, name, count, chunk)
+        count += len(chunk)
+    await end_rows(store, name, count)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, cast
 from langchain_core.messages import BaseMessage, convert_to_messages
 
 from tpo_graph.context import TPOContext
-from tpo_graph.conversation import Turn, conversation_key, query_text, turns
+from tpo_graph.conversation import Turn, asked, conversation_key, turns
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.rows.files import Record, records
 
@@ -145,7 +145,7 @@ def _conversation(fields: Mapping[str, Any]) -> list[Turn]:
         _sound(f"what the {turn['role']} says", turn["content"])
     if (last := conversation[-1]["role"]) != "user":
         raise ConfigurationError(f"its last message is the {last}'s: there is nothing to answer")
-    query_text(as_messages(conversation))
+    asked(conversation[-1]["content"])
     return conversation
 
 

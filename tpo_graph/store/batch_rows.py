@@ -1,26 +1,25 @@
-"""The writing side of batches: rows come in, jobs go out, errors are noted.
+"""The writing side of batches: who works on one, the rows that are to run, errors.
 
-`batch/job.py` calls it, one process at a time; `batches.py` reads.
+`batch/job.py` calls it, one process at a time; `intake.py` stores the input's rows, `batches.py`
+reads.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
 
 from tpo_graph.conversation import Turn
-from tpo_graph.errors import ConfigurationError, StoreError
-from tpo_graph.rows import BadRow, Row
+from tpo_graph.errors import StoreError
 from tpo_graph.store.batches import STATUS, StoredBatch, select_batch, with_runs
 from tpo_graph.store.failures import explained
 from tpo_graph.store.leases import HEARTBEAT_SECONDS, refuse_if_alive
 from tpo_graph.store.opening import Store
 from tpo_graph.store.runs import read
-from tpo_graph.store.tables import BatchItemRow, BatchRow, RunRow, now
+from tpo_graph.store.tables import BatchItemRow, BatchRow, now
 from tpo_graph.store.upserts import upsert
 
 _PAGE = 200
@@ -108,82 +107,6 @@ async def begin_batch(
             connection.execute(delete(BatchItemRow).where(BatchItemRow.batch == name))
 
     await store.writer.run(work)
-
-
-async def put_rows(store: Store, name: str, start: int, rows: Sequence[Row | BadRow]) -> None:
-    """Store some rows of the input, each with the id of the run that will answer it.
-
-    Args:
-        start: position of the first of them; those at 0 begin a new input.
-
-    Raises:
-        ConfigurationError: a row that has its run asks something else now; two rows have one id;
-            or a new input has nothing to do with the one that the batch was begun with.
-    """
-    await store.writer.run(lambda connection: _put(connection, name, start, rows))
-
-
-def _put(connection: Connection, name: str, start: int, rows: Sequence[Row | BadRow]) -> None:
-    of_batch = BatchItemRow.batch == name
-    before = connection.scalar(select(func.count()).where(of_batch)) if start == 0 else 0
-    if before:
-        connection.execute(update(BatchItemRow).where(of_batch).values(position=None))
-    ids = [row.id for row in rows]
-    columns = [
-        getattr(BatchItemRow, column)
-        for column in ("row_id", "position", "run_id", "error", "conversation", "settings")
-    ]
-    query = with_runs(*columns, RunRow.run_id.is_not(None).label("begun"))
-    found = connection.execute(query.where(of_batch, BatchItemRow.row_id.in_(ids)))
-    known: dict[str, Any] = {row["row_id"]: row for row in found.mappings()}
-    if before and not known:
-        raise ConfigurationError(
-            f"the batch {name!r} has {before} rows, and none of them is among the first rows of "
-            "this input: is it another one? Give it an output or a name of its own, or start over "
-            "with --fresh (fresh=True)."
-        )
-    seen: set[str] = set()
-    new: list[dict[str, Any]] = []
-    for position, row in enumerate(rows, start):
-        stored = known.get(row.id)
-        if row.id in seen or (stored and stored["position"] is not None):
-            raise ConfigurationError(f"two rows of the input have the id {row.id!r}")
-        seen.add(row.id)
-        new.append(_item(name, position, row, stored))
-    if new:
-        upsert(connection, BatchItemRow, new, tuple(n for n in new[0] if n not in _KEY))
-    if start + len(rows) in _ANALYZED and connection.dialect.name == "postgresql":
-        # Without statistics every look-up by id reads the whole batch, which autovacuum would fix
-        # a minute later only. Who does not own the table gets a warning in the server's log.
-        connection.exec_driver_sql("ANALYZE tpo_batch_rows")
-
-
-_KEY = ("batch", "row_id")
-_ANALYZED = [500 * 4**step for step in range(9)]
-"""After how many rows of an input the table's statistics are renewed."""
-
-
-def _item(name: str, position: int, row: Row | BadRow, stored: Any) -> dict[str, Any]:
-    asked = list(row.conversation) if isinstance(row, Row) else None
-    settings = dict(row.settings) if isinstance(row, Row) else {}
-    same = stored and (asked, settings) == (stored["conversation"], stored["settings"])
-    if stored and stored["begun"] and not same:
-        what = "cannot be answered" if asked is None else "asks something else"
-        raise ConfigurationError(
-            f"row {row.id!r} {what} now, but its run {stored['run_id']!r} has begun. Give what it "
-            "asks now an id of its own, or start over with --fresh (fresh=True)."
-        )
-    run_id = (stored and stored["run_id"]) or str(uuid4())
-    return {
-        "batch": name,
-        "row_id": row.id,
-        "position": position,
-        "run_id": run_id if isinstance(row, Row) else None,
-        "error": row.error if isinstance(row, BadRow) else stored["error"] if same else None,
-        "conversation": asked,
-        "settings": settings,
-        "columns": dict(row.columns),
-    }
 
 
 _TO_DO = [getattr(BatchItemRow, name) for name in ToDo.__annotations__ if name != "failed"]

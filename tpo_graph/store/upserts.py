@@ -42,7 +42,7 @@ def upsertion(
     """
     is_sqlite = dialect == "sqlite"
     sql = _sql(model, tuple(rows[0]), columns, is_sqlite)
-    return sql, [{k: _plain(v, is_sqlite) for k, v in row.items()} for row in rows]
+    return sql, [{k: plain(v, is_sqlite=is_sqlite) for k, v in row.items()} for row in rows]
 
 
 @lru_cache
@@ -61,7 +61,7 @@ def _sql(
     return str(statement.compile(dialect=dialect, column_keys=list(given)))
 
 
-def _plain(value: Any, is_sqlite: bool) -> Any:
+def plain(value: Any, *, is_sqlite: bool) -> Any:
     """The value as SQLAlchemy's column types would hand it to the driver."""
     if isinstance(value, dict | list):
         return json.dumps(value)
