@@ -72,8 +72,11 @@ class Visit:
 
     def open_all(self) -> None:
         """Open every trajectory and every table."""
-        self.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-        self.page.locator("[data-block] > p").first.wait_for(state="detached")
+        for _ in range(2):  # what is unpacked has tables of its own
+            self.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            packed = self.page.locator("[data-block] > p")
+            for _ in range(packed.count()):
+                packed.first.wait_for(state="detached")
 
 
 @pytest.fixture

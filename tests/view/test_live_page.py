@@ -58,7 +58,7 @@ def test_a_new_run_appears_and_can_be_opened(tmp_path: Path):
                 assert page.evaluate("document.documentElement.scrollWidth") == 360
                 page.get_by_role("link", name="Newest?").focus()
                 page.keyboard.press("Enter")
-                page.locator("#trajectory").wait_for()
+                page.locator("#answer").wait_for()
                 assert page.locator("h1").text_content() == "Newest?"
                 assert page.evaluate("document.documentElement.scrollWidth") == 360
                 page.goto(f"{url}/runs/hostile")

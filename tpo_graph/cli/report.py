@@ -1,5 +1,6 @@
 """`tpo report`: one HTML file to look at, and to hand on."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -47,7 +48,10 @@ def report(
     table = None if costs is None else read_costs(costs)
     if not any(Path(target).is_dir() for target in targets):  # a comparison's folder is enough
         existing(database)
-    made = write_report(targets, output, database=database, limit=limit, costs=table)
+    command = shlex.join(["tpo", "report", *targets])
+    made = write_report(
+        targets, output, database=database, limit=limit, costs=table, command=command
+    )
     runs = sum(len(series.runs) for series in made.series)
     size = output.stat().st_size / 1e6
     say(f"{output}: {runs:,} runs, {size:.1f} MB")

@@ -12,3 +12,18 @@ function build([tag, attributes, children], drawing = false) {
   for (const child of children) element.append(typeof child === "string" ? child : build(child, drawn));
   return element;
 }
+
+// What an address names is of no use in a closed box.
+function openLinked() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  const own = target.matches("details, #runs > li") ? target.querySelector("summary")?.parentElement : null;
+  if (own) own.open = true;
+  for (let each = target.closest("details"); each; each = each.parentElement.closest("details")) each.open = true;
+  target.scrollIntoView();
+}
+addEventListener("hashchange", openLinked);
+// A second click on the same dot changes no address.
+addEventListener("click", (event) => {
+  if (event.target.closest?.("a")?.getAttribute("href") === location.hash) openLinked();
+});

@@ -1,14 +1,14 @@
 """The charts about rewards: per iteration, their distribution, and against length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from tpo_graph.report.data import Series, Step, pearson, quartiles, steps, within
-from tpo_graph.report.elements import Element, one_line
-from tpo_graph.report.figures import Table, figure, number
-from tpo_graph.report.svg import MUTED, SERIES, SURFACE
+from tpo_graph.report.figures import Figure, Table, figure
+from tpo_graph.report.svg import MUTED, SERIES, SURFACE, Point
+from tpo_graph.report.wording import number, one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,24 +23,22 @@ _PER_ITERATION = ["series", "iteration"]
 _QUARTILES = ["lower quartile", "median", "upper quartile"]
 
 
-def reward_curves(series: Sequence[Series], name: str) -> Element:
+def reward_curves(series: Sequence[Series], name: str) -> Figure:
     """Mean of the best so far and mean of the samples, iteration by iteration."""
     found = [(each.name, steps(each.counted)) for each in series]
     alone = len(found) == 1
 
     def draw(axes: "Axes") -> None:
-        for (label, rows), colour, marker in zip(found, SERIES, MARKERS, strict=False):
+        for (_, rows), colour, marker in zip(found, SERIES, MARKERS, strict=False):
             x = [row.iteration for row in rows]
             best = [fmean(row.best) for row in rows]
-            label = "best so far" if alone else one_line(label, 28)
-            axes.plot(x, best, color=colour, marker=marker, markersize=5, label=label)
+            axes.plot(x, best, color=colour, marker=marker, markersize=5)
             axes.plot(
                 [row.iteration for row in rows if row.means],
                 [fmean(row.means) for row in rows if row.means],
                 color=colour,
                 linestyle=(0, (3, 2)),
                 linewidth=1.3,
-                label="mean of the samples" if alone else None,
             )
             if alone:
                 bands = [quartiles(row.best) for row in rows]
@@ -68,24 +66,25 @@ def reward_curves(series: Sequence[Series], name: str) -> Element:
         name=name,
         title="Reward per iteration",
         description="Mean of the best so far: " + "; ".join(_rise(*each) for each in found) + ".",
-        caption="Means over runs; one that stopped early keeps its best. "
-        + (band if alone else f"Dashed: mean of the samples.{_some(found)}"),
+        caption="Means over runs; one that stopped early keeps its best. Dashed: mean of the "
+        f"samples. {band if alone else _some(found)}".strip(),
+        legend=[] if alone else key(label for label, _ in found),
         content=table.without("series") if alone else table,
     )
 
 
-def distributions(series: Sequence[Series], name: str) -> Element:
+def distributions(series: Sequence[Series], name: str) -> Figure:
     """A box per iteration and series, over all samples."""
     found = [(each.name, steps(each.counted)) for each in series]
     shown = found[:SHOWN]
     width = 0.7 / len(shown)
 
     def draw(axes: "Axes") -> None:
-        for index, (label, rows) in enumerate(shown):
+        for index, (_, rows) in enumerate(shown):
             rows = [row for row in rows if row.samples]
             offset = (index - (len(shown) - 1) / 2) * width
-            _boxes(axes, rows, offset, width * 0.72, SERIES[index], one_line(label, 28))
-        _per_iteration(axes, shown, "reward of a sample", with_legend=len(shown) > 1)
+            _boxes(axes, rows, offset, width * 0.72, SERIES[index])
+        _per_iteration(axes, shown, "reward of a sample")
 
     table = Table(
         [*_PER_ITERATION, "samples", "lowest", *_QUARTILES, "highest"],
@@ -112,43 +111,57 @@ def distributions(series: Sequence[Series], name: str) -> Element:
         name=name,
         title="Distribution of rewards",
         description="Median reward of the samples. " + "; ".join(medians) + ".",
-        caption="Box: the middle half of the samples, with the median. Whiskers: 5% to 95%."
+        caption="Box: the middle half of the samples, with the median. Whiskers: 5% to 95%. "
         + _some(found),
+        legend=key(label for label, _ in shown) if len(shown) > 1 else (),
         content=table.without("series") if len(found) == 1 else table,
     )
 
 
-def reward_by_length(series: Sequence[Series], name: str) -> Element:
-    """A dot per answer, and how length and reward go together."""
+def reward_by_length(series: Sequence[Series], name: str) -> Figure:
+    """A dot per answer, which leads to its trajectory, and how length and reward go together."""
     kinds = [
-        (each.name, [(run.length, run.final or 0.0) for run in each.counted]) for each in series
+        (each.name, [(run.length, run.final or 0.0, run) for run in each.counted])
+        for each in series
     ]
     colours = SERIES
     if len(series) == 1:
-        first = [(run.first_length, run.first or 0.0) for run in series[0].counted]
+        first = [(run.first_length, run.first or 0.0, run) for run in series[0].counted]
         kinds = [("best first sample", first), ("answer", kinds[0][1])]
         colours = [MUTED, SERIES[0]]
+    thin = [(label, dots[:: -(-len(dots) // DOTS)]) for label, dots in kinds[: len(colours)]]
+    points: dict[str, list[Point]] = {
+        f"dots-{place}": [
+            (
+                f"#{run.anchor}",
+                f"{one_line(run.query, 60)}: {number(reward)}, {length:,} characters",
+            )
+            for length, reward, run in dots
+        ]
+        for place, (_, dots) in enumerate(thin)
+    }
 
     def draw(axes: "Axes") -> None:
-        for (label, pairs), colour, marker in zip(kinds, colours, MARKERS, strict=False):
-            x, y = zip(*pairs[:: -(-len(pairs) // DOTS)], strict=True)
-            hollow = "none" if colour == MUTED else colour
+        for place, ((_, dots), colour, marker) in enumerate(
+            zip(thin, colours, MARKERS, strict=False)
+        ):
             axes.plot(
-                *(x, y, marker),
+                [length for length, _, _ in dots],
+                [reward for _, reward, _ in dots],
+                marker,
                 color=colour,
-                markerfacecolor=hollow,
-                markersize=4,
+                markerfacecolor="none" if colour == MUTED else colour,
+                markersize=5,
                 alpha=0.7,
-                label=one_line(label, 28),
+                gid=f"dots-{place}",
             )
         axes.set_xlabel("length in characters")
         axes.set_ylabel("reward")
-        legend(axes)
 
     rows = [
         [label, f"{low:,} to {high:,}", str(count), number(reward)]
-        for label, pairs in kinds
-        for low, high, count, reward in _fifths(pairs)
+        for label, dots in kinds
+        for low, high, count, reward in _fifths([(length, found) for length, found, _ in dots])
     ]
     found = [(each.name, pearson(within(each.counted))) for each in series]
     said = [
@@ -168,41 +181,39 @@ def reward_by_length(series: Sequence[Series], name: str) -> Element:
         name=name,
         title="Reward against length",
         description=f"A dot per response. {meaning}",
-        caption=meaning,
+        caption=f"{meaning} A dot leads to its trajectory.",
         content=Table(["response", "characters", "runs", "mean reward"], rows, texts=2),
+        legend=key((label for label, _ in thin), muted=len(series) == 1),
+        points=points,
     )
 
 
 def _some(series: Sequence[object]) -> str:
-    return f" The first {SHOWN} are drawn." if len(series) > SHOWN else ""
+    return f"The first {SHOWN} are drawn." if len(series) > SHOWN else ""
 
 
-def legend(axes: "Axes") -> None:
-    """The legend, above the drawing, where it covers nothing."""
-    handles, labels = axes.get_legend_handles_labels()
-    columns = 3 if len(handles) > 4 or len("".join(labels)) < 24 else 2
-    if handles:
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderpad=0.2)
+def key(labels: Iterable[str], *, muted: bool = False) -> list[tuple[str, str]]:
+    """The legend of as many series as are drawn.
+
+    Args:
+        muted: the first is in grey, the others begin with the first colour.
+    """
+    colours = [*(["muted"] * muted), *(f"series-{number}" for number in range(1, SHOWN + 1))]
+    return list(zip(labels, colours, strict=False))
 
 
-def _per_iteration(
-    axes: "Axes", found: Sequence[tuple[str, list[Step]]], label: str, *, with_legend: bool = True
-) -> None:
+def _per_iteration(axes: "Axes", found: Sequence[tuple[str, list[Step]]], label: str) -> None:
     deepest = max(row.iteration for _, rows in found for row in rows)
     axes.set_xlabel("iteration")
     axes.set_ylabel(label)
     axes.set_xlim(-0.5, deepest + 0.5)
     axes.set_xticks(range(0, deepest + 1, -(-(deepest + 1) // 12)))
     axes.grid(visible=False, axis="x")
-    if with_legend:
-        legend(axes)
 
 
-def _boxes(
-    axes: "Axes", rows: Sequence[Step], offset: float, width: float, colour: str, label: str
-) -> None:
+def _boxes(axes: "Axes", rows: Sequence[Step], offset: float, width: float, colour: str) -> None:
     line = {"color": colour, "linewidth": 1.4}
-    boxes = axes.boxplot(
+    axes.boxplot(
         [row.samples for row in rows],
         positions=[row.iteration + offset for row in rows],
         widths=width,
@@ -215,7 +226,6 @@ def _boxes(
         whiskerprops=line,
         capprops=line,
     )
-    boxes["boxes"][0].set_label(label)
     for row in rows:
         if len(row.samples) <= 40:
             x = [row.iteration + offset] * len(row.samples)

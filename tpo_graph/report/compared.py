@@ -1,20 +1,22 @@
-"""What a comparison or an analysis found, as tables and charts of one section."""
+"""What a comparison or an analysis found: findings, prompts by methods, tables and charts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
 
-from tpo_graph.evaluation.results import Comparison, Estimate, Kind, MethodResult, Scorer
-from tpo_graph.report.comparison_charts import between, curves, grid, intervals, win_rates
-from tpo_graph.report.data import short
-from tpo_graph.report.elements import Element, Node, h
-from tpo_graph.report.figures import Table, table
+from tpo_graph.evaluation.compare import told_apart
+from tpo_graph.evaluation.results import Answer, Comparison, Estimate, MethodResult, Pair, Scorer
+from tpo_graph.report.comparison_charts import curves, grid, intervals, win_rates
+from tpo_graph.report.data import Answers, headline
+from tpo_graph.report.diff import compare
+from tpo_graph.report.figures import Figure, Table
+from tpo_graph.report.render import macros
+from tpo_graph.report.wording import between, probability, short_name
 
-_KINDS: dict[Kind, str] = {
-    "compare": "comparison",
-    "curves": "curves of",
-    "stability": "stability of",
-    "grid": "width and depth of",
-    "best-of-n": "best-of-N of",
-}
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
 _SCORERS: dict[Scorer, str] = {
     "reward": "by reward",
     "audit": "by the audit's reward",
@@ -23,65 +25,182 @@ _SCORERS: dict[Scorer, str] = {
 _CAPTION = "Means over prompts with 95% intervals: Student's t; Wilson for rates."
 
 
-def headline(comparison: Comparison) -> str:
-    """What it is, in a few words."""
-    return f"{_KINDS[comparison.kind]} {short(comparison.name)}"
+@dataclass(frozen=True)
+class Cell:
+    """What one method made of one prompt; numbers are means over the seeds."""
+
+    reward: float
+    audit: float | None
+    difference: float | None
+    """In reward, from the method that the others are compared with; None for that one."""
+    top: bool
+    """The highest reward of its row."""
+    said: str
+    """The answer's first words."""
+    body: "Markup | None"
+    """The answer under the first seed, and what differs from the other method's."""
+    runs: list[tuple[int, str]]
+    """(seed, id on the page) of its runs."""
 
 
-def compared(comparison: Comparison, name: str) -> list[Node]:
-    """Set-up, notes, the table of methods, then what the kind of comparison has to show.
+@dataclass(frozen=True)
+class Compared:
+    """The section of one comparison."""
+
+    title: str
+    warnings: list[str]
+    """What speaks against the numbers."""
+    notes: list[str]
+    """What a reader of them must know."""
+    methods: list[tuple[str, str, str]]
+    """The columns of the matrix: label, mean reward, mean audit."""
+    base: str
+    """The method that the others are compared with."""
+    rows: list[tuple[str, str, list[Cell | None]]]
+    """(row id, query, a cell per method)."""
+    tables: list[tuple[str, Table]]
+    charts: list[Figure]
+
+
+def compared(
+    comparison: Comparison, answers: Answers, anchors: Mapping[str, str], name: str
+) -> Compared:
+    """What there is to show of a comparison.
 
     Args:
+        answers: its texts.
+        anchors: ids on the page, by run id.
         name: begins the ids of its charts.
     """
-    found: list[Node] = [h("p", _set_up(comparison), dir="auto")]
-    found += [h("p", note, class_="note", dir="auto") for note in comparison.notes]
+    title = headline(comparison)
+    base = _base(comparison)
+    tables: list[tuple[str, Table]] = []
     if comparison.methods:
-        found.append(_boxed(_methods(comparison), "Methods"))
+        tables.append(("Methods", _methods(comparison)))
     if comparison.pairs:
-        found.append(_boxed(_pairs(comparison), "Differences between methods"))
-    charts = _charts(comparison, name)
-    if charts:
-        found.append(h("div", *charts, class_="charts"))
-    return found
+        tables.append(("Differences between methods", _pairs(comparison)))
+    return Compared(
+        title=title[:1].upper() + title[1:],
+        warnings=[said for pair in comparison.pairs if (said := _disagreement(comparison, pair))],
+        notes=[*told_apart(comparison), *comparison.notes],
+        methods=[
+            (each.method.label, between(each.reward), between(each.audit) if each.audit else "")
+            for each in comparison.methods
+        ],
+        base="" if base is None else base.method.label,
+        rows=_matrix(comparison, base, answers, anchors),
+        tables=tables,
+        charts=_charts(comparison, name),
+    )
 
 
-def _set_up(comparison: Comparison) -> str:
-    seeds = len(comparison.seeds)
-    said = [
-        f"{comparison.prompts:,} prompts from {comparison.source}, "
-        + ("one seed" if seeds == 1 else f"{seeds} seeds"),
-        f"policy {comparison.model}",
-        f"reward model {comparison.reward_model}",
+def set_up(comparison: Comparison) -> list[tuple[str, str]]:
+    """What was compared on what: names and values."""
+    found = [
+        ("prompts", f"{comparison.prompts:,} from {comparison.source}"),
+        ("seeds", ", ".join(map(str, comparison.seeds))),
+        ("methods", "; ".join(result.method.label for result in comparison.methods)),
+        ("policy", comparison.model),
+        ("critic", comparison.critic if comparison.critic != comparison.model else ""),
+        ("reward model", comparison.reward_model),
+        ("audited by", comparison.audit_reward_model or ""),
+        ("judged by", comparison.judge or ""),
+        ("equal in", comparison.budget or ""),
+        ("compared", f"{comparison.created_at[:16].replace('T', ' ')} UTC"),
     ]
-    if comparison.critic != comparison.model:
-        said.insert(2, f"critic {comparison.critic}")
-    if comparison.audit_reward_model:
-        said.append(f"audited by {comparison.audit_reward_model}")
-    if comparison.judge:
-        said.append(f"judged by {comparison.judge}")
-    if comparison.budget:
-        said.append(f"budgets made equal in {comparison.budget}")
-    return "; ".join(said) + "."
+    return [(name, value) for name, value in found if value]
 
 
-def _boxed(content: Table, label: str) -> Element:
-    """A table on a card of its own, under a heading."""
-    found = table(content, label)
-    shown = Element(found.tag, {**found.attributes, "class": "scroll card"}, found.children)
-    return h("div", h("h3", label), shown, class_="tables")
+def _disagreement(comparison: Comparison, pair: Pair) -> str:
+    """Whether the held-out reward model sees a difference the other way round."""
+    reward, audit = pair.reward, pair.audit
+    if reward is None or audit is None or reward.value * audit.value >= 0:
+        return ""
+    sure = [_excludes_zero(each) for each in (reward, audit)]
+    if not sure[0]:
+        return ""
+    how = "disagrees" if sure[1] else "leans the other way"
+    return (
+        f"The held-out reward model {how}: {_pair(comparison, pair.first, pair.second)} is "
+        f"{between(reward, signed=True)} in reward and {between(audit, signed=True)} by "
+        f"{short_name(comparison.audit_reward_model or '')}, which no method saw."
+    )
+
+
+def _excludes_zero(estimate: Estimate) -> bool:
+    low, high = estimate.low, estimate.high
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
+def _base(comparison: Comparison) -> MethodResult | None:
+    """The method without a loop, or the last: what the others are compared with."""
+    simple = [result for result in comparison.methods if result.method.depth == 0]
+    return next(iter(simple or comparison.methods[::-1]), None)
+
+
+def _matrix(
+    comparison: Comparison,
+    base: MethodResult | None,
+    answers: Answers,
+    anchors: Mapping[str, str],
+) -> list[tuple[str, str, list[Cell | None]]]:
+    if base is None or len(comparison.methods) < 2:
+        return []
+    by_row: dict[str, dict[str, list[Answer]]] = {}
+    for result in comparison.methods:
+        for answer in result.answers:
+            by_row.setdefault(answer.row_id, {}).setdefault(result.method.name, []).append(answer)
+    rows: list[tuple[str, str, list[Cell | None]]] = []
+    for row_id, methods in by_row.items():
+        means = {name: fmean(each.reward for each in found) for name, found in methods.items()}
+        level = means.get(base.method.name)
+        cells: list[Cell | None] = []
+        for result in comparison.methods:
+            name = result.method.name
+            if name not in methods:
+                cells.append(None)
+                continue
+            found = methods[name]
+            audits = [each.audit for each in found if each.audit is not None]
+            text = answers.texts.get((name, row_id, found[0].seed), "")
+            other = answers.texts.get((base.method.name, row_id, found[0].seed), "")
+            differs = result is not base and level is not None
+            cells.append(
+                Cell(
+                    reward=means[name],
+                    audit=fmean(audits) if audits else None,
+                    difference=means[name] - level if differs and level is not None else None,
+                    top=means[name] == max(means.values()),
+                    said=text,
+                    body=_body(text, other if differs else "", base.method.label),
+                    runs=[
+                        (each.seed, anchors[each.run_id])
+                        for each in found
+                        if each.run_id in anchors
+                    ],
+                )
+            )
+        rows.append((row_id, answers.queries.get(row_id, ""), cells))
+    return rows
+
+
+def _body(text: str, other: str, base: str) -> "Markup | None":
+    if not text:
+        return None
+    return macros("compared.html").answer(text, compare(other, text) if other else [], base)
 
 
 def _methods(comparison: Comparison) -> Table:
     columns: dict[str, Callable[[MethodResult], str]] = {
         "method": lambda result: result.method.label,
-        "finished": lambda result: f"{result.finished:,}",
-        "failed": lambda result: f"{result.failed:,}",
+        "runs": lambda result: (
+            f"{result.finished:,}" + (f", {result.failed:,} failed" if result.failed else "")
+        ),
         "reward": lambda result: between(result.reward),
-        "gain": lambda result: between(result.gain),
+        "gain": lambda result: between(result.gain, signed=True),
         "audit": lambda result: between(result.audit),
-        "characters": lambda result: between(result.length, _whole),
-        "tokens": lambda result: between(result.tokens, _whole),
+        "characters": lambda result: between(result.length, count=True),
+        "tokens": lambda result: between(result.tokens, count=True),
         "samples": lambda result: _cost(result.cost and result.cost.samples, 1),
         "PFLOPs (paper)": lambda result: _cost(result.cost and result.cost.pflops, 2),
         "PFLOPs (counted)": lambda result: _cost(result.cost and result.cost.measured_pflops, 4),
@@ -98,25 +217,24 @@ def _cost(value: float | None, decimals: int) -> str:
     return "-" if value is None else f"{value:,.{decimals}f}"
 
 
-def _whole(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
 def _pairs(comparison: Comparison) -> Table:
-    found = [
+    audited = comparison.audit_reward_model is not None
+    rows = [
         [
             *(_pair(comparison, pair.first, pair.second), f"{pair.prompts:,}"),
-            *(between(pair.reward), between(pair.length, _whole), between(pair.audit)),
+            between(pair.reward, signed=True),
+            *(probability(pair.p), probability(pair.p_corrected)),
+            between(pair.length, signed=True, count=True),
+            *([between(pair.audit, signed=True)] * audited),
         ]
         for pair in comparison.pairs
     ]
-    columns = ["pair", "prompts", "reward", "characters", "audit"]
-    kept = 5 if comparison.audit_reward_model else 4
-    return Table(columns[:kept], [row[:kept] for row in found])
+    columns = ["first – second", "prompts", "reward", "p", "p (Holm)", "characters"]
+    return Table([*columns, *(["audit"] * audited)], rows)
 
 
-def _charts(comparison: Comparison, name: str) -> list[Element]:
-    charts: list[Element] = []
+def _charts(comparison: Comparison, name: str) -> list[Figure]:
+    charts: list[Figure] = []
     rewards = _estimates([(r.method.label, r.reward) for r in comparison.methods])
     gains = _estimates([(r.method.label, r.gain) for r in comparison.methods])
     differences = _estimates(
@@ -132,7 +250,7 @@ def _charts(comparison: Comparison, name: str) -> list[Element]:
     drawable = [curve for curve in comparison.curves if curve.points]
     if drawable:
         charts.append(curves(drawable, f"{name}-curves"))
-    if rewards:
+    if len(rewards) > 1:
         charts.append(
             intervals(
                 rewards,
@@ -142,7 +260,7 @@ def _charts(comparison: Comparison, name: str) -> list[Element]:
                 caption=_CAPTION,
             )
         )
-    if gains:
+    if len(gains) > 1:
         charts.append(
             intervals(
                 gains,
@@ -194,7 +312,7 @@ def _stability(comparison: Comparison) -> Table:
     return Table(["method", "runs", "prompts", "standard deviation", first, "reward"], rows)
 
 
-def _estimates(rows: list[tuple[str, Estimate | None]]) -> list[tuple[str, Estimate]]:
+def _estimates(rows: Sequence[tuple[str, Estimate | None]]) -> list[tuple[str, Estimate]]:
     return [(label, each) for label, each in rows if each is not None]
 
 

@@ -1,27 +1,18 @@
 """The charts of a comparison or an analysis: methods, win rates, curves, stability, the grid."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tpo_graph.evaluation.results import Comparison, Curve, Estimate, WinRate
-from tpo_graph.report.charts import MARKERS, legend
-from tpo_graph.report.elements import Element, one_line
-from tpo_graph.report.figures import Table, figure, number
+from tpo_graph.report.charts import MARKERS, key
+from tpo_graph.report.figures import Figure, Table, figure
 from tpo_graph.report.svg import INK, MUTED, SERIES
+from tpo_graph.report.wording import between, number, one_line, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Row = tuple[str, Estimate]
-
-
-def between(estimate: Estimate | None, say: Callable[[float | None], str] = number) -> str:
-    """The mean with its interval: "1.234 [1.100, 1.350]"."""
-    if estimate is None:
-        return "-"
-    if estimate.low is None:
-        return say(estimate.value)
-    return f"{say(estimate.value)} [{say(estimate.low)}, {say(estimate.high)}]"
 
 
 def intervals(
@@ -33,7 +24,7 @@ def intervals(
     caption: str,
     zero: bool = False,
     content: Table | None = None,
-) -> Element:
+) -> Figure:
     """A dot with its interval per row.
 
     Args:
@@ -71,23 +62,23 @@ def intervals(
     )
 
 
-def win_rates(rows: Sequence[tuple[str, WinRate]], name: str) -> Element:
+def win_rates(rows: Sequence[tuple[str, WinRate]], name: str) -> Figure:
     """Bars of wins, ties and losses."""
 
     def draw(axes: "Axes") -> None:
         left = [0.0] * len(rows)
         totals = [rate.wins + rate.ties + rate.losses for _, rate in rows]
         parts = [
-            ("wins", SERIES[0], [rate.wins for _, rate in rows]),
-            ("ties", MUTED, [rate.ties for _, rate in rows]),
-            ("losses", SERIES[1], [rate.losses for _, rate in rows]),
+            (SERIES[0], [rate.wins for _, rate in rows]),
+            (MUTED, [rate.ties for _, rate in rows]),
+            (SERIES[1], [rate.losses for _, rate in rows]),
         ]
-        for label, colour, counts in parts:
+        for colour, counts in parts:
             shares = [
                 100 * count / total if total else 0.0
                 for count, total in zip(counts, totals, strict=True)
             ]
-            axes.barh(range(len(rows)), shares, 0.6, left, color=colour, label=label)
+            axes.barh(range(len(rows)), shares, 0.6, left, color=colour)
             left = [a + b for a, b in zip(left, shares, strict=True)]
         axes.axvline(50, color=INK, linewidth=1)
         labels = ["\n".join(one_line(line, 32) for line in label.split("\n")) for label, _ in rows]
@@ -97,13 +88,9 @@ def win_rates(rows: Sequence[tuple[str, WinRate]], name: str) -> Element:
         axes.set_xlabel("% of the prompts")
         axes.spines["left"].set_visible(False)
         axes.grid(visible=False)
-        legend(axes)
-
-    def percent(value: float | None) -> str:
-        return "-" if value is None else f"{100 * value:.1f}%"
 
     content = [
-        [label.replace("\n", " "), rate.scorer, between(rate.rate, percent)]
+        [label.replace("\n", " "), rate.scorer, percent(rate.rate)]
         + [f"{n:,}" for n in (rate.wins, rate.ties, rate.losses, rate.inconsistent, rate.failed)]
         for label, rate in rows
     ]
@@ -119,23 +106,23 @@ def win_rates(rows: Sequence[tuple[str, WinRate]], name: str) -> Element:
             content,
             texts=2,
         ),
-        height=_height(len(rows)) + 30,
+        height=_height(len(rows)),
+        legend=[("wins", "series-1"), ("ties", "muted"), ("losses", "series-2")],
     )
 
 
-def curves(found: Sequence[Curve], name: str) -> Element:
+def curves(found: Sequence[Curve], name: str) -> Figure:
     """Reward of the responses sampled in each step; baselines as level lines (Figure 3)."""
     deepest = max((point.step for curve in found for point in curve.points), default=0)
 
     def draw(axes: "Axes") -> None:
         for curve, colour, marker in zip(found, SERIES, MARKERS, strict=False):
-            label = one_line(curve.label, 28)
             values = [point.reward.value for point in curve.points]
             if curve.baseline:
-                axes.axhline(values[0], color=colour, linestyle=(0, (4, 3)), label=label)
+                axes.axhline(values[0], color=colour, linestyle=(0, (4, 3)))
                 continue
             x = [point.step for point in curve.points]
-            axes.plot(x, values, color=colour, marker=marker, markersize=5, label=label)
+            axes.plot(x, values, color=colour, marker=marker, markersize=5)
             bands = [
                 (point.step, point.reward.low, point.reward.high)
                 for point in curve.points
@@ -149,7 +136,6 @@ def curves(found: Sequence[Curve], name: str) -> Element:
         axes.set_xlabel("step")
         axes.set_ylabel("reward of the step's samples")
         axes.grid(visible=False, axis="x")
-        legend(axes)
 
     rows = [
         [
@@ -171,6 +157,7 @@ def curves(found: Sequence[Curve], name: str) -> Element:
         title="Reward of the samples, step by step",
         description="; ".join(ends) + ".",
         caption="Means over prompts with 95% intervals. Dashed: unrefined baselines.",
+        legend=key(curve.label for curve in found),
         content=Table(
             ["method", "step", "prompts", "reward of samples", "best so far", "spread", "length"],
             rows,
@@ -179,7 +166,7 @@ def curves(found: Sequence[Curve], name: str) -> Element:
     )
 
 
-def grid(comparison: Comparison, name: str) -> Element:
+def grid(comparison: Comparison, name: str) -> Figure:
     """Mean final reward by width and depth (Figure 5)."""
     cells = {(cell.width, cell.depth): cell for cell in comparison.grid}
     widths = sorted({width for width, _ in cells})

@@ -3,16 +3,20 @@
 `sources.py` makes them from stored runs; the charts, the list of queries and the page show them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from statistics import StatisticsError, correlation, fmean, quantiles, stdev
+from typing import TYPE_CHECKING
 
 from tpo_graph.costs import Bill
-from tpo_graph.evaluation.results import Comparison
-from tpo_graph.report.elements import Element
+from tpo_graph.evaluation.results import Comparison, Estimate, Kind
+from tpo_graph.evaluation.statistics import Value, mean_of
 from tpo_graph.usage import Ledger, Usage, total_tokens
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,12 @@ class Run:
     length: int = 0
     """Characters of the best response so far."""
     usage: Ledger = field(default_factory=dict[str, Usage])
-    details: Element | None = None
+    details: "Markup | None" = None
     """The trajectory; None beyond the limit."""
+    key: str = ""
+    """The same for runs of one query."""
+    anchor: str = ""
+    """The id of its line on the page."""
 
     @property
     def best_so_far(self) -> list[float]:
@@ -82,11 +90,31 @@ class Series:
     runs: list[Run]
     bill: Bill = field(default_factory=Bill)
     """Of the runs that count."""
+    group: str = ""
+    """The comparison that its runs belong to; "" for none. Charts are drawn per group."""
 
     @property
     def counted(self) -> list[Run]:
         """The runs that means and charts take in."""
         return [run for run in self.runs if run.counts]
+
+    def mean(self, value: Callable[[Run], float | None]) -> Estimate | None:
+        """Over prompts, of means over the runs of one prompt; see `evaluation.statistics`."""
+        return mean_of(
+            Value(run.key or str(place), place, found)
+            for place, run in enumerate(self.counted)
+            if (found := value(run)) is not None
+        )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The texts of a comparison, as far as its runs are in the database."""
+
+    queries: dict[str, str] = field(default_factory=dict[str, str])
+    """What was asked last, by row id."""
+    texts: dict[tuple[str, str, int], str] = field(default_factory=dict[tuple[str, str, int], str])
+    """By method, row id and seed."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +126,33 @@ class Report:
     database: str
     """Where the runs are, without the password."""
     series: list[Series]
-    comparisons: list[Comparison]
+    comparisons: list[tuple[Comparison, Answers]]
+    about: list[tuple[str, list[str]]]
+    """What its runs were told: (name, all values)."""
     created_at: str
+    command: str = ""
+    """What the user typed."""
+    version: str = ""
+    """Of tpo_graph."""
 
 
 def short(name: str) -> str:
     """The name of a batch or comparison, which is a path unless told otherwise."""
     return Path(name).name if Path(name).is_absolute() else name
+
+
+def headline(comparison: Comparison) -> str:
+    """What a comparison is, in a few words."""
+    return f"{_KINDS[comparison.kind]} {short(comparison.name)}"
+
+
+_KINDS: dict[Kind, str] = {
+    "compare": "comparison",
+    "curves": "curves of",
+    "stability": "stability of",
+    "grid": "width and depth of",
+    "best-of-n": "best-of-N of",
+}
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-// Filters, sorts and searches the list of queries, and builds a trajectory when it is opened.
+// Filters, sorts and searches the list of queries, and builds packed texts when they are opened.
 // Comes after build.js.
 
 const list = document.querySelector("#runs");
@@ -18,7 +18,7 @@ async function unpack(text) {
 }
 
 async function show(details) {
-  const place = details.querySelector("[data-block]");
+  const place = details.querySelector(":scope > [data-block]");
   if (!place || place.dataset.done) return;
   place.dataset.done = "yes";
   place.firstChild.textContent = "Unpacking…";
@@ -26,11 +26,11 @@ async function show(details) {
     const trajectories = await block(place.dataset.block);
     place.replaceChildren(build(trajectories[place.dataset.index]));
   } catch (error) {
-    place.textContent = `This trajectory cannot be shown here (${error}). A current browser can.`;
+    place.textContent = `This text cannot be shown here (${error}). A current browser can.`;
   }
 }
 
-const items = [...list.children].map((item, order) => ({
+const items = [...(list?.children ?? [])].map((item, order) => ({
   item,
   order,
   text: item.querySelector("summary").textContent.toLowerCase() + ` ${item.dataset.run}`,
@@ -58,21 +58,13 @@ function sort() {
   list.append(...items.map((entry) => entry.item));
 }
 
-function openLinked() {
-  const item = location.hash && find(decodeURIComponent(location.hash.slice(1)));
-  const details = item && list.contains(item) && item.querySelector("details");
-  if (details) {
-    details.open = true;
-    item.scrollIntoView();
-  }
+addEventListener("toggle", (event) => event.target.open && show(event.target), true);
+if (list) {
+  find("search").addEventListener("input", select);
+  find("only").addEventListener("change", select);
+  find("sort").addEventListener("change", sort);
+  find("controls").hidden = false;
+  sort();
+  select();
 }
-
-list.addEventListener("toggle", (event) => event.target.open && show(event.target), true);
-find("search").addEventListener("input", select);
-find("only").addEventListener("change", select);
-find("sort").addEventListener("change", sort);
-find("controls").hidden = false;
-addEventListener("hashchange", openLinked);
-sort();
-select();
 openLinked();

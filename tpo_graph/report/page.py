@@ -6,60 +6,84 @@ nothing else: no request, no other script, no form.
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from importlib.resources import files
 from statistics import fmean
 
-from tpo_graph.evaluation.statistics import estimate_or_none
 from tpo_graph.report.charts import distributions, reward_by_length, reward_curves
-from tpo_graph.report.compared import compared, headline
-from tpo_graph.report.comparison_charts import between
-from tpo_graph.report.data import Report, Series
-from tpo_graph.report.elements import Element, Node, h, markup, one_line
-from tpo_graph.report.figures import Table, cards, number, table
-from tpo_graph.report.queries import queries
+from tpo_graph.report.compared import Cell, compared, set_up
+from tpo_graph.report.data import Report, Run, Series
+from tpo_graph.report.figures import Figure, Table
+from tpo_graph.report.packing import packed
+from tpo_graph.report.render import environment, trusted
 from tpo_graph.report.spending import spending
+from tpo_graph.report.wording import between, number, one_line, short_name, whole
+
+_SHOWN_VALUES = 4
+"""Of one fact in the header."""
 
 
 def page(report: Report) -> Iterator[str]:
     """The HTML, piece by piece.
 
     Raises:
-        ConfigurationError: matplotlib is missing.
+        ConfigurationError: jinja2 or matplotlib is missing.
     """
-    folder = files("tpo_graph.report")
-    style, *scripts = (
-        folder.joinpath(name).read_text("utf-8") for name in ("page.css", "build.js", "page.js")
+    style = _asset("page.css")
+    script = "\n".join(_asset(name) for name in ("build.js", "page.js"))
+    series = [each for each in report.series if each.runs]
+    runs = [run for each in series for run in each.runs]
+    anchors = {run.run_id: run.anchor for run in runs if run.run_id}
+    comparisons = [
+        compared(comparison, answers, anchors, f"comparison-{place}")
+        for place, (comparison, answers) in enumerate(report.comparisons)
+    ]
+    # Packed together, so that a page is either all in view of a search or all compressed.
+    bodies = [run.details for run in runs]
+    for found in comparisons:
+        bodies += [cell.body for _, _, cells in found.rows for cell in cells if cell is not None]
+    places, blocks = packed(bodies)
+    left = iter(places)
+    details = {run.anchor: next(left) for run in runs}
+
+    def shown(cell: Cell | None) -> Cell | None:
+        return None if cell is None else replace(cell, body=next(left))
+
+    comparisons = [
+        replace(each, rows=[(row, query, [*map(shown, cells)]) for row, query, cells in each.rows])
+        for each in comparisons
+    ]
+    title = ", ".join(report.sources[:3]) + (" and more" if len(report.sources) > 3 else "")
+    yield from (
+        environment()
+        .get_template("report.html")
+        .generate(
+            title=one_line(title[:1].upper() + title[1:], 200),
+            report=report,
+            about=_about(report),
+            policy=_policy(style, script),
+            style=trusted(style),
+            script=trusted(script),
+            comparisons=comparisons,
+            series=series,
+            overview=_overview(series) if not report.comparisons else None,
+            key_facts=_cards(series[0]) if len(series) == 1 and not report.comparisons else [],
+            errors=_errors(series),
+            charts=list(_charts(series)),
+            runs=[(each, run) for each in series for run in each.runs],
+            details=details,
+            blocks=blocks,
+            orders=_ORDERS,
+            kept=_kept(series, runs),
+        )
     )
-    script = "\n".join(scripts)
-    title = one_line(", ".join(report.sources), 200)
-    some = any(each.runs for each in report.series)
-    head = h(
-        "head",
-        h("meta", charset="utf-8"),
-        h("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
-        h("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        h("meta", name="color-scheme", content="light dark"),
-        h("meta", name="referrer", content="no-referrer"),
-        h("link", rel="icon", href="data:,"),
-        h("title", f"TPO report: {title}"),
-        h("style", style),
-    )
-    body = h(
-        "body",
-        h(
-            "header",
-            h("p", "Test-Time Preference Optimization", class_="eyebrow"),
-            h("h1", title[:1].upper() + title[1:], dir="auto"),
-            h("p", f"From {report.database}, on {report.created_at}.", class_="meta"),
-        ),
-        h("main", *_sections(report)),
-        h("footer", h("p", "Means and charts take in finished runs only.")),
-        h("script", script) if some else None,
-    )
-    yield "<!doctype html>\n"
-    yield from markup(h("html", head, body, lang="en"))
+    yield "\n"
+
+
+def _asset(name: str) -> str:
+    return files("tpo_graph.report").joinpath(name).read_text("utf-8")
 
 
 def _policy(style: str, script: str) -> str:
@@ -73,51 +97,59 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _sections(report: Report) -> Iterator[Element]:
-    series = [each for each in report.series if each.runs]
-    for place, comparison in enumerate(report.comparisons):
-        title = headline(comparison)
-        yield _section(title[:1].upper() + title[1:], *compared(comparison, f"comparison-{place}"))
-    errors = _errors(series)
-    if series and not report.comparisons:  # which have their own tables, over prompts
-        yield _section("Overview", _overview(series), *errors)
-    elif errors:
-        yield _section("Errors", *errors)
-    if not series and not report.comparisons:
-        why = "No runs are stored here yet. `tpo run` and `tpo batch` make some."
-        yield _section("Nothing to show", h("p", why, class_="empty"))
+def _about(report: Report) -> list[tuple[str, str, str]]:
+    """What it is about: (name, value, the value in full where that is longer)."""
+    found: dict[str, list[str]] = {}
+    for comparison, _ in report.comparisons:
+        for name, value in set_up(comparison):
+            values = found.setdefault(name, [])
+            if value not in values:
+                values.append(value)
+    for name, values in report.about:
+        if name == "seed" and report.comparisons:
+            continue
+        name = "prompt set" if name == "prompts" else name
+        known = found.setdefault(name, [])
+        known += [value for value in values if value not in known]
+    facts: list[tuple[str, str, str]] = []
+    for name, values in found.items():
+        # The digest of a prompt set tells it from another of its name.
+        cut = _last_part if name.startswith("prompt") else short_name
+        short = [cut(value) for value in values[:_SHOWN_VALUES]]
+        if len(values) > _SHOWN_VALUES:
+            short.append(f"and {len(values) - _SHOWN_VALUES:,} more")
+        said = one_line("; ".join(short), 200)
+        full = "; ".join(values[:20])
+        facts.append((name, said, "" if full == said else full))
+    return facts
+
+
+def _last_part(value: str) -> str:
+    return value.rpartition("/")[2]
+
+
+def _charts(series: Sequence[Series]) -> Iterator[tuple[str, list[Figure]]]:
+    """(heading, charts) per comparison and reward model: rewards of others share no axis."""
     drawn = [each for each in series if each.counted]
-    if series and not drawn:
-        why = "No run has finished, so there is nothing to draw yet."
-        yield _section("Rewards", h("p", why, class_="empty"))
-    models = dict.fromkeys(each.reward_model for each in drawn)
-    for place, model in enumerate(models):
-        some = [each for each in drawn if each.reward_model == model]
+    groups = dict.fromkeys((each.group, each.reward_model) for each in drawn)
+    models = {model for _, model in groups}
+    for place, (group, model) in enumerate(groups):
+        some = [each for each in drawn if (each.group, each.reward_model) == (group, model)]
+        words = [
+            f" in {group}" if len({name for name, _ in groups}) > 1 and group else "",
+            f", by {short_name(model)}" if len(models) > 1 else "",
+        ]
         charts = (reward_curves, distributions, reward_by_length, spending)
         names = ("curves", "spread", "length", "tokens")
-        yield _section(
-            "Rewards and cost" + (f", by {model}" if len(models) > 1 else ""),
-            h(
-                "div",
-                *(draw(some, f"{name}-{place}") for draw, name in zip(charts, names, strict=True)),
-                class_="charts",
-            ),
-        )
-    if series:
-        yield _section("Queries", *queries(series))
+        found = [draw(some, f"{name}-{place}") for draw, name in zip(charts, names, strict=True)]
+        yield "Rewards and cost" + "".join(words), found
 
 
-def _section(title: str, *children: Node) -> Element:
-    return h("section", h("h2", title), *children)
-
-
-def _overview(series: Sequence[Series]) -> Element:
-    if len(series) == 1:
-        return _cards(series[0])
-    rows = [_row(each) for each in series]
+def _overview(series: Sequence[Series]) -> Table | None:
+    if len(series) < 2:
+        return None
     columns = ["series", "runs", "finished", "best first sample", "answer", "gain", "improved"]
-    shown = table(Table([*columns, "characters", "tokens"], rows), "Overview")
-    return Element(shown.tag, {**shown.attributes, "class": "scroll card"}, shown.children)
+    return Table([*columns, "characters", "tokens"], [_row(each) for each in series])
 
 
 def _row(series: Series) -> list[str]:
@@ -125,47 +157,64 @@ def _row(series: Series) -> list[str]:
     head = [series.name, f"{len(series.runs):,}", f"{len(runs):,}"]
     if not runs:
         return head + ["-"] * 6
-    gain = estimate_or_none([run.gain or 0.0 for run in runs])
     return [
         *head,
-        number(fmean(run.first or 0.0 for run in runs)),
-        number(fmean(run.final or 0.0 for run in runs)),
-        between(gain, _signed),
+        between(series.mean(_first)),
+        between(series.mean(_final)),
+        between(series.mean(_gain), signed=True),
         _share(series),
-        f"{fmean(run.length for run in runs):,.0f}",
-        f"{fmean(run.tokens for run in runs):,.0f}",
+        between(series.mean(_length), count=True),
+        between(series.mean(_tokens), count=True),
     ]
 
 
-def _cards(series: Series) -> Element:
+def _first(run: Run) -> float | None:
+    return run.first
+
+
+def _final(run: Run) -> float | None:
+    return run.final
+
+
+def _gain(run: Run) -> float | None:
+    return run.gain
+
+
+def _length(run: Run) -> float:
+    return run.length
+
+
+def _tokens(run: Run) -> float:
+    return run.tokens
+
+
+def _cards(series: Series) -> list[tuple[str, str, str]]:
     runs = series.counted
     states = Counter(run.status for run in series.runs)
     remark = ", ".join(f"{count:,} {state}" for state, count in states.items())
-    facts: list[tuple[str, str, str | None]] = [("Runs", f"{len(series.runs):,}", remark)]
+    facts = [("Runs", f"{len(series.runs):,}", remark)]
     if not runs:
-        return cards(facts)
-    first, final = fmean(run.first or 0.0 for run in runs), fmean(run.final or 0.0 for run in runs)
-    gain = estimate_or_none([run.gain or 0.0 for run in runs])
+        return facts
+
+    def mean(value: Callable[[Run], float | None]) -> float:
+        found = series.mean(value)
+        return 0.0 if found is None else found.value
+
     money = series.bill.cost
-    cost = None if money is None else f"{money / len(runs):.5f} {series.bill.currency}".strip()
-    return cards(
-        [
-            *facts,
-            ("Mean reward", number(final), f"best first sample {number(first)}"),
-            (
-                "Mean gain",
-                between(gain, _signed),
-                "over the best first sample; 95% interval",
-            ),
-            ("Improved", _share(series), "of the finished runs"),
-            (
-                "Mean length",
-                f"{fmean(run.length for run in runs):,.0f}",
-                f"characters; first sample {fmean(run.first_length for run in runs):,.0f}",
-            ),
-            ("Tokens per run", f"{fmean(run.tokens for run in runs):,.0f}", cost),
-        ]
-    )
+    cost = "" if money is None else f"{money / len(runs):.5f} {series.bill.currency}".strip()
+    first = whole(fmean(run.first_length for run in runs))
+    return [
+        *facts,
+        ("Mean reward", number(mean(_final)), f"best first sample {number(mean(_first))}"),
+        (
+            "Mean gain",
+            between(series.mean(_gain), signed=True),
+            "over the best first sample; 95% interval",
+        ),
+        ("Improved", _share(series), "of the finished runs"),
+        ("Mean length", whole(mean(_length)), f"characters; first sample {first}"),
+        ("Tokens per run", whole(mean(_tokens)), cost),
+    ]
 
 
 def _share(series: Series) -> str:
@@ -173,13 +222,30 @@ def _share(series: Series) -> str:
     return f"{sum((run.gain or 0.0) > 0 for run in runs) / len(runs):.0%}"
 
 
-def _signed(value: float | None) -> str:
-    return number(value, signed=True)
-
-
-def _errors(series: Sequence[Series]) -> list[Node]:
+def _errors(series: Sequence[Series]) -> Table | None:
     errors = Counter(one_line(run.error, 200) for each in series for run in each.runs if run.error)
-    if not errors:
-        return []
     rows = [[error, f"{count:,}"] for error, count in errors.most_common(8)]
-    return [h("h3", "Errors", class_="errors"), table(Table(["error", "runs"], rows), "Errors")]
+    return Table(["error", "runs"], rows) if rows else None
+
+
+_ORDERS = [
+    ("order up", "as given"),
+    ("gain down", "largest gain"),
+    ("gain up", "smallest gain"),
+    ("reward down", "highest reward"),
+    ("reward up", "lowest reward"),
+    ("length down", "longest answer"),
+    ("length up", "shortest answer"),
+    ("tokens down", "most tokens"),
+]
+
+
+def _kept(series: Sequence[Series], runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """What the list can be filtered by: (field:value, words)."""
+    reasons = sorted({run.stop_reason for run in runs if run.stop_reason})
+    kept = [("", "all"), ("better:yes", "improved"), ("better:no", "not improved")]
+    kept += [(f"state:{state}", state) for state in sorted({run.status for run in runs})]
+    kept += [(f"stop:{reason}", f"stopped by {reason}") for reason in reasons]
+    if len(series) > 1:
+        kept += [(f"series:{each.name}", each.name) for each in series]
+    return kept

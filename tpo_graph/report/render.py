@@ -1,19 +1,25 @@
 """HTML from templates: every text is escaped, and what cannot be seen in it is named.
 
-The pages of `tpo view` are made of them. A page's own script builds elements
-from the JSON of `plain`, with `createElement` and text nodes only.
+Reports and the pages of `tpo view` are made of the same templates. A page's own script builds
+elements from the JSON of `plain`, with `createElement` and text nodes only.
 """
 
-import re
 from functools import cache
-from html.parser import HTMLParser
-from math import floor, log10
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeAlias
+from xml.etree import ElementTree
 
 from tpo_graph.extras import extra
-from tpo_graph.report.elements import one_line, visible
-from tpo_graph.report.figures import number
+from tpo_graph.report.wording import (
+    between,
+    duration,
+    money,
+    number,
+    one_line,
+    percent,
+    short_name,
+    visible,
+    whole,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -22,10 +28,6 @@ if TYPE_CHECKING:
 Node: TypeAlias = "list[Any] | str"
 """A text, or `[tag, attributes, children]`."""
 
-_VOID = {"br", "input", "link", "meta"}
-_CASED = {"viewbox": "viewBox", "clippath": "clipPath"}
-"""Names that SVG tells apart by their case, and HTML's parser does not."""
-
 
 def render(template: str, **values: Any) -> "Markup":
     """What a template makes of these values.
@@ -33,8 +35,7 @@ def render(template: str, **values: Any) -> "Markup":
     Raises:
         ConfigurationError: jinja2 is missing.
     """
-    found = environment().get_template(template)
-    return _markup(found.render(values))
+    return trusted(environment().get_template(template).render(values))
 
 
 def macros(template: str) -> Any:
@@ -64,12 +65,13 @@ def environment() -> "Environment":
         finalize=_shown,
     )
     filters: dict[str, Any] = made.filters
-    for each in (duration, money, number, one_line, short_name):
+    for each in (between, duration, money, number, one_line, percent, short_name, whole):
         filters[each.__name__] = each
     return made
 
 
-def _markup(source: str) -> "Markup":
+def trusted(source: str) -> "Markup":
+    """Markup of our own making, in which every foreign text is escaped already."""
     from markupsafe import Markup
 
     return Markup(source)
@@ -80,56 +82,16 @@ def _shown(value: Any) -> Any:
     return visible(value) if type(value) is str else value
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: "4.2 s", "3 min 05 s", "2 h 07 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
-
-
-def money(value: float | None, currency: str = "") -> str:
-    """An amount with three digits that count; "-" for none."""
-    if value is None:
-        return "-"
-    decimals = 2 if value >= 1 or value == 0 else min(8, 2 - floor(log10(value)))
-    return f"{value:,.{decimals}f} {currency}".strip()
-
-
-def short_name(name: str) -> str:
-    """The name of a model, a batch or a comparison without the folder it is in."""
-    kind, _, path = name.rpartition(":")
-    path = re.sub(r"@[0-9a-f]{12,}$", "", path)
-    if "/" not in path or not path.startswith(("/", ".", "~")):
-        return f"{kind}:{path}" if kind else path
-    return f"{kind}:{PurePath(path).name}" if kind else PurePath(path).name
-
-
 def plain(markup: str) -> list[Node]:
-    """The elements of a template's own markup, as JSON values."""
-    parser = _Elements()
-    parser.feed(markup)
-    parser.close()
-    return parser.found
+    """The elements of a template's own markup, which is well-formed XML, as JSON values."""
+    root = ElementTree.fromstring(f"<all>{markup}</all>")
+    return _children(root)
 
 
-class _Elements(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[Node] = []
-        self._open: list[list[Node]] = [self.found]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = {_CASED.get(name, name): value or "" for name, value in attrs}
-        element: Node = [tag, attributes, []]
-        self._open[-1].append(element)
-        if tag not in _VOID:
-            self._open.append(element[2])
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in _VOID:
-            self._open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self._open[-1].append(data)
+def _children(element: ElementTree.Element) -> list[Node]:
+    found: list[Node] = [element.text] if element.text else []
+    for child in element:
+        found.append([child.tag, dict(child.attrib), _children(child)])
+        if child.tail:
+            found.append(child.tail)
+    return found

@@ -4,26 +4,27 @@ Reads stored rows only; texts become trajectories at once, and nothing else of t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import compress
+from itertools import compress, count
 from pathlib import Path
 
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from tpo_graph.candidates import best
+from tpo_graph.candidates import Candidate, best
 from tpo_graph.context import RunOptions
 from tpo_graph.costs import CostTable, Role, bill
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
-from tpo_graph.evaluation.results import FILE, Comparison, load
-from tpo_graph.report.compared import headline
-from tpo_graph.report.data import Report, Run, Series, short
-from tpo_graph.report.trajectory import trajectory
+from tpo_graph.evaluation.results import FILE, Answer, Comparison, load
+from tpo_graph.report.data import Answers, Report, Run, Series, headline, short
+from tpo_graph.report.render import macros
+from tpo_graph.report.trajectory import facts, shown
 from tpo_graph.store import Store
 from tpo_graph.store.batches import BatchItem, find_batch, read_batch
 from tpo_graph.store.runs import StoredRun, list_runs, read, settings_of, whole_run_id
 from tpo_graph.store.tables import RunRow
-from tpo_graph.store.trajectory import read_trajectory
+from tpo_graph.store.trajectory import Trajectory, read_trajectory
 from tpo_graph.usage import add_ledgers
 
 _PRICES = {"input_price", "cached_price", "output_price"}
@@ -45,6 +46,7 @@ class Reader:
         self._limit = limit
         self._left = limit
         self._costs = costs
+        self._about: dict[str, dict[str, None]] = {}
 
     async def report(self, targets: Sequence[str]) -> Report:
         """All that the targets name.
@@ -54,13 +56,14 @@ class Reader:
         """
         sources: list[str] = []
         series: list[Series] = []
-        comparisons: list[Comparison] = []
+        comparisons: list[tuple[Comparison, Answers]] = []
         loose: list[str] = []
         for target in targets:
             if (found := _comparison(target)) is not None:
-                comparisons.append(found)
+                answers = Answers()
+                comparisons.append((found, answers))
                 sources.append(headline(found))
-                series += await self._methods(found)
+                series += await self._methods(found, answers)
             else:
                 name = await self._batch_name(target)
                 if name is None:
@@ -78,8 +81,9 @@ class Reader:
         return Report(
             sources=sources,
             database=self._store.url,
-            series=series,
+            series=_anchored(series),
             comparisons=comparisons,
+            about=[(name, list(values)) for name, values in self._about.items()],
             created_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         )
 
@@ -95,7 +99,7 @@ class Reader:
         runs = [
             (None, _row_only(item))
             if item.run_id is None or item.status == "waiting"
-            else await self._run(item.run_id, item)
+            else self._run(await read_trajectory(self._store, item.run_id), item)
             async for item in read_batch(self._store, name)
         ]
         return [self._made(short(name), runs)] if runs else []
@@ -110,19 +114,34 @@ class Reader:
                 f"{FILE}. `tpo runs list` lists runs; --database names another database."
             ) from e
 
-    async def _methods(self, comparison: Comparison) -> list[Series]:
-        """The runs of each method that was run, as far as they are in this database."""
+    async def _methods(self, comparison: Comparison, answers: Answers) -> list[Series]:
+        """The runs of each method that was run, as far as they are in this database.
+
+        Args:
+            answers: is filled with the texts.
+        """
+        wanted: dict[str, list[tuple[str, Answer]]] = {}
+        for result in comparison.methods:
+            for answer in result.answers:
+                wanted.setdefault(answer.run_id, []).append((result.method.name, answer))
+        stored = await self._stored(list(wanted))
+        group = short(comparison.name)
         series: list[Series] = []
         for result in comparison.methods:
             if result.method.read_off is not None:
                 continue
-            ids = [answer.run_id for answer in result.answers]
-            rows = [answer.row_id for answer in result.answers]
-            stored = await self._stored(ids)
-            found = [(i, row) for i, row in zip(ids, rows, strict=True) if i in stored]
-            if found:
-                runs = [await self._run(run_id, row_id=row) for run_id, row in found]
-                series.append(self._made(result.method.label, runs))
+            runs: list[tuple[StoredRun, Run]] = []
+            for answer in result.answers:
+                if answer.run_id in stored:
+                    found = await read_trajectory(self._store, answer.run_id)
+                    runs.append(self._run(found, row_id=answer.row_id))
+                    if len(answers.queries) < self._limit or answer.row_id in answers.queries:
+                        answers.queries[answer.row_id] = runs[-1][1].query
+                        for method, each in wanted[answer.run_id]:
+                            text = _text(found["candidates"], each)
+                            answers.texts[method, each.row_id, each.seed] = text
+            if runs:
+                series.append(replace(self._made(result.method.label, runs), group=group))
         return series
 
     async def _stored(self, run_ids: Sequence[str]) -> set[str]:
@@ -136,7 +155,7 @@ class Reader:
         """Runs of one set-up each, named after what tells the set-ups apart."""
         groups: dict[tuple[str, ...], list[tuple[StoredRun, Run]]] = {}
         for run_id in run_ids:
-            stored, run = await self._run(run_id)
+            stored, run = self._run(await read_trajectory(self._store, run_id))
             groups.setdefault(_set_up(stored), []).append((stored, run))
         differing = [len(set(column)) > 1 for column in zip(*groups, strict=True)]
         return [
@@ -157,11 +176,10 @@ class Reader:
         cost = bill(ledger, models, self._costs, run_prices(first["settings"]))
         return Series(name, first["reward_model"], [run for _, run in runs], cost)
 
-    async def _run(
-        self, run_id: str, item: BatchItem | None = None, *, row_id: str = ""
+    def _run(
+        self, found: Trajectory, item: BatchItem | None = None, *, row_id: str = ""
     ) -> tuple[StoredRun, Run]:
         """A run without its texts; with its trajectory, while there is room for one."""
-        found = await read_trajectory(self._store, run_id)
         run, candidates = found["run"], found["candidates"]
         last = max((c["iteration"] for c in candidates), default=-1)
         by_iteration = [
@@ -169,10 +187,17 @@ class Reader:
         ]
         first = by_iteration[0] if by_iteration else []
         self._left -= 1
+        details = None
+        if self._left >= 0:
+            prefix = f"t{self._limit - self._left}"
+            details = macros("trajectory.html").trajectory(shown(found, prefix))
+        for name, value in facts(run):
+            if name not in ("run", "status", "started"):
+                self._about.setdefault(name, {})[value] = None
         return run, Run(
             query=run["conversation"][-1]["content"][:_QUERY],
             status=run["status"] if item is None else item.status,
-            run_id=run_id,
+            run_id=run["run_id"],
             row_id=row_id if item is None else item.row_id,
             stop_reason=run["stop_reason"],
             error=run["error"] if item is None else item.error,
@@ -181,8 +206,27 @@ class Reader:
             first_length=len(best(first)["response"]) if first else 0,
             length=len(best(candidates)["response"]) if candidates else 0,
             usage=found["usage"],
-            details=trajectory(found) if self._left >= 0 else None,
+            details=details,
+            key=run["conversation_key"],
         )
+
+
+def _text(candidates: Sequence[Candidate], answer: Answer) -> str:
+    """The response that a method's answer was: read off a larger run, it is not that run's best."""
+    found = (
+        each["response"]
+        for each in candidates
+        if each["reward"] == answer.reward and len(each["response"]) == answer.length
+    )
+    return next(found, "")
+
+
+def _anchored(series: Sequence[Series]) -> list[Series]:
+    number = count(1)
+    return [
+        replace(each, runs=[replace(run, anchor=f"query-{next(number)}") for run in each.runs])
+        for each in series
+    ]
 
 
 def run_prices(settings: object) -> RunOptions | None:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tpo_graph.costs import BillRow
-from tpo_graph.report.charts import SHOWN, legend
+from tpo_graph.report.charts import SHOWN
 from tpo_graph.report.data import Series
-from tpo_graph.report.elements import Element, one_line
-from tpo_graph.report.figures import Table, figure
+from tpo_graph.report.figures import Figure, Table, figure
 from tpo_graph.report.svg import SERIES
+from tpo_graph.report.wording import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,19 +17,17 @@ _STAGES = ("sample", "reward_score", "select", "loss", "gradient", "update")
 _PARTS = ("prompt", "prompt, cached", "completion")
 
 
-def spending(series: Sequence[Series], name: str) -> Element:
+def spending(series: Sequence[Series], name: str) -> Figure:
     """Tokens per stage of one series, or per series of several; all means are per counted run."""
     bars = _stages(series[0]) if len(series) == 1 else [(s.name, _tokens(s)) for s in series]
     bars = [(one_line(label, 20), values) for label, values in bars[: 2 * SHOWN]]
 
     def draw(axes: "Axes") -> None:
         left = [0.0] * len(bars)
-        for part, (label, colour) in enumerate(
-            zip(_PARTS, (SERIES[0], SERIES[2], SERIES[1]), strict=True)
-        ):
+        for part, colour in enumerate((SERIES[0], SERIES[2], SERIES[1])):
             values = [tokens[part] for _, tokens in bars]
             if any(values):
-                axes.barh(range(len(bars)), values, 0.62, left, color=colour, label=label)
+                axes.barh(range(len(bars)), values, 0.62, left, color=colour)
             left = [a + b for a, b in zip(left, values, strict=True)]
         axes.set_yticks(range(len(bars)), [label for label, _ in bars])
         axes.invert_yaxis()
@@ -39,7 +37,6 @@ def spending(series: Sequence[Series], name: str) -> Element:
         axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel("tokens per run")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        legend(axes)
 
     shares = [f"{label} {sum(values):,.0f}" for label, values in bars]
     table = Table(_COLUMNS, [row for each in series for row in _rows(each)], texts=3)
@@ -60,6 +57,7 @@ def spending(series: Sequence[Series], name: str) -> Element:
         description=f"Tokens per run: {', '.join(shares)}.",
         caption=caption,
         content=table.without("series") if len(series) == 1 else table,
+        legend=list(zip(_PARTS, ("series-1", "series-3", "series-2"), strict=True)),
     )
 
 

@@ -6,16 +6,22 @@ stay texts; inline styles, which the page's content security policy forbids, bec
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from tpo_graph.extras import extra
-from tpo_graph.report.elements import Element, Node, h
+from tpo_graph.report.render import trusted
+from tpo_graph.report.wording import visible
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.axes import Axes
+
+Point: TypeAlias = "tuple[str, str]"
+"""(where a click on a dot leads, what is said when the mouse rests on it)."""
 
 INK, MUTED, LINE, SURFACE = "#010101", "#010102", "#010103", "#010104"
 SERIES = ["#0101a1", "#0101a2", "#0101a3", "#0101a4", "#0101a5", "#0101a6"]
@@ -36,9 +42,6 @@ _RC: dict[Any, Any] = {
     "axes.labelcolor": MUTED,
     "axes.facecolor": "none",
     "figure.facecolor": "none",
-    "legend.labelcolor": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -74,8 +77,14 @@ _NO_ROTATION = re.compile(r"rotate\(-0 [^)]*\)")
 
 
 def chart(
-    draw: "Callable[[Axes], None]", *, name: str, title: str, description: str, height: int = HEIGHT
-) -> Element:
+    draw: "Callable[[Axes], None]",
+    *,
+    name: str,
+    title: str,
+    description: str,
+    height: int = HEIGHT,
+    points: Mapping[str, Sequence[Point]] | None = None,
+) -> "Markup":
     """The SVG of one drawing.
 
     Args:
@@ -83,6 +92,8 @@ def chart(
         name: unique on the page; ids begin with it.
         title, description: what a screen reader says.
         height: in CSS pixels at a scale of 1.
+        points: for artists by their `gid`, a link per marker, in the order in which they are drawn.
+            The keyboard reaches the same places through the list of queries.
 
     Raises:
         ConfigurationError: matplotlib is not installed.
@@ -97,39 +108,55 @@ def chart(
         figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
         draw(figure.subplots())
         figure.savefig(source, format="svg", metadata={"Date": None, "Creator": None})
-    return _inline(ElementTree.fromstring(source.getvalue()), name, title, description)
+    drawn = ElementTree.fromstring(source.getvalue())
+    for part in drawn.iter():
+        _link(part, (points or {}).get(part.get("id", ""), ()))
+    labels = {"aria-labelledby": f"{name}-title", "aria-describedby": f"{name}-desc"}
+    svg = Element("svg", {"viewBox": drawn.get("viewBox", ""), "role": "img", **labels})
+    for tag, content in (("title", title), ("desc", description)):
+        said = ElementTree.SubElement(svg, tag, {"id": f"{name}-{tag}"})
+        said.text = visible(content)
+    svg.extend(child for part in drawn for child in _converted(part, name))
+    return trusted(ElementTree.tostring(svg, encoding="unicode", short_empty_elements=False))
 
 
-def _inline(svg: ElementTree.Element, name: str, title: str, description: str) -> Element:
-    children = [child for part in svg for child in _converted(part, name)]
-    return h(
-        "svg",
-        h("title", title, id=f"{name}-title"),
-        h("desc", description, id=f"{name}-desc"),
-        *children,
-        viewBox=svg.get("viewBox"),
-        role="img",
-        aria_labelledby=f"{name}-title",
-        aria_describedby=f"{name}-desc",
-    )
+def _link(part: Element, points: Sequence[Point]) -> None:
+    """Put every marker of an artist into a link."""
+    if not points:
+        return
+    parents = [each for each in part.iter() if any(_tag(child) == "use" for child in each)]
+    left: Iterator[Point] = iter(points)
+    for parent in parents:
+        for place, marker in enumerate(list(parent)):
+            if _tag(marker) == "use" and (point := next(left, None)) is not None:
+                link = Element("a", {"href": point[0], "tabindex": "-1"})
+                ElementTree.SubElement(link, "title").text = point[1]
+                link.append(marker)
+                parent[place] = link
 
 
-def _converted(part: ElementTree.Element, name: str) -> list[Node]:
-    tag = part.tag.rpartition("}")[2]
+def _tag(part: Element) -> str:
+    return part.tag.rpartition("}")[2]
+
+
+def _converted(part: Element, name: str) -> list[Element]:
+    tag = _tag(part)
     if tag in {"metadata", "style"}:
         return []
-    children: list[Node] = [child for inner in part for child in _converted(inner, name)]
-    if part.text and tag in {"text", "tspan"}:
-        children.insert(0, part.text)
+    children = [child for inner in part for child in _converted(inner, name)]
     attributes = _attributes(part, tag, name)
     if tag in {"g", "defs"} and not children:
         return []
     if tag == "g" and not attributes:
         return children
-    return [Element(tag, attributes, children)]
+    made = Element(tag, attributes)
+    if part.text and tag in {"text", "tspan", "title"}:
+        made.text = visible(part.text)
+    made.extend(children)
+    return [made]
 
 
-def _attributes(part: ElementTree.Element, tag: str, name: str) -> dict[str, str]:
+def _attributes(part: Element, tag: str, name: str) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for key, value in part.attrib.items():
         key = key.rpartition("}")[2]
@@ -139,7 +166,8 @@ def _attributes(part: ElementTree.Element, tag: str, name: str) -> dict[str, str
             if tag != "g":
                 attributes["id"] = f"{name}-{value}"
         elif key == "href":
-            attributes["href"] = f"#{name}-{value.removeprefix('#')}"
+            own = value if tag == "a" else f"#{name}-{value.removeprefix('#')}"
+            attributes["href"] = own
         elif key == "clip-path":
             attributes["clip-path"] = value.replace("#", f"#{name}-")
         elif kept := _NO_ROTATION.sub("", value).strip():

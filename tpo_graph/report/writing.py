@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 from tpo_graph.concurrency.background import run_in_background
@@ -23,10 +25,11 @@ def write_report(
     database: str = DEFAULT_URL,
     limit: int = LIMIT,
     costs: CostTable | None = None,
+    command: str = "",
 ) -> Report:
     """Write a report and wait for it; see `awrite_report`."""
     return run_in_background(
-        awrite_report(targets, output, database=database, limit=limit, costs=costs)
+        awrite_report(targets, output, database=database, limit=limit, costs=costs, command=command)
     )
 
 
@@ -37,6 +40,7 @@ async def awrite_report(
     database: str = DEFAULT_URL,
     limit: int = LIMIT,
     costs: CostTable | None = None,
+    command: str = "",
 ) -> Report:
     """Write one self-contained HTML file; whole or not at all.
 
@@ -47,6 +51,7 @@ async def awrite_report(
         database: where the runs are.
         limit: maximum number of trajectories in the file; without targets, of runs.
         costs: prices and sizes of models (`tpo_graph.costs.read_costs`).
+        command: what the page says it was written by.
 
     Returns:
         What the page shows.
@@ -58,6 +63,7 @@ async def awrite_report(
     """
     async with open_store(database) as store:
         report = await Reader(store, limit, costs).report(targets)
+    report = replace(report, command=command, version=version("tpo-graph"))
     target = Path(output)
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:

@@ -24,7 +24,7 @@ from tpo_graph.report.render import macros, plain, render
 from tpo_graph.store.reading import Readable
 from tpo_graph.store.runs import read
 from tpo_graph.view.listing import ORDERS, STATES, Wanted, pulse, read_listing
-from tpo_graph.view.one_run import Shown, read_shown, run_pulse
+from tpo_graph.view.one_run import Watched, run_pulse, watched
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -161,7 +161,7 @@ class Pages:
         try:
             if database is None:
                 raise RunNotFoundError("runs are kept in memory here (--database none)")
-            shown, live = await self._run(database, run_id, request)
+            found, live = await self._run(database, run_id, request)
         except RunNotFoundError as error:
             return _page(
                 request, "view_none.html", 404, title="No such run", why=str(error),
@@ -173,7 +173,7 @@ class Pages:
             title=live.title,
             database=database.url,
             events="" if live.ended else f"{_root(request)}/runs/{quote(run_id, safe='')}/events",
-            shown=shown,
+            run=found,
             pieces=live.pieces,
             live=_joined("div", "run", "", live),
         )
@@ -188,23 +188,25 @@ class Pages:
 
         return _events(lambda: read(database, lambda c: run_pulse(c, run_id)), look)
 
-    async def _run(self, database: Readable, run_id: str, request: Request) -> tuple[Shown, Live]:
-        shown = await read_shown(database, run_id, self._costs)
+    async def _run(self, database: Readable, run_id: str, request: Request) -> tuple[Watched, Live]:
+        run = await watched(database, run_id, self._costs)
         parts = macros("view_run_parts.html")
-        root, state = _root(request), _STATES[shown.state]
+        root, state, shown = _root(request), _STATES[run.state], run.shown
+        steps = shown.iterations
         blocks = {
-            "progress": parts.progress(shown),
-            "spending": parts.spending(shown),
-            **{f"samples-{each.iteration}": parts.samples(each) for each in shown.iterations},
-            "trajectory": parts.trajectory(shown),
+            "progress": parts.progress(run),
+            "answer": parts.answer(run),
+            **{f"samples-{each.iteration}": parts.samples(run, each) for each in steps},
+            "spending": parts.spending(run),
+            "about": parts.about(run),
         }
-        pieces = {"state": parts.state(shown, state), "others": parts.others(shown, root), **blocks}
-        return shown, Live(
+        pieces = {"state": parts.state(run, state), "others": parts.others(run, root), **blocks}
+        return run, Live(
             pieces,
             {"run": list(blocks)},
-            news=f"{state}: {shown.doing}",
+            news=f"{state}: {run.doing}",
             title=f"{state}: {shown.query:.80}",
-            ended=shown.state != "running",
+            ended=run.state != "running",
         )
 
     def _need(self, request: Request) -> Readable:

@@ -1,30 +1,22 @@
-"""One run as its page shows it: samples with their scores, what the critic wrote, what it took."""
+"""One run as its page shows it while it runs: what it is doing, what it took, its trajectory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from tpo_graph.cache import Step
-from tpo_graph.candidates import best, place
+from tpo_graph.candidates import best
 from tpo_graph.costs import CostTable, Role, bill
-from tpo_graph.report.diff import Piece, compare
-from tpo_graph.report.elements import markup
-from tpo_graph.report.figures import number
-from tpo_graph.report.render import duration, money, short_name
 from tpo_graph.report.sources import run_prices
-from tpo_graph.report.trajectory import trajectory
+from tpo_graph.report.trajectory import Shown, shown
+from tpo_graph.report.wording import duration, money, number, short_name
 from tpo_graph.store.reading import Readable
 from tpo_graph.store.runs import read
 from tpo_graph.store.tables import RunRow, UsageRow
-from tpo_graph.store.trajectory import ScoredCandidate, Trajectory, answer, read_trajectory
+from tpo_graph.store.trajectory import Trajectory, answer, read_trajectory
 from tpo_graph.usage import Usage, total_tokens
 from tpo_graph.view.listing import size_of, state_of
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 _FOLLOWS = {
     "": "writing drafts",
@@ -40,85 +32,47 @@ _OTHERS = 20
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One candidate."""
-
-    count: int
-    """Among the samples of its iteration, from 1, as wherever a person reads it."""
-    reward: float
-    roles: list[str]
-    """"chosen", "rejected" or both, by the iteration that it belongs to or a later one."""
-    top: bool
-    """The best of its iteration."""
-    pieces: list[Piece]
-    """Its text, against the response that it revises."""
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """The samples of an iteration, and what the critic wrote about them."""
-
-    iteration: int
-    parent: bool
-    samples: list[Sample]
-    loss: str = ""
-    gradient: str = ""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Places in a drawing of 384 by 160."""
-
-    line: str
-    dots: list[dict[str, Any]]
-    ticks: list[dict[str, Any]]
-    iterations: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Shown:
+class Watched:
     """All that the page says of a run."""
 
-    query: str
+    shown: Shown
+    found: Trajectory
     state: str
     """One of `listing.STATES`."""
     doing: str
     """What happens, or how it ended."""
     facts: list[tuple[str, str, str]]
-    iterations: list[Iteration]
+    """(what, value, remark)."""
     spent: list[tuple[int, str, Usage]]
     """(iteration, stage, usage), in the order of the work."""
-    curve: Curve | None
-    curve_words: str
-    trajectory: "Markup"
     others: list[str] = field(default_factory=list[str])
     """Ids of other runs of this query, the newest first."""
 
 
-async def read_shown(store: Readable, run_id: str, costs: CostTable | None) -> Shown:
+async def watched(
+    store: Readable, run_id: str, costs: CostTable | None, prefix: str = "sample"
+) -> Watched:
     """One run.
+
+    Args:
+        prefix: begins the ids of its samples on the page.
 
     Raises:
         RunNotFoundError: no such run is stored.
     """
-    from markupsafe import Markup
-
     found = await read_trajectory(store, run_id)
     run = found["run"]
     spent, seen_at, others = await read(
         store, lambda connection: _beside(connection, run_id, run["conversation_key"])
     )
     state = state_of(run["status"], seen_at)
-    return Shown(
-        query=run["conversation"][-1]["content"],
+    return Watched(
+        shown=shown(found, prefix),
+        found=found,
         state=state,
         doing=_doing(found, state, spent),
         facts=_facts(found, spent, costs),
-        iterations=_iterations(found["candidates"], found["steps"]),
         spent=spent,
-        curve=_curve(found["candidates"], found["steps"]),
-        curve_words=_words(found["candidates"]),
-        trajectory=Markup("".join(markup(trajectory(found)))),
         others=others,
     )
 
@@ -194,92 +148,3 @@ def _facts(
         ("Setting", size_of(run["settings"]), short_name(run["policy"])),
         ("Reward model", f"{len(candidates)} scored", short_name(run["reward_model"])),
     ]
-
-
-def _key(candidate: Any) -> tuple[int, int]:
-    return candidate["iteration"], candidate["position"]
-
-
-def _roles(steps: Sequence[Step]) -> dict[tuple[int, int], list[str]]:
-    found: dict[tuple[int, int], list[str]] = {}
-    for step in steps:
-        for role in ("chosen", "rejected"):
-            if (candidate := step.get(role)) is not None:
-                words = found.setdefault(_key(candidate), [])
-                if role not in words:
-                    words.append(role)
-    return found
-
-
-def _iterations(candidates: Sequence[ScoredCandidate], steps: Sequence[Step]) -> list[Iteration]:
-    roles, by_number = _roles(steps), {step["iteration"]: step for step in steps}
-    found: list[Iteration] = []
-    for iteration in sorted({each["iteration"] for each in candidates} | set(by_number)):
-        here = [each for each in candidates if each["iteration"] == iteration]
-        before = by_number.get(iteration - 1)
-        parent = before.get("chosen") if before is not None else None
-        highest = max((each["reward"] for each in here), default=None)
-        step = by_number.get(iteration)
-        samples = [
-            Sample(
-                count=each["position"] + 1,
-                reward=each["reward"],
-                roles=roles.get(_key(each), []),
-                top=each["reward"] == highest,
-                pieces=[Piece("same", each["response"])]
-                if parent is None
-                else compare(parent["response"], each["response"]),
-            )
-            for each in sorted(here, key=lambda each: -each["reward"])
-        ]
-        found.append(
-            Iteration(
-                iteration,
-                parent is not None,
-                samples,
-                step.get("loss", "") if step else "",
-                step.get("gradient", "") if step else "",
-            )
-        )
-    return found
-
-
-def _curve(candidates: Sequence[ScoredCandidate], steps: Sequence[Step]) -> Curve | None:
-    if not candidates:
-        return None
-    rewards = [each["reward"] for each in candidates]
-    low, high = min(rewards), max(rewards)
-    span = (high - low) or 1.0
-    numbers = sorted({each["iteration"] for each in candidates})
-    step = 312 / max(1, len(numbers) - 1)
-    across = {iteration: round(56 + step * place, 1) for place, iteration in enumerate(numbers)}
-
-    def down(reward: float) -> float:
-        return round(132 - 120 * (reward - low) / span, 1)
-
-    tops = [max(e["reward"] for e in candidates if e["iteration"] == each) for each in numbers]
-    line = zip(numbers, accumulate(tops, max), strict=True)
-    roles = _roles(steps)
-    return Curve(
-        line=" ".join(f"{across[each]},{down(reward)}" for each, reward in line),
-        dots=[
-            {
-                "x": across[each["iteration"]],
-                "y": down(each["reward"]),
-                "kind": (roles.get(_key(each)) or [""])[0],
-                "text": f"{place(each)}: {number(each['reward'])}",
-            }
-            for each in candidates
-        ],
-        ticks=[{"y": down(value), "text": f"{value:.3g}"} for value in sorted({low, high})],
-        iterations=[{"x": across[each], "text": str(each)} for each in numbers],
-    )
-
-
-def _words(candidates: Sequence[ScoredCandidate]) -> str:
-    said = [
-        f"iteration {iteration}: best "
-        f"{number(max(e['reward'] for e in candidates if e['iteration'] == iteration))}"
-        for iteration in sorted({each["iteration"] for each in candidates})
-    ]
-    return "Reward per iteration. " + "; ".join(said)
