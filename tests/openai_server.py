@@ -100,6 +100,8 @@ class OpenAIServer(ServerThread):
         self.script: deque[Behaviour] = deque()
         """Behaviours of the next requests, one each; then `rule`, then good behaviour."""
         self.calls: list[Call] = []
+        self.models: list[dict[str, Any]] = []
+        """What the server tells of its models; none, as servers do that have no such list."""
         self._log = log
 
     @property
@@ -108,7 +110,13 @@ class OpenAIServer(ServerThread):
         return f"http://127.0.0.1:{self.port}/v1"
 
     def handlers(self) -> list[web.RouteDef]:
-        return [web.post("/{base:.*}/chat/completions", self._handle)]
+        return [
+            web.post("/{base:.*}/chat/completions", self._handle),
+            web.get("/{base:.*}/models", self._models),
+        ]
+
+    async def _models(self, request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": self.models})
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())

@@ -3,7 +3,9 @@
 import shutil
 
 import pytest
+from langchain_openai import ChatOpenAI
 
+from tests.openai_server import OpenAIServer
 from tests.tiny_models import causal_lm
 from tpo_graph.check import check_setup
 from tpo_graph.check.prompts import check_prompts
@@ -79,3 +81,19 @@ def test_the_shipped_sets_are_right_and_short(prompts):
 async def test_a_set_that_is_wrong_is_one_finding():
     found = [f async for f in check_setup(prompts="no/such/set", reward_model=lambda q, r: 1.0)]
     assert [(f.part, f.name, f.status) for f in found] == [("prompts", "loads", "fail")]
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [({"max_model_len": 4096}, "of 4096"), ({"context_length": None}, "--context-window")],
+)
+async def test_the_window_is_what_the_server_tells_of_the_model(told, seen):
+    with OpenAIServer() as server:
+        server.models = [
+            {"id": "other", "object": "model", "created": 1, "owned_by": "x", "max_model_len": 9},
+            {"id": "a:7b", "object": "model", "created": 1, "owned_by": "x", **told},
+        ]
+        policy = ChatOpenAI(model="a:7b", base_url=server.url, api_key="none")
+        options = RunOptions(max_tokens=100, critic_max_tokens=100)
+        found = [f async for f in check_setup(model=policy, options=options)]
+    assert seen in next(f.detail for f in found if f.name == FITS)

@@ -14,6 +14,7 @@ from tpo_graph.check.policy import check_policy
 from tpo_graph.check.probes import load_probes
 from tpo_graph.check.prompts import check_prompts
 from tpo_graph.check.reward import Given, check_reward_model
+from tpo_graph.check.window import served_window
 from tpo_graph.context import RunOptions
 from tpo_graph.errors import TPOError
 from tpo_graph.models import load_chat_model
@@ -61,6 +62,8 @@ async def check_setup(
     policy: BaseChatModel | None = None
     try:
         policy = None if model is None else load_chat_model(model)
+        if policy is not None and context_window is None:
+            context_window = await served_window(policy)
         found = list(check_prompts(loaded, policy, options, context_window))
     except TPOError as error:
         found = [Finding("prompts", "length", "skip", str(error))]
