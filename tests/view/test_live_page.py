@@ -56,6 +56,14 @@ def test_a_new_run_appears_and_can_be_opened(tmp_path: Path):
                 assert page.locator("#runs > li").count() == 6
                 assert page.locator("#runs > li").first.get_attribute("id") == "run-new"
                 assert page.evaluate("document.documentElement.scrollWidth") == 360
+                for name in ("Compare Newest?", "Compare Why is the sky blue?"):
+                    page.get_by_role("checkbox", name=name).focus()
+                    page.keyboard.press("Space")
+                page.keyboard.press("Enter")
+                page.get_by_role("heading", name="What changed from A").wait_for()
+                assert page.url == f"{url}/compare?a=new&b=sky"
+                assert page.evaluate("document.documentElement.scrollWidth") == 360
+                page.go_back()
                 page.get_by_role("link", name="Newest?").focus()
                 page.keyboard.press("Enter")
                 page.locator("#answer").wait_for()

@@ -89,8 +89,32 @@ def test_a_run_shows_all_samples_with_what_changed(client: TestClient):
     assert client.get("/runs/nobody").status_code == 404
 
 
+def test_two_runs_stand_side_by_side(client: TestClient):
+    page = client.get("/compare", params=[("run", "unchanged"), ("run", "sky")])
+    assert page.url.query == b"a=unchanged&b=sky"  # an address to share
+    assert "answered different queries" in page.text
+    assert "<del>" in page.text
+    tokens = re.search(r"Tokens</th><td[^>]*>(\d+)</td><td[^>]*>(\d+)</td><td>\+(\d+)<", page.text)
+    assert tokens is not None
+    one, other, more = map(int, tokens.groups())
+    assert other - one == more > 0
+    assert "D0-N3" in page.text
+    assert "D1-N3" in page.text
+    assert page.text.count('<polyline class="run-') == 2
+    same = client.get("/compare?a=sky&b=sky").text
+    assert "Both runs gave the same answer" in same
+    for query in ("", "run=sky", "run=sky&run=arabic&run=hostile", "a=sky&b=nobody"):
+        assert client.get(f"/compare?{query}").status_code == 404
+
+
 def test_what_models_wrote_is_text_and_no_other_host_is_allowed(client: TestClient):
-    for path in ("/", "/runs/hostile", "/runs/failing", "/?q=" + "%3Cscript%3E"):
+    for path in (
+        "/",
+        "/runs/hostile",
+        "/runs/failing",
+        "/compare?a=hostile&b=failing",
+        "/?q=" + "%3Cscript%3E",
+    ):
         reply = client.get(path)
         assert "<script>" not in reply.text
         assert "<img" not in reply.text

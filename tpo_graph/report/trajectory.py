@@ -82,6 +82,11 @@ class Answer:
     note: str
     pieces: list[Piece]
 
+    @property
+    def text(self) -> str:
+        """As the user would read it."""
+        return "".join(piece.text for piece in self.pieces if piece.kind != "removed")
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -114,7 +119,7 @@ def shown(found: Trajectory, prefix: str = "sample") -> Shown:
         turns=run["conversation"],
         error=run["error"] or "",
         answer=_answer(found) if candidates else None,
-        curve=curve([("", candidates, steps)], prefix) if candidates else None,
+        curve=curve([("", prefix, candidates, steps)]) if candidates else None,
         rewards=_rewards(candidates),
         iterations=_iterations(candidates, steps),
         facts=facts(run),
@@ -233,15 +238,15 @@ def _pair(step: Step, before: Step | None) -> list[Compared]:
 
 
 def curve(
-    runs: Sequence[tuple[str, Sequence[ScoredCandidate], Sequence[Step]]], prefix: str
+    runs: Sequence[tuple[str, str, Sequence[ScoredCandidate], Sequence[Step]]],
 ) -> Curve:
     """Every sample as a dot over its iteration, and the best so far as a line; several runs in one.
 
     Args:
-        runs: (name, candidates, steps) each; at least one has a candidate.
-        prefix: begins the ids that the dots lead to.
+        runs: (name, what the ids begin with that its dots lead to, candidates, steps) each; at
+            least one has a candidate.
     """
-    everything = [each for _, candidates, _ in runs for each in candidates]
+    everything = [each for _, _, candidates, _ in runs for each in candidates]
     rewards = [each["reward"] for each in everything]
     low, high = min(rewards), max(rewards)
     span = (high - low) or 1.0
@@ -255,7 +260,7 @@ def curve(
     lines: list[str] = []
     dots: list[dict[str, Any]] = []
     words: list[str] = []
-    for name, candidates, steps in runs:
+    for name, prefix, candidates, steps in runs:
         here = sorted({each["iteration"] for each in candidates})
         tops = [max(e["reward"] for e in candidates if e["iteration"] == each) for each in here]
         line = zip(here, accumulate(tops, max), strict=True)

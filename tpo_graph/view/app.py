@@ -11,11 +11,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from tpo_graph.costs import CostTable
@@ -25,6 +25,7 @@ from tpo_graph.store.reading import Readable
 from tpo_graph.store.runs import read
 from tpo_graph.view.listing import ORDERS, STATES, Wanted, pulse, read_listing
 from tpo_graph.view.one_run import Watched, run_pulse, watched
+from tpo_graph.view.two_runs import read_pair
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -111,6 +112,7 @@ class Pages:
             Route("/events", self.list_events),
             Route("/runs/{run_id}", self.run_page),
             Route("/runs/{run_id}/events", self.run_events),
+            Route("/compare", self.compare_page),
             Route("/assets/{name}", asset),
         ]
 
@@ -207,6 +209,32 @@ class Pages:
             news=f"{state}: {run.doing}",
             title=f"{state}: {shown.query:.80}",
             ended=run.state != "running",
+        )
+
+    async def compare_page(self, request: Request) -> Response:
+        """`GET /compare?a=ID&b=ID`: two runs side by side; `?run=ID&run=ID` leads there."""
+        if chosen := request.query_params.getlist("run"):
+            query = urlencode(dict(zip("ab", chosen, strict=False)) if len(chosen) == 2 else {})
+            return RedirectResponse(f"{_root(request)}/compare?{query}", 303, _HEADERS)
+        first, second = (request.query_params.get(name, "") for name in "ab")
+        database = self._database(request)
+        try:
+            if not first or not second:
+                raise RunNotFoundError("Tick two runs in the list, then press Compare.")
+            pair = await read_pair(self._need(request), first, second, self._costs)
+        except RunNotFoundError as error:
+            return _page(
+                request, "view_none.html", 404, title="No two runs to compare", why=str(error),
+                database="" if database is None else database.url, events="",
+            )  # fmt: skip
+        return _page(
+            request,
+            "view_compare.html",
+            title=f"Compare: {pair.runs[0].shown.query:.80}",
+            database="" if database is None else database.url,
+            events="",
+            pair=pair,
+            compared=macros("view_compare_parts.html").compared(pair, _root(request), _STATES),
         )
 
     def _need(self, request: Request) -> Readable:

@@ -4,6 +4,7 @@
 const main = document.querySelector("#main");
 const news = document.querySelector("#news");
 let source = null;
+const FOCUSABLE = "a, summary, input, button, textarea, select, [tabindex]";
 
 const key = (details) => details.querySelector("summary").textContent.replace(/\d/g, "");
 
@@ -14,10 +15,14 @@ function replace(element) {
   for (const each of element.querySelectorAll("details")) {
     if (opened.has(key(each))) each.open = opened.get(key(each));
   }
+  for (const box of old.querySelectorAll("input:checked")) {
+    const fresh = element.querySelector(`input[name="${box.name}"]`);
+    if (fresh) fresh.checked = true;
+  }
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
-  const place = focused && [...old.querySelectorAll("a, summary, [tabindex]")].indexOf(focused);
+  const place = focused && [...old.querySelectorAll(FOCUSABLE)].indexOf(focused);
   old.replaceWith(element);
-  if (focused) [...element.querySelectorAll("a, summary, [tabindex]")][place]?.focus({preventScroll: true});
+  if (focused) [...element.querySelectorAll(FOCUSABLE)][place]?.focus({preventScroll: true});
 }
 
 function arrange(container, ids, fresh) {
@@ -61,4 +66,5 @@ for (const form of document.querySelectorAll("form.filters")) {
     for (const [name, value] of [...event.formData]) if (!value) event.formData.delete(name);
   });
 }
+openLinked();
 if (!document.hidden) open();
