@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -25,6 +25,12 @@ from tpo_graph.models.connection import ROLES, connected, read_options
 from tpo_graph.rewards.anchoring import anchored
 from tpo_graph.rewards.forms import written
 from tpo_graph.strategies.methods import method_settings
+
+if TYPE_CHECKING:
+    from tpo_graph.session.setup import Setup
+
+CALLED = {"database": "database_url", "reuse_scores": "score_cache"}
+"""Inputs of a run (`tpo_graph.session.setup`) that have another name here."""
 
 Options = Annotated[dict[str, Any] | None, NoDecode]
 """Of a role's connection; `Settings` itself reads the JSON, and shows none of it in errors."""
@@ -209,6 +215,41 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
             )
             raise ConfigurationError(_ways_to_name("reward_model", forms))
         return self.reward_model
+
+    def inputs(self) -> dict[str, Any]:
+        """The arguments of `optimize` that these are: `Inputs`, with the run's settings.
+
+        Raises:
+            ConfigurationError: no model or no reward model is configured.
+        """
+        return {**self._of_setup({}), **self.run_options()}
+
+    def setup(self, **given: Any) -> "Setup":
+        """What a run is made of, and what its context may choose.
+
+        Args:
+            given: objects in place of the names that are configured.
+
+        Raises:
+            ConfigurationError: no model or no reward model is configured.
+        """
+        from tpo_graph.session.setup import Choices, Setup  # with all that makes a graph
+
+        choices = Choices(
+            policies=self.policies, critics=self.critics, reward_models=self.reward_models
+        )
+        return Setup(**self._of_setup(given), choices=choices)
+
+    def _of_setup(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        from tpo_graph.session.setup import KEYS
+
+        named: dict[str, Any] = {
+            "model": given.get("model") or self.policy_name(),
+            "reward_model": given.get("reward_model") or self.reward_model_name(),
+        }
+        for name in KEYS - {f"{role}_options" for role in ROLES} - named.keys():
+            named[name] = given.get(name) or getattr(self, CALLED.get(name, name))
+        return named
 
     def run_options(self) -> dict[str, Any]:
         """The fields of `RunOptions`, ready for `optimize` or a `TPOContext`."""

@@ -17,7 +17,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from tpo_graph.cache import Cache
 from tpo_graph.context import TPOContext
-from tpo_graph.graph import TPOGraph, create_tpo_graph
+from tpo_graph.graph import TPOGraph
 from tpo_graph.settings import Settings
 from tpo_graph.store import open_store
 
@@ -85,14 +85,5 @@ def _settings() -> Settings:
 @cache
 def _graph() -> TPOGraph:
     settings = _settings()
-    return create_tpo_graph(
-        settings.policy_name(),
-        settings.reward_model_name(),
-        critic=settings.critic,
-        prompts=settings.prompts,
-        cache=_caches[0] if _caches else None,
-        defaults=settings.run_options(),
-        policies=settings.policies,
-        critics=settings.critics,
-        reward_models=settings.reward_models,
-    )
+    cache = _caches[0] if _caches else None
+    return settings.setup().graph(cache=cache, defaults=settings.run_options())

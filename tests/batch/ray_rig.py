@@ -22,6 +22,7 @@ from tpo_graph.batch.ray_cluster import Cluster
 from tpo_graph.batch.ray_engine import RayEngine
 from tpo_graph.conversation import Turn
 from tpo_graph.session.session import open_session
+from tpo_graph.session.setup import Setup
 from tpo_graph.store.tables import RunRow
 
 POLICY = "openai:policy"
@@ -80,7 +81,8 @@ def jobs(count: int, **settings: Any) -> list[Job]:
 
 async def by_local_engine(given: list[Job], url: str, reward_model: str) -> list[Done]:
     """How the jobs end in this process."""
-    async with open_session(POLICY, reward_model, None, "tpo", url) as runs:
+    setup = Setup(model=POLICY, reward_model=reward_model, database=url)
+    async with open_session(setup) as runs:
         ended = LocalEngine(runs, width=2).run(given, control=RunControl())
         return sorted([one async for one in ended], key=lambda one: one.position)
 

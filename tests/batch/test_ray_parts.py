@@ -14,6 +14,7 @@ from tpo_graph.batch.ray_rewards import RewardActor, RewardPool
 from tpo_graph.cli.engines import take_cluster
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.session.session import open_session
+from tpo_graph.session.setup import Setup
 from tpo_graph.store.tables import RunRow, now
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
 
@@ -80,11 +81,11 @@ async def test_a_job_waits_for_the_lease_of_a_worker_that_is_silent(sqlite_url):
     model = ScriptedChatModel()
     async with (
         open_store(sqlite_url) as store,
-        open_session(model, prefer_longer, None, "tpo", store) as runs,
+        open_session(Setup(model=model, reward_model=prefer_longer, database=store)) as runs,
     ):
         orders = ray_worker.Orders(
-            sqlite_url, POLICY, None, "local:rm", "rm", [], "tpo", True, None, False, 2, None,
-            0.0, ".", {},
+            Setup(model=POLICY, reward_model="local:rm", database=sqlite_url),
+            "rm", [], 2, None, 0.0, ".", {},
         )  # fmt: skip
         worker = ray_worker.PolicyWorker(orders)
         worker._open = runs, InFlight(2), ServerWait(0)

@@ -30,15 +30,15 @@ from tpo_graph.agents.structured import FittingReward, StructuredForm, requested
 from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.context import RunOptions, TPOContext
 from tpo_graph.errors import ConfigurationError, RewardInputError
-from tpo_graph.graph import TPOGraph, create_tpo_graph
+from tpo_graph.graph import TPOGraph
 from tpo_graph.models import load_chat_model
 from tpo_graph.models import model_name as name_of
 from tpo_graph.models.loops import handle
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.redaction import redacted
 from tpo_graph.rewards import as_reward_model
-from tpo_graph.session.run import make_context
 from tpo_graph.session.running import run_config
+from tpo_graph.session.setup import Setup, make_context
 from tpo_graph.state import TPOInput, TPOState
 
 _CONNECTION = ("timeout", "max_retries", "api_key", "streaming")
@@ -115,15 +115,14 @@ class ChatTPO(BaseChatModel):
         return self
 
     def _made(self, reward_model: Any, defaults: dict[str, Any] | None = None) -> TPOGraph:
-        return create_tpo_graph(
-            self.model,
-            reward_model,
+        setup = Setup(
+            model=self.model,
+            reward_model=reward_model,
             critic=self.critic,
             prompts=self.prompts,
-            cache=self.tpo_cache,
-            checkpointer=False,
-            defaults=defaults,
-            name=type(self).__name__,
+        )
+        return setup.graph(
+            cache=self.tpo_cache, checkpointer=False, defaults=defaults, name=type(self).__name__
         )
 
     @property

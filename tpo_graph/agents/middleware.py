@@ -23,13 +23,14 @@ from tpo_graph.agents.structured import FittingReward, StructuredForm, form_of, 
 from tpo_graph.cache import Cache, MemoryCache
 from tpo_graph.context import RunOptions, TPOContext, part_for_tpo
 from tpo_graph.errors import ConfigurationError, TPOError
-from tpo_graph.graph import TPOGraph, create_tpo_graph
+from tpo_graph.graph import TPOGraph
 from tpo_graph.models import load_chat_model
 from tpo_graph.nodes.handles import check_criteria
 from tpo_graph.nodes.review import can_wait
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.session.running import run_config
+from tpo_graph.session.setup import Setup
 from tpo_graph.state import TPOInput, TPOState
 
 _log = logging.getLogger("tpo_graph")
@@ -241,13 +242,12 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
 
     def _graph_for(self, model: BaseChatModel, form: StructuredForm | None) -> TPOGraph:
         def made(reward_model: RewardModel) -> TPOGraph:
-            return create_tpo_graph(
-                model,
-                reward_model,
+            return Setup(
+                model=model,
+                reward_model=reward_model,
                 critic=self._critic,
                 prompts=self._prompts,
-                cache=self._cache,
-            )
+            ).graph(cache=self._cache)
 
         if form is not None:
             return made(FittingReward(self._reward_model, form))

@@ -8,23 +8,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from langchain_core.language_models import BaseChatModel
 from langgraph.runtime import RunControl
 
 from tpo_graph.batch.engine import Engine, Job, LocalEngine
 from tpo_graph.batch.progress import BatchProgress, Counting, OnProgress, progress_bar
 from tpo_graph.batch.unchanged import need_unchanged
-from tpo_graph.concurrency.background import run_in_background
+from tpo_graph.concurrency.background import sync
 from tpo_graph.concurrency.outages import WAIT_SECONDS
-from tpo_graph.models.connection import connected
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.redaction import redacted
-from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+from tpo_graph.rewards import as_reward_model
 from tpo_graph.rows import BadRow, Row
-from tpo_graph.session.run import make_context
 from tpo_graph.session.session import open_session
+from tpo_graph.session.setup import Setup, StoredInputs, spelled_out
 from tpo_graph.session.stored import opened
 from tpo_graph.stopping import need_prices
 from tpo_graph.store.batch_rows import (
@@ -36,7 +34,6 @@ from tpo_graph.store.batch_rows import (
     note_error,
 )
 from tpo_graph.store.intake import end_rows, put_rows
-from tpo_graph.strategies import split_objects
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -45,78 +42,22 @@ _CHUNK = 1000
 """Rows stored in one transaction."""
 
 
-def run_batch(
-    rows: Iterable[Row | BadRow],
-    *,
-    name: str,
-    database: str,
-    model: str | BaseChatModel,
-    reward_model: str | RewardModel | RewardFunction,
-    critic: str | BaseChatModel | None = None,
-    prompts: str | PromptSet = "tpo",
-    reuse_scores: bool = True,
-    engine: Engine | None = None,
-    max_in_flight: int | None = None,
-    wait_for_server: float = WAIT_SECONDS,
-    retry_failed: bool = False,
-    fresh: bool = False,
-    audit: str | RewardModel | RewardFunction | None = None,
-    audit_fallback: bool = False,
-    source: str | None = None,
-    on_progress: OnProgress | None = None,
-    progress: bool | None = None,
-    control: RunControl | None = None,
-    **settings: Any,
-) -> BatchProgress:
-    """Run a batch and wait until all of its rows have ended; see `arun_batch`."""
-    return run_in_background(
-        arun_batch(
-            rows,
-            name=name,
-            database=database,
-            model=model,
-            reward_model=reward_model,
-            critic=critic,
-            prompts=prompts,
-            reuse_scores=reuse_scores,
-            engine=engine,
-            max_in_flight=max_in_flight,
-            wait_for_server=wait_for_server,
-            retry_failed=retry_failed,
-            fresh=fresh,
-            audit=audit,
-            audit_fallback=audit_fallback,
-            source=source,
-            on_progress=on_progress,
-            progress=progress,
-            control=control,
-            **settings,
-        )
-    )
-
-
+@spelled_out
 async def arun_batch(
     rows: Iterable[Row | BadRow],
     *,
     name: str,
     database: "str | Store",
-    model: str | BaseChatModel,
-    reward_model: str | RewardModel | RewardFunction,
-    critic: str | BaseChatModel | None = None,
-    prompts: str | PromptSet = "tpo",
-    reuse_scores: bool = True,
     engine: Engine | None = None,
     max_in_flight: int | None = None,
     wait_for_server: float = WAIT_SECONDS,
     retry_failed: bool = False,
     fresh: bool = False,
-    audit: str | RewardModel | RewardFunction | None = None,
-    audit_fallback: bool = False,
     source: str | None = None,
     on_progress: OnProgress | None = None,
     progress: bool | None = None,
     control: RunControl | None = None,
-    **settings: Any,
+    **inputs: Unpack[StoredInputs],
 ) -> BatchProgress:
     """Run every row of a batch that has not ended yet.
 
@@ -130,8 +71,6 @@ async def arun_batch(
             call are taken up; those that are gone are left out of the output.
         name: of the batch in its database.
         database: a URL, or a store that is open already.
-        model, reward_model, critic, prompts, reuse_scores, audit, audit_fallback: as in
-            `aoptimize`.
         engine: what runs the rows; it must have been given the same models and database. None:
             this process.
         max_in_flight: maximum concurrent runs, without an `engine`; None tunes it automatically.
@@ -147,8 +86,7 @@ async def arun_batch(
             unless there is an `on_progress`.
         control: its `request_drain()` stops all runs before their next steps; the batch then
             returns with `unfinished` rows.
-        settings: fields of `TPOContext`, for all rows that set nothing of their own, and
-            `model_options` and kin, as in `aoptimize`.
+        inputs: as in `aoptimize`; settings are for all rows that set nothing of their own.
 
     Raises:
         ConfigurationError: an option, a name or a prompt set is wrong; the batch was begun with
@@ -156,40 +94,11 @@ async def arun_batch(
         RunBusyError: another live process works on this batch.
         StoreError: the database failed.
     """
-    model = connected(model, settings.pop("model_options", None), "model")
-    critic = connected(critic, settings.pop("critic_options", None), "critic")
-    reward_model = connected(
-        reward_model, settings.pop("reward_model_options", None), "reward_model"
-    )
-    audit = connected(audit, settings.pop("audit_options", None), "audit")
-    settings, strategies = split_objects(settings)
-    context = make_context(settings)
-    given = {
-        "model": model,
-        "reward_model": reward_model,
-        "critic": critic,
-        "prompts": prompts,
-        "audit": audit,
-    }
-    launch: dict[str, Any] = {
-        n: redacted(v) if isinstance(v, str) else None for n, v in given.items()
-    }
-    launch["audit_fallback"] = audit_fallback
+    setup, context = Setup.given(inputs, database=database)
+    launch = {**setup.named(), "audit_fallback": setup.audit_fallback}
     async with AsyncExitStack() as stack:
         if engine is None:
-            runs = await stack.enter_async_context(
-                open_session(
-                    model,
-                    reward_model,
-                    critic,
-                    prompts,
-                    database,
-                    reuse_scores=reuse_scores,
-                    audit=audit,
-                    audit_fallback=audit_fallback,
-                    choices={"strategies": strategies},
-                )
-            )
+            runs = await stack.enter_async_context(open_session(setup))
             store = runs.store
             assert store is not None
             names = dict(runs.names)
@@ -203,10 +112,13 @@ async def arun_batch(
                 on_wait=lambda said: counting.wait(said),
             )
         else:
-            store = await stack.enter_async_context(opened(database, reuse_scores=reuse_scores))
+            store = await stack.enter_async_context(
+                opened(database, reuse_scores=setup.reuse_scores)
+            )
+            prompts = setup.prompts
             prompt_set = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
             names = {"prompts": f"{prompt_set.name}@{prompt_set.digest}"}
-            auditor = None if audit is None else as_reward_model(audit)
+            auditor = None if setup.audit is None else as_reward_model(setup.audit)
         launch["names"] = {**names, "audit": None if auditor is None else redacted(auditor.name)}
         plain = context.model_dump(mode="json")
         held = hold_batch(store, name, plain, launch)
@@ -217,8 +129,8 @@ async def arun_batch(
             plain |= {limit: before["settings"].get(limit) for limit in limits}
         await begin_batch(store, name, plain, launch, source, forget=fresh)
         await _take_in(store, name, rows)
-        named = {"policy": str(model), "reward_model": str(reward_model)}
-        models = {"critic": str(critic or model), **named, **names}
+        named = {"policy": str(setup.model), "reward_model": str(setup.reward_model)}
+        models = {"critic": str(setup.critic or setup.model), **named, **names}
         shown = False if progress is None and on_progress is not None else progress
         bar = stack.enter_context(progress_bar(None, "TPO", "row", shown=shown))
 
@@ -241,6 +153,10 @@ async def arun_batch(
                 counting.retry(len(failed))
                 await work.run(failed, clear=True)
         return await counting.end()
+
+
+run_batch = sync(arun_batch)
+"""Run a batch and wait until all of its rows have ended."""
 
 
 async def _take_in(store: "Store", name: str, rows: Iterable[Row | BadRow]) -> None:

@@ -7,95 +7,36 @@ caller's word or found out from the servers' answers (`concurrency.py`, `knee.py
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sized
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Unpack
 from uuid import uuid4
 
-from langchain_core.language_models import BaseChatModel
 from langgraph.runtime import RunControl
 
 from tpo_graph.batch.engine import awaited
 from tpo_graph.batch.progress import progress_bar
 from tpo_graph.batch.steps import StepReporter
-from tpo_graph.concurrency.background import run_in_background
+from tpo_graph.concurrency.background import sync
 from tpo_graph.concurrency.in_flight import Flight, run_all
 from tpo_graph.concurrency.outages import WAIT_SECONDS, ServerWait, waiting
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Query, as_messages
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.models.connection import connected
-from tpo_graph.prompts import PromptSet
-from tpo_graph.rewards import RewardFunction, RewardModel
 from tpo_graph.session.result import TPOResult
-from tpo_graph.session.run import make_context
 from tpo_graph.session.running import OnEvent
 from tpo_graph.session.session import Session, open_session
-from tpo_graph.strategies import split_objects
-
-if TYPE_CHECKING:
-    from tpo_graph.store import Store
+from tpo_graph.session.setup import Inputs, Setup, spelled_out
 
 
-def optimize_many(
-    queries: Iterable[Query],
-    *,
-    model: str | BaseChatModel,
-    reward_model: str | RewardModel | RewardFunction,
-    critic: str | BaseChatModel | None = None,
-    prompts: str | PromptSet = "tpo",
-    database: str | None = None,
-    reuse_scores: bool = True,
-    max_in_flight: int | None = None,
-    wait_for_server: float = WAIT_SECONDS,
-    on_event: OnEvent | None = None,
-    progress: bool | None = None,
-    control: RunControl | None = None,
-    audit: str | RewardModel | RewardFunction | None = None,
-    audit_fallback: bool = False,
-    **settings: Any,
-) -> list[TPOResult | Exception]:
-    """Answer many queries and wait for all results; see `aoptimize_many`."""
-
-    async def collect() -> list[TPOResult | Exception]:
-        results = aoptimize_many(
-            queries,
-            model=model,
-            reward_model=reward_model,
-            critic=critic,
-            prompts=prompts,
-            database=database,
-            reuse_scores=reuse_scores,
-            max_in_flight=max_in_flight,
-            wait_for_server=wait_for_server,
-            on_event=on_event,
-            progress=progress,
-            control=control,
-            audit=audit,
-            audit_fallback=audit_fallback,
-            **settings,
-        )
-        async with aclosing(results):
-            return [result async for result in results]
-
-    return run_in_background(collect())
-
-
+@spelled_out
 async def aoptimize_many(
     queries: Iterable[Query],
     *,
-    model: str | BaseChatModel,
-    reward_model: str | RewardModel | RewardFunction,
-    critic: str | BaseChatModel | None = None,
-    prompts: str | PromptSet = "tpo",
-    database: "str | Store | None" = None,
-    reuse_scores: bool = True,
     max_in_flight: int | None = None,
     wait_for_server: float = WAIT_SECONDS,
     on_event: OnEvent | None = None,
     progress: bool | None = None,
     control: RunControl | None = None,
-    audit: str | RewardModel | RewardFunction | None = None,
-    audit_fallback: bool = False,
-    **settings: Any,
+    **inputs: Unpack[Inputs],
 ) -> AsyncGenerator[TPOResult | Exception]:
     """Answer many queries; their results come in the order of the queries.
 
@@ -104,7 +45,6 @@ async def aoptimize_many(
 
     Args:
         queries: questions, or conversations as LangChain messages; taken as there is room for them.
-        model, reward_model, critic, prompts, database, reuse_scores: as in `aoptimize`.
         max_in_flight: maximum concurrent runs. None tunes it: as many as keep the model server
             full without letting requests wait there.
         wait_for_server: seconds that a model server may be away (it restarts, a quota is used up):
@@ -114,35 +54,16 @@ async def aoptimize_many(
         progress: whether a bar on standard error shows how many have ended; None: on a terminal.
         control: its `request_drain()` stops all runs before their next steps; the error in their
             places is `GraphDrained`.
-        audit, audit_fallback: as in `aoptimize`.
-        settings: fields of `TPOContext`, for all queries alike, and `model_options` and kin, as in
-            `aoptimize`.
+        inputs: as in `aoptimize`, for all queries alike.
 
     Raises:
         ConfigurationError: an option, a name or a prompt set is wrong; nothing was run.
         StoreError: the database cannot be opened.
     """
-    model = connected(model, settings.pop("model_options", None), "model")
-    critic = connected(critic, settings.pop("critic_options", None), "critic")
-    reward_model = connected(
-        reward_model, settings.pop("reward_model_options", None), "reward_model"
-    )
-    audit = connected(audit, settings.pop("audit_options", None), "audit")
-    settings, strategies = split_objects(settings)
-    context = make_context(settings)
+    setup, context = Setup.given(inputs)
     if max_in_flight is not None and max_in_flight < 1:
         raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
-    async with open_session(
-        model,
-        reward_model,
-        critic,
-        prompts,
-        database,
-        reuse_scores=reuse_scores,
-        audit=audit,
-        audit_fallback=audit_fallback,
-        choices={"strategies": strategies},
-    ) as runs:
+    async with open_session(setup) as runs:
         in_flight, wait = awaited(context.width, max_in_flight, wait_for_server, control=control)
 
         def job(query: Query) -> Callable[[Flight], Awaitable[TPOResult]]:
@@ -163,6 +84,10 @@ async def aoptimize_many(
                     while position in early:
                         yield early.pop(position)
                         position += 1
+
+
+optimize_many = sync(aoptimize_many)
+"""Answer many queries and wait for all results."""
 
 
 async def _run(

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from tpo_graph.concurrency.background import run_in_background
+from tpo_graph.concurrency.background import run_in_background, sync
 from tpo_graph.conversation import well_formed
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.rows.files import pyarrow_and_parquet
@@ -45,11 +45,6 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 Records = Callable[[], AsyncGenerator[dict[str, Any]]]
 
 
-def write_output(path: str | Path, *, name: str, database: str) -> None:
-    """Write the output file of a batch and wait for it; see `awrite_output`."""
-    run_in_background(awrite_output(path, name=name, database=database))
-
-
 async def awrite_output(path: str | Path, *, name: str, database: str | Store) -> None:
     """Write the output file of a batch: one record per row of its newest input, in that order.
 
@@ -70,6 +65,10 @@ async def awrite_output(path: str | Path, *, name: str, database: str | Store) -
                 await write(file, lambda: output_rows(store, name))
         except OSError as e:
             raise ConfigurationError(f"the output {str(path)!r} cannot be written: {e}") from e
+
+
+write_output = sync(awrite_output)
+"""Write the output file of a batch and wait for it."""
 
 
 def check_output(path: str | Path) -> "Writer":

@@ -9,9 +9,9 @@ import os
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence, Sized
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from langgraph.runtime import RunControl
 
@@ -20,6 +20,8 @@ from tpo_graph.batch.ray_cluster import Cluster, connected
 from tpo_graph.batch.ray_worker import Orders
 from tpo_graph.concurrency.outages import WAIT_SECONDS
 from tpo_graph.errors import ConfigurationError, TPOError
+from tpo_graph.models.connection import ROLES
+from tpo_graph.session.setup import Setup, StoredInputs, spelled_out
 from tpo_graph.store.urls import parse_url
 
 _DEATHS = 4
@@ -44,46 +46,35 @@ class RayEngine:
     several machines can reach.
 
     Args:
-        database, model, reward_model, critic, prompts, reuse_scores, audit, audit_fallback: as in
-            `aoptimize`; names only. The auditor is loaded in every worker.
+        database: the URL.
         width: samples that most jobs ask for at a time.
         max_in_flight: how many runs at once, on all workers together; None lets each find out.
         wait_for_server: seconds that a model server may be away; each worker waits for itself.
         cluster: where, and how many actors of what size.
+        inputs: as in `aoptimize`, but names only. The auditor is loaded in every worker.
 
     Raises:
         ConfigurationError: an object is given instead of a name, or a number is out of bounds.
     """
 
+    @spelled_out
     def __init__(
         self,
         database: str,
         *,
-        model: str,
-        reward_model: str,
-        critic: str | None = None,
-        prompts: str = "tpo",
-        reuse_scores: bool = True,
-        audit: str | None = None,
-        audit_fallback: bool = False,
         width: int = 5,
         max_in_flight: int | None = None,
         wait_for_server: float = WAIT_SECONDS,
         cluster: Cluster | None = None,
+        **inputs: Unpack[StoredInputs],
     ) -> None:
-        given = {"model": model, "reward_model": reward_model, "critic": critic, "audit": audit}
-        for what, value in {**given, "prompts": prompts, "database": database}.items():
-            _must_be_name(what, value)
+        setup, _ = Setup.given(inputs, database=database)
+        for what in (*ROLES, "prompts", "database"):
+            _must_be_name(what, getattr(setup, what))
+        self._database = _absolute(database)
+        self._setup = replace(setup, database=self._database)
         if max_in_flight is not None and max_in_flight < 1:
             raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
-        self._model = model
-        self._reward_model = reward_model
-        self._critic = critic
-        self._prompts = prompts
-        self._audit = audit
-        self._database = _absolute(database)
-        self._reuse_scores = reuse_scores
-        self._audit_fallback = audit_fallback
         self._width = width
         self._max_in_flight = max_in_flight
         self._wait_for_server = wait_for_server
@@ -102,7 +93,7 @@ class RayEngine:
         if remaining == 0:
             return
         async with connected(self._cluster, self._database) as actors:
-            pool, name = await actors.reward_pool(self._reward_model)
+            pool, name = await actors.reward_pool(str(self._setup.reward_model))
             workers = await actors.workers(self._orders(pool, name, actors.worker_count))
             handing = _Handing(source, remaining, workers, control, self._max_in_flight)
             ended = handing.run()
@@ -115,16 +106,9 @@ class RayEngine:
     def _orders(self, pool: Sequence[str], reward_name: str, workers: int) -> Orders:
         limit = self._max_in_flight
         return Orders(
-            database=self._database,
-            model=self._model,
-            critic=self._critic,
-            reward_model=self._reward_model,
+            setup=self._setup,
             reward_name=reward_name,
             reward_actors=pool,
-            prompts=self._prompts,
-            reuse_scores=self._reuse_scores,
-            audit=self._audit,
-            audit_fallback=self._audit_fallback,
             width=self._width,
             max_in_flight=None if limit is None else -(-limit // workers),
             wait_for_server=self._wait_for_server,

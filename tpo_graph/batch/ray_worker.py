@@ -21,10 +21,10 @@ from tpo_graph.concurrency.in_flight import Flight, InFlight, is_overload
 from tpo_graph.concurrency.outages import ServerWait, waiting
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import RunBusyError, TPOError
-from tpo_graph.redaction import redacted
 from tpo_graph.rows import as_messages
 from tpo_graph.session.result import TPOResult
 from tpo_graph.session.session import Session, open_session
+from tpo_graph.session.setup import Setup
 from tpo_graph.store.leases import STALE_SECONDS
 
 _LEASE_SECONDS = 10 * STALE_SECONDS
@@ -36,19 +36,12 @@ worker's process is seen to be gone, on other machines after `STALE_SECONDS` of 
 class Orders:
     """What all workers of an engine are told; values only, so that one can be started again."""
 
-    database: str
-    model: str
-    critic: str | None
-    reward_model: str
-    """The name it is loaded by, with which runs are stored."""
+    setup: Setup
+    """Names only; that of the reward model is what runs are stored with."""
     reward_name: str
     """`RewardModel.name`, with which its scores are."""
     reward_actors: Sequence[str]
     """What the pool's actors are called."""
-    prompts: str
-    reuse_scores: bool
-    audit: str | None
-    audit_fallback: bool
     width: int
     max_in_flight: int | None
     """Of one worker."""
@@ -157,22 +150,13 @@ class PolicyWorker:
             if self._open is None:
                 orders = self._orders
                 actors = await asyncio.to_thread(_actors, orders.reward_actors)
+                pool = RewardPool(orders.reward_name, actors)
                 runs = await self._stack.enter_async_context(
-                    open_session(
-                        orders.model,
-                        RewardPool(orders.reward_name, actors),
-                        orders.critic,
-                        orders.prompts,
-                        orders.database,
-                        reuse_scores=orders.reuse_scores,
-                        audit=orders.audit,
-                        audit_fallback=orders.audit_fallback,
-                    )
+                    open_session(replace(orders.setup, reward_model=pool))
                 )
                 # Runs are stored with the model itself, not with the pool: they outlive it.
-                runs = replace(
-                    runs, specs={**runs.specs, "reward_model": redacted(orders.reward_model)}
-                )
+                named = {"reward_model": orders.setup.named()["reward_model"]}
+                runs = replace(runs, specs={**runs.specs, **named})
                 in_flight, wait = awaited(
                     orders.width,
                     orders.max_in_flight,

@@ -104,23 +104,15 @@ def batch(
             progress = run_batch(
                 islice(rows, limit),
                 name=name,
-                database=database,
-                model=model,
-                reward_model=reward_model,
-                critic=settings.critic,
-                prompts=settings.prompts,
-                reuse_scores=settings.score_cache,
                 engine=cluster and ray_engine(cluster, settings, max_in_flight, wait_for_server),
                 max_in_flight=max_in_flight,
                 wait_for_server=wait_for_server,
                 retry_failed=retry_failed,
                 fresh=fresh,
-                audit=settings.audit,
-                audit_fallback=settings.audit_fallback,
                 source=source,
                 on_progress=display.show,
                 control=control,
-                **settings.run_options(),
+                **settings.inputs(),
             )
         display.end(progress)
         write_output(output, name=name, database=database)

@@ -95,18 +95,11 @@ def ray_engine(
     """
     from tpo_graph.batch.ray_engine import RayEngine
 
-    assert settings.database_url is not None
+    inputs = settings.inputs()
     return RayEngine(
-        settings.database_url,
-        model=settings.policy_name(),
-        reward_model=settings.reward_model_name(),
-        critic=settings.critic,
-        prompts=settings.prompts,
-        reuse_scores=settings.score_cache,
-        audit=settings.audit,
-        audit_fallback=settings.audit_fallback,
-        width=settings.width,
+        inputs.pop("database"),
         max_in_flight=max_in_flight,
         wait_for_server=wait_for_server,
         cluster=cluster,
+        **inputs,
     )

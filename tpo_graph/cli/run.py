@@ -61,18 +61,10 @@ def run(
     ):
         result = optimize(
             text,
-            model=model,
-            reward_model=reward_model,
-            critic=settings.critic,
-            prompts=settings.prompts,
-            database=settings.database_url,
-            reuse_scores=settings.score_cache,
             on_event=progress.show,
             control=control,
             run_id=run_id,
-            audit=settings.audit,
-            audit_fallback=settings.audit_fallback,
-            **settings.run_options(),
+            **settings.inputs(),
         )
     if as_json:
         print_json(result.to_dict(), indent=2)

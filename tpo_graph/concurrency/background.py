@@ -6,12 +6,15 @@ works inside a running loop (a notebook) too, and HTTP clients always meet the s
 
 import asyncio
 import atexit
+import functools
+import inspect
 import os
 import threading
-from collections.abc import Coroutine
-from contextlib import suppress
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing, suppress
+from typing import Any, ParamSpec, TypeVar, get_args, overload
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _CLOSING_SECONDS = 3.0
@@ -44,6 +47,35 @@ def run_in_background(coroutine: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+@overload
+def sync(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]: ...
+@overload
+def sync(function: Callable[P, AsyncGenerator[T]]) -> Callable[P, list[T]]: ...
+def sync(function: Callable[P, Any]) -> Callable[P, Any]:
+    """The sync form of an async function whose name begins with "a": same arguments, and it waits.
+
+    Of an async generator it collects everything.
+    """
+
+    async def collected(*args: P.args, **kwargs: P.kwargs) -> list[Any]:
+        async with aclosing(function(*args, **kwargs)) as results:
+            return [result async for result in results]
+
+    many = inspect.isasyncgenfunction(function)
+    called = collected if many else function
+
+    @functools.wraps(function)
+    def waits(*args: P.args, **kwargs: P.kwargs) -> Any:
+        return run_in_background(called(*args, **kwargs))
+
+    waits.__name__ = waits.__qualname__ = function.__name__.removeprefix("a")
+    if many:
+        signature = inspect.signature(function)
+        (each, *_) = get_args(signature.return_annotation)
+        vars(waits)["__signature__"] = signature.replace(return_annotation=list[each])
+    return waits
 
 
 def _background_loop() -> asyncio.AbstractEventLoop:

@@ -231,21 +231,8 @@ async def service(
         ConfigurationError: a name or a prompt set is wrong.
         StoreError: the database cannot be opened.
     """
-    async with open_session(
-        given.get("model") or settings.policy_name(),
-        given.get("reward_model") or settings.reward_model_name(),
-        given.get("critic") or settings.critic,
-        settings.prompts,
-        settings.database_url,
-        reuse_scores=settings.score_cache,
-        audit=settings.audit,
-        audit_fallback=settings.audit_fallback,
-        choices={
-            "policies": settings.policies,
-            "critics": settings.critics,
-            "reward_models": settings.reward_models,
-        },
-    ) as runs:
+    setup = settings.setup(**{role: each for role, each in given.items() if each})
+    async with open_session(setup) as runs:
         catalog = Catalog(runs.names["policy"], settings)
         answers = Answers[Outcome](
             options.max_runs, options.queue, options.replay_seconds, _is_whole

@@ -1,18 +1,11 @@
 """Score a stored run's candidates with another reward model, beside the first one's rewards."""
 
-from tpo_graph.concurrency.background import run_in_background
+from tpo_graph.concurrency.background import sync
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.session.audit import scored_once
 from tpo_graph.session.stored import opened
 from tpo_graph.store import Store
 from tpo_graph.store.trajectory import Trajectory, read_trajectory
-
-
-def rescore(
-    run_id: str, *, reward_model: str | RewardModel | RewardFunction, database: str
-) -> Trajectory:
-    """Score all candidates of a run by another reward model and wait; see `arescore`."""
-    return run_in_background(arescore(run_id, reward_model=reward_model, database=database))
 
 
 async def arescore(
@@ -33,3 +26,7 @@ async def arescore(
         model = as_reward_model(reward_model)
         await scored_once(model, trajectory["run"]["conversation"], texts, store.cache)
         return await read_trajectory(store, run_id)
+
+
+rescore = sync(arescore)
+"""Score all candidates of a run by another reward model and wait."""

@@ -5,7 +5,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
@@ -15,15 +15,16 @@ from langgraph.runtime import RunControl
 from tpo_graph.cache import MemoryCache, Run
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn, turns
-from tpo_graph.graph import TPOGraph, create_tpo_graph
-from tpo_graph.models.connection import stored_options
+from tpo_graph.graph import TPOGraph
+from tpo_graph.models.connection import ROLES, stored_options
 from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.redaction import redacted
-from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+from tpo_graph.rewards import RewardModel, as_reward_model
 from tpo_graph.session.audit import audited
 from tpo_graph.session.result import TPOResult
 from tpo_graph.session.running import OnEvent, OnTask, as_trace, read_result, run_config, run_graph
+from tpo_graph.session.setup import Setup
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -201,82 +202,53 @@ class Session:
 
 
 @asynccontextmanager
-async def open_session(
-    model: str | BaseChatModel,
-    reward_model: str | RewardModel | RewardFunction,
-    critic: str | BaseChatModel | None,
-    prompts: str | PromptSet,
-    database: "str | Store | None",
-    *,
-    reuse_scores: bool = True,
-    audit: str | RewardModel | RewardFunction | None = None,
-    audit_fallback: bool = False,
-    choices: Mapping[str, Any] | None = None,
-) -> AsyncGenerator[Session]:
+async def open_session(setup: Setup) -> AsyncGenerator[Session]:
     """Load the models, open the database if one is wanted, and build the graph.
-
-    Args:
-        choices: `policies`, `critics`, `reward_models` and `strategies`, as in `create_tpo_graph`.
 
     Raises:
         ConfigurationError: a name or a prompt set is wrong.
         StoreError: the database cannot be opened.
     """
-    given: dict[str, Any] = {
-        "model": model,
-        "critic": critic,
-        "reward_model": reward_model,
-        "prompts": prompts,
-        "audit": audit,
-    }
-    specs: dict[str, Any] = {
-        name: redacted(value) if isinstance(value, str) else None for name, value in given.items()
-    }
-    if options := stored_options(**given):
+    specs = setup.named()
+    if options := stored_options(**{role: getattr(setup, role) for role in ROLES}):
         specs["options"] = options
-    policy = load_chat_model(model)
-    critic_model = policy if critic is None else load_chat_model(critic)
-    judge = as_reward_model(reward_model)
-    prompt_set = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
+    policy = load_chat_model(setup.model)
+    critic = None if setup.critic is None else load_chat_model(setup.critic)
+    judge = as_reward_model(setup.reward_model)
+    prompts = setup.prompts if isinstance(setup.prompts, PromptSet) else load_prompts(setup.prompts)
+    loaded = replace(setup, model=policy, critic=critic, reward_model=judge, prompts=prompts)
     names = {
         "policy": redacted(model_name(policy)),
-        "critic": redacted(model_name(critic_model)),
-        "reward_model": redacted(judge.name),
-        "prompts": f"{prompt_set.name}@{prompt_set.digest}",
+        "critic": redacted(model_name(critic or policy)),
+        "prompts": f"{prompts.name}@{prompts.digest}",
     }
-    auditor = None if audit is None else as_reward_model(audit)
+    auditor = None if setup.audit is None else as_reward_model(setup.audit)
     if auditor is not None:
-        specs |= {"auditor": redacted(auditor.name), "audit_fallback": audit_fallback}
+        specs |= {"auditor": redacted(auditor.name), "audit_fallback": setup.audit_fallback}
     memory = MemoryCache(max_runs=None)
 
     def built(store: "Store | None", judge: RewardModel) -> Session:
-        graph = create_tpo_graph(
-            policy,
-            judge,
-            critic=None if critic is None else critic_model,
-            prompts=prompt_set,
-            cache=memory if store is None else store.cache,
-            checkpointer=None if store is None else store.checkpointer,
-            **(choices or {}),
-        )
         return Session(
-            graph=graph,
+            graph=replace(loaded, reward_model=judge).graph(
+                cache=memory if store is None else store.cache,
+                checkpointer=None if store is None else store.checkpointer,
+            ),
             store=store,
             memory=memory,
             policy=policy,
             judge=judge,
-            prompts=prompt_set,
+            prompts=prompts,
             names={**names, "reward_model": redacted(judge.name)},
             specs={**specs, "reuse_scores": store is None or store.cache.reuse_scores},
             auditor=auditor,
-            audit_fallback=audit_fallback,
+            audit_fallback=setup.audit_fallback,
             scored_by=lambda other: built(store, other),
         )
 
-    if database is None:
+    if setup.database is None:
         yield built(None, judge)
         return
     from tpo_graph.session.stored import opened  # SQLAlchemy and all: only where it is needed
 
-    async with opened(database, reuse_scores=reuse_scores) as store:
+    async with opened(setup.database, reuse_scores=setup.reuse_scores) as store:
         yield built(store, judge)

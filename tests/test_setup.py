@@ -1,0 +1,70 @@
+"""What a run is made of is declared once, and every way to run it takes all of it."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+import tpo_graph
+from tpo_graph import aoptimize, optimize
+from tpo_graph.batch.output import awrite_output, write_output
+from tpo_graph.batch.ray_engine import RayEngine
+from tpo_graph.errors import ConfigurationError
+from tpo_graph.models.connection import ROLES
+from tpo_graph.session.rescore import arescore, rescore
+from tpo_graph.session.setup import KEYS, Inputs, InputsAgain, Setup, StoredInputs
+from tpo_graph.settings import CALLED, Settings
+from tpo_graph.testing import ScriptedChatModel
+
+OPTIONS = {f"{role}_options" for role in ROLES}
+
+
+def _arguments(function: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function).parameters
+
+
+def test_the_declarations_for_callers_for_runs_and_for_the_command_line_are_equal():
+    assert {each.name for each in fields(Setup)} - {"choices"} == KEYS - OPTIONS
+    assert {CALLED.get(name, name) for name in KEYS} <= set(Settings.model_fields)
+    assert StoredInputs.__annotations__.keys() == Inputs.__annotations__.keys() - {"database"}
+    assert InputsAgain.__annotations__.keys() == KEYS - {"database", "reuse_scores"}
+
+
+@pytest.mark.parametrize("name", ["optimize", "optimize_many", "run_batch", "resume", "extend"])
+def test_help_and_editors_see_every_input_of_a_run_in_both_forms(name):
+    again = name in ("resume", "extend")
+    sync, shown = getattr(tpo_graph, name), _arguments(getattr(tpo_graph, f"a{name}"))
+    assert KEYS - ({"reuse_scores"} if again else set()) <= shown.keys()
+    assert list(_arguments(sync).values()) == list(shown.values())
+    assert (sync.__name__, sync.__module__) == (name, getattr(tpo_graph, f"a{name}").__module__)
+    required = {n for n in ("model", "reward_model") if shown[n].default is inspect.Parameter.empty}
+    assert required == (set() if again else {"model", "reward_model"})
+    assert shown["audit_fallback"].default is False
+
+
+def test_a_worker_elsewhere_takes_the_same_inputs_and_sync_forms_the_same_arguments():
+    assert _arguments(RayEngine.__init__).keys() >= KEYS
+    assert _arguments(rescore) == _arguments(arescore)
+    assert _arguments(write_output) == _arguments(awrite_output)
+
+
+def test_what_is_configured_reaches_a_run_whole():
+    given = {
+        name: f"the {name}" for name in ("model", "reward_model", "critic", "audit", "prompts")
+    }
+    more = {"database_url": "sqlite:///x.db", "score_cache": False, "audit_fallback": True}
+    settings = Settings.load({**given, **more, "depth": 7, "audit_options": {"timeout": 9}})
+    setup, context = Setup.given(settings.inputs())
+    assert setup == Setup(
+        **given, database="sqlite:///x.db", reuse_scores=False, audit_fallback=True
+    )
+    assert (context.depth, setup.audit.options) == (7, {"timeout": 9})
+
+
+async def test_a_missing_model_and_a_wrong_name_are_refused_before_anything_runs():
+    with pytest.raises(TypeError, match="'model'"):
+        optimize("q", reward_model="local:x")  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ConfigurationError, match="detph"):
+        await aoptimize("q", model=ScriptedChatModel(), reward_model="judge:x", detph=3)
