@@ -85,7 +85,11 @@ async def test_a_set_that_is_wrong_is_one_finding():
 
 @pytest.mark.parametrize(
     ("told", "seen"),
-    [({"max_model_len": 4096}, "of 4096"), ({"context_length": None}, "--context-window")],
+    [
+        ({"max_model_len": 4096}, "of 4096"),
+        ({"meta": {"n_ctx": 1024}}, "of 1024"),
+        ({"context_length": None}, "--context-window"),
+    ],
 )
 async def test_the_window_is_what_the_server_tells_of_the_model(told, seen):
     with OpenAIServer() as server:

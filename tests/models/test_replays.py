@@ -1,7 +1,7 @@
 """Providers as they are: requests and replies of each family, served by a real HTTP server.
 
-The files in replays/ are of our own making, after the sources that each of them names. The first
-reply whose `when` fits a request (its `n`, the role of its first message) is sent.
+The files in replays/ name their source: recorded from a running server, or written by hand. The
+first reply whose `when` fits a request (its `n`, the role of its first message) is sent.
 """
 
 import json

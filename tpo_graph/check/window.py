@@ -28,6 +28,9 @@ async def served_window(policy: BaseChatModel) -> int | None:
     for served in cast("list[Any]", listed.data or []):
         if served.id == name:
             told: dict[str, object] = served.model_extra or {}
+            meta = told.get("meta")  # llama.cpp's server
+            if isinstance(meta, dict):
+                told = {_NAMES[0]: cast("dict[str, object]", meta).get("n_ctx"), **told}
             found = (told.get(field) for field in _NAMES)
             return next((size for size in found if isinstance(size, int) and size > 0), None)
     return None
