@@ -13,12 +13,14 @@ from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 from sqlalchemy import update
 
+from tests.databases import make_run
 from tpo_graph import aextend, aoptimize, aresume, extend, optimize, resume
 from tpo_graph.conversation import Turn, conversation_key
 from tpo_graph.errors import (
     ConfigurationError,
     PolicyError,
     RunBusyError,
+    RunExistsError,
     RunNotFoundError,
     StoreError,
 )
@@ -292,6 +294,26 @@ async def test_a_run_that_was_taken_over_stops(
         with pytest.raises(RunBusyError, match="taken over"):
             await work()
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+async def test_a_heartbeat_disturbs_nobody_who_is_refused_a_lease(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It once cancelled those that noted, under load, that the run was another's."""
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.02)
+    await store.cache.begin(make_run())
+    await claim(store, "another host|1|12345|x", 0)
+    run = store.writer.run
+
+    async def slowly(work: Any) -> Any:
+        await asyncio.sleep(0.05)
+        return await run(work)
+
+    async with leases.Leases(store.writer) as held:
+        monkeypatch.setattr(store.writer, "run", slowly)
+        with pytest.raises(RunExistsError):
+            async with held.hold("run-1", new=make_run()):
+                pass
 
 
 async def test_a_second_run_of_one_id_is_refused(store: Store) -> None:

@@ -9,6 +9,7 @@
     ├── ServerAwayError         a model server was away for longer than it was waited for
     └── StoreError              the database failed; what was committed before is intact
         ├── RunNotFoundError    no run of that id is stored
+        ├── RunExistsError      a run of that id is stored already
         ├── RunBusyError        another process holds the run
         └── DatabaseVersionError  the database was written by a newer tpo_graph
 
@@ -53,6 +54,10 @@ class StoreError(TPOError):
 
 class RunNotFoundError(StoreError, LookupError):
     """No run of that id is stored in this database."""
+
+
+class RunExistsError(StoreError):
+    """A run of that id is stored already, so that no new one can have it."""
 
 
 class RunBusyError(StoreError):

@@ -20,6 +20,7 @@ from tests.kills.harness import ROOT, respond, run_ids
 from tests.openai_server import Behaviour, Call, OpenAIServer
 from tests.serve.serving import ASKED, Serving
 from tests.serve.test_client_requests import scripted_call
+from tpo_graph.errors import RunExistsError
 
 MODEL = "tpo/policy"
 CANARY = "sk-upstream-canary-0123456789"
@@ -133,6 +134,26 @@ def test_a_turn_that_calls_tools_is_paid_once_and_leaves_no_run(database_url: st
         assert told[2].content  # the time is over: asked anew
         assert len(upstream.calls) == 3
     assert len(run_ids(database_url)) == 1
+
+
+def test_a_run_that_another_process_begins_and_drops_is_made_here(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """It had called tools there, say, and its row was gone before we looked again."""
+    with OpenAIServer(respond) as upstream, serving(upstream, sqlite_url, depth=0) as server:
+        leases = server.service.runs.store.leases
+        hold, others = leases.hold, [True]
+
+        def hold_after_another(run_id: str, **given: Any) -> Any:
+            if others:
+                others.clear()
+                raise RunExistsError(f"a run {run_id!r} is stored already")
+            return hold(run_id, **given)
+
+        monkeypatch.setattr(leases, "hold", hold_after_another)
+        made = server.client().chat.completions.create(model=MODEL, messages=ASKED)
+        assert (made.tpo["stop_reason"], others) == ("depth", [])
+        assert len(upstream.calls) == 1
 
 
 def test_requests_at_the_same_time_share_one_run(sqlite_url: str):

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import conversation_key, turns
-from tpo_graph.errors import RunBusyError, RunNotFoundError, StoreError
+from tpo_graph.errors import RunBusyError, RunExistsError, RunNotFoundError
 from tpo_graph.serve.base import Base, Completion
 from tpo_graph.serve.catalog import Catalog
 from tpo_graph.serve.completions import Outcome
@@ -30,7 +30,7 @@ from tpo_graph.serve.turns import Turns
 from tpo_graph.session.result import TPOResult
 from tpo_graph.session.session import Drafts, NothingToImproveError, Session, open_session
 from tpo_graph.settings import Settings
-from tpo_graph.store.runs import StoredRun, find_run, newest_run
+from tpo_graph.store.runs import StoredRun, newest_run
 from tpo_graph.store.tables import now
 
 _POLL_SECONDS = 0.5
@@ -143,10 +143,8 @@ class Service:
             except RunNotFoundError:
                 waited = False  # the other process had nothing to improve
                 continue
-            except StoreError:
-                # Another process may have begun it between our look and our own beginning.
-                if waited or self.runs.store is None or not await find_run(self.runs.store, run_id):
-                    raise
+            except RunExistsError:
+                pass  # another process began it between our look and our own beginning
             if not waited:
                 say("another server process works on the same request; waiting for it\n")
             waited = True

@@ -22,6 +22,7 @@ from tpo_graph.concurrency.outages import gave_up
 from tpo_graph.errors import (
     ConfigurationError,
     RunBusyError,
+    RunExistsError,
     RunNotFoundError,
     StoreError,
     error_line,
@@ -46,7 +47,10 @@ class Leases:
         self._writer = writer
         self.outbox = Outbox()
         """Where what the held runs have to write waits for their checkpoints."""
+        self._taken: set[str] = set()
+        """Runs that some task of this process holds, is about to hold, or is letting go."""
         self._holders: dict[str, asyncio.Task[Any]] = {}
+        """Who holds a lease for certain: its heartbeat refreshes it, and tells if it is lost."""
         self._lost: set[str] = set()
         self._beating: asyncio.Task[None] | None = None
 
@@ -72,24 +76,28 @@ class Leases:
 
         Raises:
             RunNotFoundError: no such run is stored.
-            StoreError: a new run's id is taken.
+            RunExistsError: a new run's id is taken.
             RunBusyError: another live process, or another task of this one, holds it; or took it
                 over meanwhile because this process had been silent for too long.
         """
         task = asyncio.current_task()
         before: str | None = None
         assert task is not None
-        if run_id in self._holders:
+        if run_id in self._taken:
             raise RunBusyError(f"run {run_id!r} is being worked on in this very process")
-        self._holders[run_id] = task
+        self._taken.add(run_id)
         try:
             if new is None:
                 before = await self._writer.run(lambda connection: self._take(connection, run_id))
             else:
                 await self._writer.run(lambda connection: self._begin(connection, new, launch))
             self.outbox.open(run_id, begun=new is not None)
-            yield
-            await self._writer.write(self.outbox.close(run_id))
+            self._holders[run_id] = task
+            try:
+                yield
+                await self._writer.write(self.outbox.close(run_id))
+            finally:  # a heartbeat must not cancel what notes the end
+                del self._holders[run_id]
             if new is None:  # a run that `select` finished in here has let go of it already
                 await self._end(run_id)
         except GraphDrained:
@@ -115,7 +123,7 @@ class Leases:
             await self._end(run_id, status, error_line(e))
             raise
         finally:
-            self._holders.pop(run_id, None)
+            self._taken.discard(run_id)
             self.outbox.close(run_id)
             self._lost.discard(run_id)
 
@@ -127,7 +135,7 @@ class Leases:
             return
         owner = select(RunRow.lease_owner).where(RunRow.run_id == run["run_id"])
         if connection.scalar(owner) != self.owner:
-            raise StoreError(
+            raise RunExistsError(
                 f"a run {run['run_id']!r} is stored already. Resume it with `resume`, or give "
                 "the new one another id."
             )
