@@ -153,7 +153,7 @@ def test_resume_prints_a_finished_run():
 
 def test_db_upgrade_and_current():
     db = [CliRunner().invoke(tpo, ["db", name]) for name in ("current", "upgrade", "current")]
-    assert [result.stdout.strip() for result in db] == ["blank", "0003", "0003"]
+    assert [result.stdout.strip() for result in db] == ["blank", "0004", "0004"]
 
 
 @pytest.mark.usefixtures("stored")

@@ -10,6 +10,7 @@ from tests.report.chromium import browser, no_chromium
 from tests.report.hostile import store_runs
 from tpo_graph import optimize
 from tpo_graph.store.reading import open_to_read
+from tpo_graph.store.urls import make_engine, parse_url
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
 from tpo_graph.view.access import address, listening
 from tpo_graph.view.server import application
@@ -22,10 +23,11 @@ def test_a_new_run_appears_and_can_be_opened(tmp_path: Path):
     store_runs(database)
     taken = listening("127.0.0.1", 0)
     url = address(taken)
+    engine = make_engine(parse_url(database))
     with open_to_read(database) as opened:
         server = uvicorn.Server(
             uvicorn.Config(
-                application(opened, "127.0.0.1"),
+                application(opened, "127.0.0.1", writing=engine),
                 log_config=None,
                 timeout_graceful_shutdown=1,
                 ws="none",
@@ -69,6 +71,14 @@ def test_a_new_run_appears_and_can_be_opened(tmp_path: Path):
                 page.locator("#answer").wait_for()
                 assert page.locator("h1").text_content() == "Newest?"
                 assert page.evaluate("document.documentElement.scrollWidth") == 360
+                page.get_by_label("good").focus()
+                page.keyboard.press("Space")
+                page.get_by_label("Note").fill("Right\nand short")
+                page.keyboard.press("Tab")
+                page.keyboard.press("Enter")
+                page.wait_for_url(f"{url}/runs/new#label")
+                assert page.get_by_label("good").is_checked()
+                assert page.get_by_label("Note").input_value() == "Right\nand short"
                 page.goto(f"{url}/runs/hostile")
                 assert page.evaluate("typeof window.hacked") == "undefined"
                 assert page.locator("main img").count() == 0
@@ -77,4 +87,5 @@ def test_a_new_run_appears_and_can_be_opened(tmp_path: Path):
         finally:
             server.should_exit = True
             thread.join(30)
+            engine.dispose()
     assert not thread.is_alive()

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.report.hostile import NASTY, store_runs
 from tpo_graph import optimize
 from tpo_graph.cli import tpo
 from tpo_graph.errors import ConfigurationError, DatabaseVersionError
+from tpo_graph.report import write_report
 from tpo_graph.store.migrate import downgrade
 from tpo_graph.store.reading import open_to_read
 from tpo_graph.store.tables import now
@@ -105,6 +107,72 @@ def test_two_runs_stand_side_by_side(client: TestClient):
     assert "Both runs gave the same answer" in same
     for query in ("", "run=sky", "run=sky&run=arabic&run=hostile", "a=sky&b=nobody"):
         assert client.get(f"/compare?{query}").status_code == 404
+
+
+OWN = {"Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def writer(database: str) -> Iterator[TestClient]:
+    engine = make_engine(parse_url(database))
+    with open_to_read(database) as opened:
+        pages = application(opened, "127.0.0.1", writing=engine)
+        yield TestClient(pages, base_url="http://127.0.0.1")
+    engine.dispose()
+
+
+def test_a_label_is_kept_shown_found_and_exported(
+    database: str, writer: TestClient, tmp_path: Path
+):
+    place, note = "/runs/sky/label", f"Too long.\r\n{NASTY}\x00"
+    done = writer.post(place, data={"label": "bad", "note": note}, headers=OWN)
+    assert done.status_code == 200  # after the redirect
+    page = writer.get("/runs/sky").text
+    assert 'value="bad" checked' in page
+    assert f"Too long.\n{NASTY}" in unescape(page)
+    assert NASTY not in page
+    assert runs(writer.get("/?label=bad").text) == runs(writer.get("/?label=note").text) == ["sky"]
+    assert runs(writer.get("/?label=good").text) == []
+    export = CliRunner().invoke(tpo, ["runs", "export", "sky", "--database", database])
+    assert json.loads(export.stdout)["label"] == {"label": "bad", "note": f"Too long.\n{NASTY}"}
+    write_report(["sky"], tmp_path / "report.html", database=database)
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "labelled bad" in report
+    assert f"Too long.\n{NASTY}" in unescape(report)
+    writer.post(place, data={"label": "", "note": " "}, headers=OWN)
+    assert runs(writer.get("/?label=any").text) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "values", "headers", "status"),
+    [
+        ("sky", {"label": "good"}, {}, 403),
+        ("sky", {"label": "good"}, {"Sec-Fetch-Site": "cross-site"}, 403),
+        ("sky", {"label": "good"}, {"Sec-Fetch-Site": "none"}, 403),
+        ("sky", {"label": "good"}, {"Origin": "http://evil.example"}, 403),
+        ("sky", {"label": "good"}, {"Origin": "null"}, 403),
+        ("sky", {"label": "better"}, OWN, 400),
+        ("sky", {"note": "x" * 10_001}, OWN, 400),
+        ("sky", {"note": "x" * 300_000}, OWN, 400),
+        ("nobody", {"label": "good"}, OWN, 404),
+    ],
+)
+def test_no_label_comes_from_elsewhere_or_without_sense(
+    writer: TestClient, place: str, values: dict[str, str], headers: dict[str, str], status: int
+):
+    reply = writer.post(f"/runs/{place}/label", data=values, headers=headers)
+    assert reply.status_code == status
+    assert runs(writer.get("/?label=any").text) == []
+
+
+def test_an_older_browser_names_its_origin_and_pages_that_read_take_nothing(
+    writer: TestClient, client: TestClient
+):
+    given: dict[str, Any] = {"data": {"label": ""}, "follow_redirects": False}
+    own = writer.post("/runs/sky/label", headers={"Origin": "http://127.0.0.1"}, **given)
+    assert own.status_code == 303
+    assert client.post("/runs/sky/label", headers=OWN, **given).status_code == 403
+    assert "<textarea" not in client.get("/runs/sky").text
 
 
 def test_what_models_wrote_is_text_and_no_other_host_is_allowed(client: TestClient):

@@ -27,11 +27,13 @@ from tpo_graph.extras import extra
     type=click.Path(dir_okay=False, path_type=Path),
     help="Price table (TOML), for costs.",
 )
+@click.option("--read-only", is_flag=True, help="Let nobody set labels and notes.")
 @database_option
-def view(port: int, host: str, costs: Path | None, database: str) -> None:
+def view(port: int, host: str, costs: Path | None, read_only: bool, database: str) -> None:
     """Show stored runs in a browser, also while they run.
 
-    Reads the database and writes nothing; needs no model. Runs of every process that writes to
+    Reads the database and writes nothing but the labels and notes that you set on a run's page;
+    needs no model. Runs of every process that writes to
     the database are there: `tpo run`, `tpo batch`, agents, `tpo serve` (which shows these pages
     itself).
     """
@@ -46,13 +48,15 @@ def view(port: int, host: str, costs: Path | None, database: str) -> None:
     from tpo_graph.costs import read_costs
     from tpo_graph.models.connection import clean_key
     from tpo_graph.store.reading import open_to_read
+    from tpo_graph.store.urls import make_engine, parse_url
     from tpo_graph.view.access import address, listening
     from tpo_graph.view.server import application, serve
 
     table = None if costs is None else read_costs(costs)
     key = clean_key(os.environ.get("TPO_VIEW_API_KEY", ""), "TPO_VIEW_API_KEY")
     with open_to_read(database) as opened:
-        app = application(opened, host, SecretStr(key) if key else None, table)
+        writing = None if read_only else make_engine(parse_url(database))
+        app = application(opened, host, SecretStr(key) if key else None, table, writing)
         taken = listening(host, port)
         click.echo(address(taken))
         serve(app, taken)

@@ -43,6 +43,8 @@ class Run:
     usage: Ledger = field(default_factory=dict[str, Usage])
     details: "Markup | None" = None
     """The trajectory; None beyond the limit."""
+    label: str = ""
+    """What a person said of the answer: "good", "bad" or nothing."""
     key: str = ""
     """The same for runs of one query."""
     anchor: str = ""

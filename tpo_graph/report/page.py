@@ -246,6 +246,8 @@ def _kept(series: Sequence[Series], runs: Sequence[Run]) -> list[tuple[str, str]
     kept = [("", "all"), ("better:yes", "improved"), ("better:no", "not improved")]
     kept += [(f"state:{state}", state) for state in sorted({run.status for run in runs})]
     kept += [(f"stop:{reason}", f"stopped by {reason}") for reason in reasons]
+    labels = sorted({run.label for run in runs if run.label})
+    kept += [(f"label:{label}", f"labelled {label}") for label in labels]
     if len(series) > 1:
         kept += [(f"series:{each.name}", each.name) for each in series]
     return kept

@@ -207,6 +207,7 @@ class Reader:
             length=len(best(candidates)["response"]) if candidates else 0,
             usage=found["usage"],
             details=details,
+            label=found["label"]["label"] if "label" in found else "",
             key=run["conversation_key"],
         )
 

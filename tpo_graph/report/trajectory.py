@@ -15,6 +15,7 @@ from tpo_graph.conversation import Turn
 from tpo_graph.report.diff import Piece, compare
 from tpo_graph.report.figures import Table
 from tpo_graph.report.wording import number
+from tpo_graph.store.labels import Label
 from tpo_graph.store.runs import StoredRun, settings_of
 from tpo_graph.store.trajectory import ScoredCandidate, Trajectory
 from tpo_graph.store.trajectory import answer as answer_of
@@ -104,6 +105,8 @@ class Shown:
     iterations: list[Iteration]
     facts: list[tuple[str, str]]
     """Name and value."""
+    label: Label | None = None
+    """What a person said of the answer."""
 
     @property
     def query(self) -> str:
@@ -123,6 +126,7 @@ def shown(found: Trajectory, prefix: str = "sample") -> Shown:
         rewards=_rewards(candidates),
         iterations=_iterations(candidates, steps),
         facts=facts(run),
+        label=found.get("label"),
     )
 
 

@@ -186,6 +186,21 @@ class UsageRow(Base):
     seconds: Mapped[float]
 
 
+class LabelRow(Base):
+    """What people said of a run's answer."""
+
+    __tablename__ = "tpo_labels"
+
+    run_id: Mapped[str] = mapped_column(
+        ForeignKey("tpo_runs.run_id", ondelete="CASCADE"), primary_key=True
+    )
+    label: Mapped[str]
+    """"good", "bad", or "" for a note alone."""
+    note: Mapped[str]
+    updated_at: Mapped[datetime]
+    """UTC."""
+
+
 class BatchRow(Base):
     """One batch (`tpo batch`): what all of its rows have in common."""
 

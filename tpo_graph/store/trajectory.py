@@ -1,7 +1,7 @@
 """Everything that is stored about one run, in one value: what `tpo runs show` and `export` read."""
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from sqlalchemy import Connection, select
 
@@ -9,6 +9,7 @@ from tpo_graph.cache import Step, UnusableReply
 from tpo_graph.candidates import Candidate, best
 from tpo_graph.conversation import response_key
 from tpo_graph.store.cache import read_candidates, read_steps, read_unusable
+from tpo_graph.store.labels import Label, read_label
 from tpo_graph.store.reading import Readable
 from tpo_graph.store.runs import (
     EVERY_RUN,
@@ -41,6 +42,8 @@ class Trajectory(TypedDict):
     """Replies that are no candidates, by iteration, stage and position."""
     usage: Ledger
     """Per stage, over all iterations."""
+    label: NotRequired[Label]
+    """What a person said of the answer; absent where nobody did."""
 
 
 def answer(found: Trajectory) -> Candidate:
@@ -91,13 +94,16 @@ def _trajectory(connection: Connection, run: StoredRun) -> Trajectory:
         ScoredCandidate(**c, other_rewards=others.get(response_key(c["response"]), {}))
         for c in read_candidates(connection, run["run_id"])
     ]
-    return Trajectory(
+    found = Trajectory(
         run=run,
         candidates=candidates,
         steps=read_steps(connection, run["run_id"]),
         unusable=read_unusable(connection, run["run_id"]),
         usage=_usage(connection, run["run_id"]),
     )
+    if (label := read_label(connection, run["run_id"])) is not None:
+        found["label"] = label
+    return found
 
 
 def _usage(connection: Connection, run_id: str) -> Ledger:

@@ -3,8 +3,10 @@
 import base64
 import hmac
 import socket
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,6 +27,19 @@ def has_key(scope: Scope, key: SecretStr) -> bool:
         except ValueError:
             return False
     return hmac.compare_digest(sent.strip(), key.get_secret_value().encode())
+
+
+def from_own_page(request: HTTPConnection) -> bool:
+    """Whether a form was sent by a page of this server, and not by one of another site.
+
+    A browser adds these headers itself, and no script of a page can change them; it sends the
+    user's password along whichever site a form is on.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = urlsplit(request.headers.get("origin", ""))
+    return bool(origin.netloc) and origin.netloc == request.headers.get("host")
 
 
 class Locked:

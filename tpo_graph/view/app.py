@@ -11,19 +11,22 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
+from sqlalchemy import Engine
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from tpo_graph.costs import CostTable
-from tpo_graph.errors import RunNotFoundError, TPOError
+from tpo_graph.errors import ConfigurationError, RunNotFoundError, TPOError
 from tpo_graph.report.render import macros, plain, render
+from tpo_graph.store.labels import write_label
 from tpo_graph.store.reading import Readable
 from tpo_graph.store.runs import read
-from tpo_graph.view.listing import ORDERS, STATES, Wanted, pulse, read_listing
+from tpo_graph.view.access import from_own_page
+from tpo_graph.view.listing import LABELS, ORDERS, STATES, Wanted, pulse, read_listing
 from tpo_graph.view.one_run import Watched, run_pulse, watched
 from tpo_graph.view.two_runs import read_pair
 
@@ -32,12 +35,14 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.7
 """How often the database is asked whether something has happened."""
+_FORM_BYTES = 200_000
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # To this host a browser says where a form was: `access.from_own_page`.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -96,13 +101,18 @@ class Pages:
     Args:
         database: gives it for a request; None where runs are kept in memory.
         costs: prices of models.
+        writing: where labels are kept; without it the pages only read.
     """
 
     def __init__(
-        self, database: Callable[[Request], Readable | None], costs: CostTable | None = None
+        self,
+        database: Callable[[Request], Readable | None],
+        costs: CostTable | None = None,
+        writing: Engine | None = None,
     ) -> None:
         self._database = database
         self._costs = costs
+        self._writing = writing
 
     @property
     def routes(self) -> list[Route]:
@@ -112,6 +122,7 @@ class Pages:
             Route("/events", self.list_events),
             Route("/runs/{run_id}", self.run_page),
             Route("/runs/{run_id}/events", self.run_events),
+            Route("/runs/{run_id}/label", self.set_label, methods=["POST"]),
             Route("/compare", self.compare_page),
             Route("/assets/{name}", asset),
         ]
@@ -135,6 +146,7 @@ class Pages:
             states=STATES,
             state_words=_STATES,
             orders=ORDERS,
+            labels=LABELS,
             count=live.pieces["count"],
             lines=_joined("ol", "runs", "runs", live),
         )
@@ -176,6 +188,7 @@ class Pages:
             database=database.url,
             events="" if live.ended else f"{_root(request)}/runs/{quote(run_id, safe='')}/events",
             run=found,
+            writes=self._writing is not None,
             pieces=live.pieces,
             live=_joined("div", "run", "", live),
         )
@@ -210,6 +223,25 @@ class Pages:
             title=f"{state}: {shown.query:.80}",
             ended=run.state != "running",
         )
+
+    async def set_label(self, request: Request) -> Response:
+        """`POST /runs/ID/label`: keep a label and a note, sent by a form of these pages."""
+        if self._writing is None:
+            return Response("these pages only read", 403, _HEADERS, "text/plain")
+        if not from_own_page(request):
+            why = "labels are set from the pages of this server only"
+            return Response(why, 403, _HEADERS, "text/plain")
+        try:
+            values = await _form(request)
+            run_id = request.path_params["run_id"]
+            label, note = values.get("label", ""), values.get("note", "")
+            await asyncio.to_thread(write_label, self._writing, run_id, label, note)
+        except TPOError as error:
+            known = {RunNotFoundError: 404, ConfigurationError: 400}
+            status = next((code for kind, code in known.items() if isinstance(error, kind)), 503)
+            return Response(str(error), status, _HEADERS, "text/plain")
+        place = f"{_root(request)}/runs/{quote(run_id, safe='')}#label"
+        return RedirectResponse(place, 303, _HEADERS)
 
     async def compare_page(self, request: Request) -> Response:
         """`GET /compare?a=ID&b=ID`: two runs side by side; `?run=ID&run=ID` leads there."""
@@ -267,6 +299,19 @@ _ASSETS: Mapping[str, tuple[Sequence[tuple[str, str]], str]] = {
         "text/javascript",
     ),
 }
+
+
+async def _form(request: Request) -> dict[str, str]:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _FORM_BYTES:
+            raise ConfigurationError(f"the form is larger than {_FORM_BYTES:,} bytes")
+    try:
+        fields = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=10)
+    except ValueError as error:
+        raise ConfigurationError("this is no form of these pages") from error
+    return {name: value.replace("\r\n", "\n") for name, value in fields}
 
 
 def _page(request: Request, template: str, status: int = 200, **values: Any) -> Response:

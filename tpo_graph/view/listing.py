@@ -18,7 +18,15 @@ from tpo_graph.redaction import redacted
 from tpo_graph.report.sources import run_prices
 from tpo_graph.store.leases import STALE_SECONDS
 from tpo_graph.store.runs import settings_of
-from tpo_graph.store.tables import BatchItemRow, BatchRow, CandidateRow, RunRow, UsageRow, now
+from tpo_graph.store.tables import (
+    BatchItemRow,
+    BatchRow,
+    CandidateRow,
+    LabelRow,
+    RunRow,
+    UsageRow,
+    now,
+)
 from tpo_graph.usage import Ledger, Usage, total_tokens
 
 PAGE = 50
@@ -27,6 +35,8 @@ _QUERY = 400
 """Characters of a query that are read."""
 STATES = ("running", "silent", "finished", "interrupted", "failed")
 """What a run can be filtered by; "silent" is "running" by a process that gives no sign of life."""
+LABELS = {"good": "good", "bad": "bad", "note": "with a note", "any": "any"}
+"""What people said of the answer."""
 ORDERS = {
     "": "newest first",
     "oldest": "oldest first",
@@ -48,6 +58,8 @@ class Wanted:
     reward: str = ""
     """Name of the reward model."""
     batch: str = ""
+    label: str = ""
+    """One of `LABELS`."""
     order: str = ""
     page: int = 1
 
@@ -56,9 +68,11 @@ class Wanted:
         """From a query string; what makes no sense there is left out."""
         words = {name: values.get(name, "")[:1000] for name in ("q", "model", "reward", "batch")}
         state, order, page = (values.get(name, "") for name in ("state", "order", "page"))
+        label = values.get("label", "")
         return cls(
             **words,
             state=state if state in STATES else "",
+            label=label if label in LABELS else "",
             order=order if order in ORDERS else "",
             page=int(page) if page.isascii() and page.isdigit() and int(page[:7]) > 0 else 1,
         )
@@ -101,6 +115,13 @@ class Wanted:
                 BatchItemRow.batch == self.batch, BatchItemRow.run_id.is_not(None)
             )
             found.append(RunRow.run_id.in_(rows))
+        if self.label:
+            labelled = select(LabelRow.run_id)
+            if self.label == "note":
+                labelled = labelled.where(LabelRow.note != "")
+            elif self.label != "any":
+                labelled = labelled.where(LabelRow.label == self.label)
+            found.append(RunRow.run_id.in_(labelled))
         return found
 
 
@@ -121,6 +142,8 @@ class Line:
     """Such as "D2-N5"."""
     created_at: datetime
     """UTC."""
+    label: str = ""
+    """What a person said of the answer: "good", "bad", "note" for a note alone, or nothing."""
     batches: list[str] = field(default_factory=list[str])
     best: list[float] = field(default_factory=list[float])
     """The highest reward up to each scored iteration."""
@@ -188,14 +211,15 @@ def read_listing(connection: Connection, wanted: Wanted, costs: CostTable | None
 
 
 def pulse(connection: Connection) -> object:
-    """Equal as long as no run has begun, ended or stored a step."""
+    """Equal as long as no run has begun, ended, stored a step or got a label."""
     newest = select(RunRow.run_id, RunRow.created_at).order_by(RunRow.created_at.desc()).limit(1)
     running = select(RunRow.run_id, RunRow.updated_at, func.count(UsageRow.stage))
     running = running.outerjoin(UsageRow, UsageRow.run_id == RunRow.run_id)
     running = running.where(RunRow.status == "running").group_by(RunRow.run_id, RunRow.updated_at)
+    labelled = select(func.count(), func.max(LabelRow.updated_at))
     return [
         [tuple(row) for row in connection.execute(query)]
-        for query in (newest, running.order_by(RunRow.run_id))
+        for query in (newest, running.order_by(RunRow.run_id), labelled)
     ]
 
 
@@ -265,9 +289,12 @@ def _lines(connection: Connection, rows: Any, costs: CostTable | None) -> list[L
     named = select(BatchItemRow.run_id, BatchItemRow.batch).where(BatchItemRow.run_id.in_(ids))
     for run_id, batch in connection.execute(named.order_by(BatchItemRow.batch)):
         batches.setdefault(str(run_id), []).append(batch)
+    said = select(LabelRow.run_id, LabelRow.label).where(LabelRow.run_id.in_(ids))
+    labels = {run_id: label or "note" for run_id, label in connection.execute(said)}
     return [
         _line(
             row,
+            label=labels.get(row["run_id"], ""),
             best=list(accumulate(rewards.get(row["run_id"], []), max)),
             ledger=ledgers.get(row["run_id"], {}),
             batches=batches.get(row["run_id"], []),
@@ -290,7 +317,13 @@ def _ledgers(connection: Connection, ids: list[str]) -> dict[str, Ledger]:
 
 
 def _line(
-    row: Any, *, best: list[float], ledger: Ledger, batches: list[str], costs: CostTable | None
+    row: Any,
+    *,
+    label: str,
+    best: list[float],
+    ledger: Ledger,
+    batches: list[str],
+    costs: CostTable | None,
 ) -> Line:
     models: dict[Role, str] = {
         "policy": row["policy"],
@@ -308,6 +341,7 @@ def _line(
         reward_model=redacted(row["reward_model"]),
         size=size_of(row["settings"]),
         created_at=row["created_at"],
+        label=label,
         batches=batches,
         best=best,
         tokens=total_tokens(ledger),

@@ -4,6 +4,7 @@ import socket
 
 import uvicorn
 from pydantic import SecretStr
+from sqlalchemy import Engine
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -20,13 +21,19 @@ _END_SECONDS = 2
 
 
 def application(
-    database: Readable, host: str, key: SecretStr | None = None, costs: CostTable | None = None
+    database: Readable,
+    host: str,
+    key: SecretStr | None = None,
+    costs: CostTable | None = None,
+    writing: Engine | None = None,
 ) -> Starlette:
     """The pages of an open database.
 
     Args:
         host: the address it listens on.
         key: what requests must bring; without one, only this machine is let in.
+        costs: prices of models.
+        writing: where people's labels are kept; without it nothing is written.
 
     Raises:
         ConfigurationError: others than this machine could look, without a key.
@@ -41,7 +48,9 @@ def application(
             f"--host {host!r} shows the runs to other machines, and there is no key. "
             "Set TPO_VIEW_API_KEY, which a browser asks for as a password, or listen on 127.0.0.1."
         )
-    return Starlette(routes=Pages(lambda _: database, costs).routes, middleware=[middleware])
+    return Starlette(
+        routes=Pages(lambda _: database, costs, writing).routes, middleware=[middleware]
+    )
 
 
 def serve(app: Starlette, taken: socket.socket) -> None:

@@ -1,0 +1,63 @@
+"""What people said of a run's answer: a label and a note, of which there is one per run."""
+
+from typing import Literal, get_args
+
+from sqlalchemy import Connection, Engine, delete, select
+from typing_extensions import TypedDict
+
+from tpo_graph.errors import ConfigurationError, RunNotFoundError
+from tpo_graph.store.failures import explained
+from tpo_graph.store.tables import LabelRow, RunRow, now
+from tpo_graph.store.upserts import upsert
+from tpo_graph.store.writer import begin_write
+
+Verdict = Literal["good", "bad", ""]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+NOTE_CHARACTERS = 10_000
+"""Of a note, at most."""
+
+
+class Label(TypedDict):
+    """What a person said of a run's answer."""
+
+    label: str
+    """"good", "bad", or "" for a note alone."""
+    note: str
+
+
+def read_label(connection: Connection, run_id: str) -> Label | None:
+    """The label of a run, if it has one."""
+    query = select(LabelRow.label, LabelRow.note).where(LabelRow.run_id == run_id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Label(label=row[0], note=row[1])
+
+
+def write_label(engine: Engine, run_id: str, label: str, note: str) -> None:
+    """Keep a label and a note, in the place of those before; neither takes them away.
+
+    Args:
+        engine: one that may write.
+        label: one of `VERDICTS`.
+
+    Raises:
+        ConfigurationError: there is no such label, or the note is too long.
+        RunNotFoundError: no such run is stored.
+        StoreError: the database failed.
+    """
+    if label not in VERDICTS:
+        raise ConfigurationError(f'label={label!r} must be "good", "bad" or ""')
+    note = note.replace("\x00", "").strip()  # PostgreSQL stores no zero byte
+    if len(note) > NOTE_CHARACTERS:
+        raise ConfigurationError(
+            f"a note of {len(note):,} characters is too long: write at most {NOTE_CHARACTERS:,}"
+        )
+    with explained(engine.url), engine.connect() as connection:
+        begin_write(connection)
+        if connection.scalar(select(RunRow.run_id).where(RunRow.run_id == run_id)) is None:
+            raise RunNotFoundError(f"no run {run_id!r} is stored")
+        if label or note:
+            row = {"run_id": run_id, "label": label, "note": note, "updated_at": now()}
+            upsert(connection, LabelRow, [row], ("label", "note", "updated_at"))
+        else:
+            connection.execute(delete(LabelRow).where(LabelRow.run_id == run_id))
+        connection.commit()
