@@ -5,7 +5,7 @@ them back. The SQL cache (`tpo_graph.store`) keeps the same promises in a databa
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Required, TypedDict
 
 from tpo_graph.candidates import Candidate
@@ -114,6 +114,11 @@ class Cache(Protocol):
         """The stored reward of each response, None where there is none (in order)."""
         ...
 
+    async def remember(self, scores: Scores, rewards: Mapping[str, float]) -> None:
+        """Put rewards by response into the score cache, outside of any run; a `Score` keeps its
+        reason."""
+        ...
+
     async def candidates(self, run_id: str) -> list[Candidate]:
         """All candidates of a run, by iteration and position."""
         ...
@@ -186,8 +191,7 @@ class MemoryCache:
             if scores is not None:
                 score = Score(candidate["reward"], candidate.get("reason", ""))
                 self._scores[_score_key(scores, candidate["response"])] = score
-        while len(self._scores) > self._max_scores:
-            self._scores.popitem(last=False)
+        self._forget_scores()
         if step is not None:
             known = run.steps.get(iteration, Step(iteration=iteration))
             run.steps[iteration] = {**known, **step}
@@ -202,6 +206,13 @@ class MemoryCache:
     async def known_rewards(self, scores: Scores, responses: Sequence[str]) -> list[Score | None]:
         """See `Cache.known_rewards`."""
         return [self._scores.get(_score_key(scores, response)) for response in responses]
+
+    async def remember(self, scores: Scores, rewards: Mapping[str, float]) -> None:
+        """See `Cache.remember`."""
+        for response, reward in rewards.items():
+            score = reward if isinstance(reward, Score) else Score(reward)
+            self._scores[_score_key(scores, response)] = score
+        self._forget_scores()
 
     async def candidates(self, run_id: str) -> list[Candidate]:
         """See `Cache.candidates`."""
@@ -225,6 +236,10 @@ class MemoryCache:
     def forget(self, run_id: str) -> None:
         """Drop a run that is not going to be read again; its rewards stay in the score cache."""
         self._runs.pop(run_id, None)
+
+    def _forget_scores(self) -> None:
+        while len(self._scores) > self._max_scores:
+            self._scores.popitem(last=False)
 
     def _run(self, run_id: str) -> _MemoryRun:
         run = self._runs.setdefault(run_id, _MemoryRun())

@@ -1,14 +1,16 @@
 """Step 1 and 2 of the algorithm: R scores the newest responses, and they enter the cache."""
 
+import asyncio
 import logging
 import time
+from contextlib import suppress
 
 from langgraph.runtime import Runtime
 
 from tpo_graph.cache import Cache, MemoryCache, Scores
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn, conversation_key, turns
-from tpo_graph.errors import RewardInputError, error_line
+from tpo_graph.errors import RewardInputError, StoreError, error_line
 from tpo_graph.events import Rewards
 from tpo_graph.nodes.handles import Handles
 from tpo_graph.rewards import RewardModel, Score, reuses_scores, score_each
@@ -74,6 +76,26 @@ async def reward_score(state: TPOState, runtime: Runtime[TPOContext], tpo: Handl
     return change
 
 
+async def _paid_once(
+    reward_model: RewardModel,
+    conversation: list[Turn],
+    responses: list[str],
+    cache: Cache,
+    scores: Scores,
+) -> list[Score | RewardInputError]:
+    """`score_each`; when it fails or is cancelled, what it has scored by then is remembered."""
+    kept: dict[str, Score] = {}
+    try:
+        return await score_each(reward_model, conversation, responses, kept)
+    except BaseException:
+        if kept:
+            short = {text: Score(s, s.reason[:_LONGEST_REASON]) for text, s in kept.items()}
+            # What ended the step matters more than a cache that cannot take note of it.
+            with suppress(StoreError):
+                await asyncio.shield(cache.remember(scores, short))
+        raise
+
+
 async def _score(
     reward_model: RewardModel,
     conversation: list[Turn],
@@ -97,7 +119,7 @@ async def _score(
     missing = [response for response in dict.fromkeys(responses) if response not in known]
     with spending() as usage:
         if missing:
-            fresh = await score_each(reward_model, conversation, missing)
+            fresh = await _paid_once(reward_model, conversation, missing, cache, scores)
             for response, score in zip(missing, fresh, strict=True):
                 if isinstance(score, RewardInputError):
                     failures[response] = score

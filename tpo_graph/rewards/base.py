@@ -2,14 +2,15 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from numbers import Real
 from typing import Protocol, Self, cast, runtime_checkable
 
 from tpo_graph.concurrency.outages import reached
 from tpo_graph.conversation import Turn, well_formed
 from tpo_graph.errors import RewardError, RewardInputError, ServerAwayError
-from tpo_graph.rewards.together import together
+from tpo_graph.rewards.together import keeping, together
 
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
@@ -102,26 +103,34 @@ async def checked_scores(
 
 
 async def score_each(
-    model: RewardModel, conversation: Sequence[Turn], responses: Sequence[str]
+    model: RewardModel,
+    conversation: Sequence[Turn],
+    responses: Sequence[str],
+    kept: dict[str, Score] | None = None,
 ) -> list[Score | RewardInputError]:
     """Scores in order, with an error in the place of each response that cannot be scored.
 
     One response that is too long must not cost the others their scores: when the call fails because
-    of what is in it, each response is scored on its own.
+    of what is in it, each response that has no score yet is scored on its own.
+
+    Args:
+        kept: gets each score as it is made, those included that were made before an error or a
+            cancellation. What is in it already is not asked for.
 
     Raises:
         RewardError: the model failed for another reason (a server that is down, a wrong key), or
             broke a promise of `RewardModel.score`.
     """
+    kept = {} if kept is None else kept
     scores: list[Score | RewardInputError]
     try:
-        scores = await _attempt(model, conversation, responses)
+        scores = await _attempt(model, conversation, responses, kept)
     except RewardInputError as error:
-        scores = [error for _ in responses]
+        scores = [kept.get(response, error) for response in responses]
     if len(responses) < 2:
         return scores
     failed = [i for i, score in enumerate(scores) if isinstance(score, RewardInputError)]
-    alone = await together(score_each(model, conversation, [responses[i]]) for i in failed)
+    alone = await together(score_each(model, conversation, [responses[i]], kept) for i in failed)
     for i, (score,) in zip(failed, alone, strict=True):
         scores[i] = score
     return scores
@@ -145,29 +154,61 @@ async def part_scores(
 
 
 async def _attempt(
-    model: RewardModel, conversation: Sequence[Turn], responses: Sequence[str]
+    model: RewardModel,
+    conversation: Sequence[Turn],
+    responses: Sequence[str],
+    kept: dict[str, Score] | None = None,
 ) -> list[Score | RewardInputError]:
     """`model.score`, checked; a score that is not finite becomes the error that says so."""
-    return await reached(model.name, lambda: _asked(model, conversation, responses))
+    known = {} if kept is None else kept
+
+    async def ask() -> list[Score | RewardInputError]:
+        missing = [response for response in responses if response not in known]
+        if responses and not missing:
+            return [known[response] for response in responses]
+        fresh = iter(await _asked(model, conversation, missing, known))
+        return [known[r] if r not in missing else next(fresh) for r in responses]
+
+    return await reached(model.name, ask)
 
 
 async def _asked(
-    model: RewardModel, conversation: Sequence[Turn], responses: Sequence[str]
+    model: RewardModel,
+    conversation: Sequence[Turn],
+    responses: Sequence[str],
+    kept: dict[str, Score],
 ) -> list[Score | RewardInputError]:
+    early: dict[str, float] = {}
     try:
-        scores = list(await model.score(conversation, responses))
+        with keeping() as early:
+            scores = list(await model.score(conversation, responses))
     except (RewardError, ServerAwayError):
         raise
     except Exception as error:
         raise RewardError(
             f"reward model {model.name!r} failed: {type(error).__name__}: {error}"
         ) from error
+    finally:
+        kept.update(_sound(model.name, dict(early)))
     if len(scores) != len(responses):
         raise RewardError(
             f"reward model {model.name!r} returned {len(scores)} scores for {len(responses)} "
             "responses: score must return one per response, in order."
         )
-    return [_checked(model.name, i, score) for i, score in enumerate(scores)]
+    checked = [_checked(model.name, i, score) for i, score in enumerate(scores)]
+    pairs = zip(responses, checked, strict=True)
+    kept.update((response, score) for response, score in pairs if isinstance(score, Score))
+    return checked
+
+
+def _sound(name: str, scores: Mapping[str, object]) -> dict[str, Score]:
+    """Those that keep the promises of `RewardModel.score`; who breaks them is told elsewhere."""
+    found: dict[str, Score] = {}
+    for response, score in scores.items():
+        with suppress(RewardError):
+            if isinstance(checked := _checked(name, 0, score), Score):
+                found[response] = checked
+    return found
 
 
 def _checked(name: str, index: int, score: object) -> Score | RewardInputError:

@@ -15,7 +15,7 @@ from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardError, RewardInputError
 from tpo_graph.rewards.base import Score
 from tpo_graph.rewards.processes import Finished, run_program
-from tpo_graph.rewards.together import Slots, together
+from tpo_graph.rewards.together import Slots, scored_together
 
 _NOT_RUN = (126, 127)
 """Exit statuses of a shell or `env` that could not run the program."""
@@ -68,7 +68,7 @@ class CommandReward:
                 or took too long.
             RewardError: the program cannot be run.
         """
-        return list(await together(self._score(conversation, r) for r in responses))
+        return list(await scored_together(responses, lambda r: self._score(conversation, r)))
 
     async def _score(self, conversation: Sequence[Turn], response: str) -> Score:
         given = json.dumps({"conversation": list(conversation), "response": response}).encode()

@@ -8,6 +8,7 @@ from typing import Any
 from tpo_graph.conversation import Turn, transcript
 from tpo_graph.errors import ConfigurationError, RewardInputError, TPOError
 from tpo_graph.rewards.function_identity import UnseenError, display_name, function_digest
+from tpo_graph.rewards.together import keep, scored_together
 
 RewardFunction = Callable[[str, str], float] | Callable[[str, str], Awaitable[float]]
 """f(query, response) -> reward; sync or async."""
@@ -52,14 +53,19 @@ class FunctionReward:
         query = users[-1] if users else transcript(conversation)
         try:
             if _is_async(self._function):
-                return list(await asyncio.gather(*(self._function(query, r) for r in responses)))
-            return await asyncio.to_thread(lambda: [self._function(query, r) for r in responses])
+                return list(await scored_together(responses, lambda r: self._function(query, r)))
+            return await asyncio.to_thread(lambda: [self._one(query, r) for r in responses])
         except _BY_TEXTS as error:
             if isinstance(error, TPOError):
                 raise
             raise RewardInputError(
                 f"reward model {self.name!r} failed: {type(error).__name__}: {error}"
             ) from error
+
+    def _one(self, query: str, response: str) -> Any:
+        score = self._function(query, response)
+        keep([response], [score])
+        return score
 
 
 _BY_TEXTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)

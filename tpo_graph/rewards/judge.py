@@ -17,7 +17,7 @@ from tpo_graph.conversation import Turn
 from tpo_graph.files.toml import read_toml
 from tpo_graph.models.connection import Connected
 from tpo_graph.rewards.base import Score
-from tpo_graph.rewards.together import together
+from tpo_graph.rewards.together import scored_together
 from tpo_graph.rewards.verdict import Asker, shown
 
 
@@ -154,7 +154,7 @@ class JudgeRewardModel:
         Raises:
             RewardError: the judge failed, or gave no verdict twice.
         """
-        return await together(self._judge(conversation, response) for response in responses)
+        return await scored_together(responses, lambda r: self._judge(conversation, r))
 
     async def _judge(self, conversation: Sequence[Turn], response: str) -> Score:
         return await self._asker.ask(self._system, shown(conversation, answer=response), self._read)

@@ -15,7 +15,7 @@ from langchain_core.language_models import BaseChatModel
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import RewardError
 from tpo_graph.rewards.base import Score
-from tpo_graph.rewards.together import together
+from tpo_graph.rewards.together import scored_together, together
 from tpo_graph.rewards.verdict import Asker, shown
 
 Reference = Callable[[Sequence[Turn]], str | Awaitable[str]]
@@ -123,7 +123,7 @@ class PairwiseJudge:
             return []
         given = self._reference(conversation)
         reference = await given if isawaitable(given) else given
-        return await together(self.compare(conversation, r, reference) for r in responses)
+        return await scored_together(responses, lambda r: self.compare(conversation, r, reference))
 
 
 def _read(verdict: dict[str, Any]) -> Score:

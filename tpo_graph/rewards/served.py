@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from tpo_graph.errors import ConfigurationError, RewardError
 from tpo_graph.models.connection import options_of
 from tpo_graph.redaction import AMBIGUOUS, is_ambiguous
+from tpo_graph.rewards.together import keep
 from tpo_graph.usage import no_usage, spend
 
 ROWS = 32
@@ -109,6 +110,12 @@ def only_number(row: object) -> float | None:
     values = cast("list[object]", row) if isinstance(row, list) else []
     number = values[0] if len(values) == 1 else None
     return float(number) if isinstance(number, int | float) else None
+
+
+def keep_raw(responses: Sequence[str], scores: Sequence[float]) -> None:
+    """`keep` what a request scored, but for 1.0: `RawScores` may find it to be a squashed score."""
+    if len(responses) == len(scores) and 1 not in scores:
+        keep(responses, scores)
 
 
 class RawScores:

@@ -10,7 +10,14 @@ from typing import Any, cast
 from tpo_graph.conversation import Turn
 from tpo_graph.local.encoder import Encoder
 from tpo_graph.rewards.http import Endpoint
-from tpo_graph.rewards.served import ROWS, RawScores, only_number, spend_request, unexpected
+from tpo_graph.rewards.served import (
+    ROWS,
+    RawScores,
+    keep_raw,
+    only_number,
+    spend_request,
+    unexpected,
+)
 from tpo_graph.rewards.together import together
 
 
@@ -55,8 +62,14 @@ class SGLangRewardModel:
                 squashes every score to 1.
         """
         rows = await self.encoder.rows(conversation, responses)
-        parts = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
-        scores = [score for part in await together(map(self._ask, parts)) for score in part]
+
+        async def ask(start: int) -> list[float]:
+            part = await self._ask(rows[start : start + ROWS])
+            keep_raw(responses[start : start + ROWS], part)
+            return part
+
+        starts = range(0, len(rows), ROWS)
+        scores = [score for part in await together(map(ask, starts)) for score in part]
         self._raw.look(responses, scores)
         return scores
 

@@ -22,7 +22,7 @@ from tpo_graph.conversation import Turn, well_formed
 from tpo_graph.errors import ConfigurationError, RewardError
 from tpo_graph.rewards.base import Score
 from tpo_graph.rewards.processes import run_program
-from tpo_graph.rewards.together import Slots, together
+from tpo_graph.rewards.together import Slots, scored_together
 
 _FENCED = re.compile(r"```[ \t]*(\w*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _PYTHON = ("python", "python3", "py")
@@ -105,7 +105,7 @@ class UnitTestReward:
         Raises:
             RewardError: no process can be started.
         """
-        return list(await together(self._score(response) for response in responses))
+        return list(await scored_together(responses, self._score))
 
     async def _score(self, response: str) -> Score:
         # Results are signed with a word that the code is not told, so that it cannot print them.

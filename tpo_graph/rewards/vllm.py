@@ -12,7 +12,14 @@ from tpo_graph.conversation import Turn, well_formed
 from tpo_graph.errors import RewardError
 from tpo_graph.local.encoder import Encoder
 from tpo_graph.rewards.http import Endpoint, MissingRouteError
-from tpo_graph.rewards.served import ROWS, RawScores, only_number, spend_request, unexpected
+from tpo_graph.rewards.served import (
+    ROWS,
+    RawScores,
+    keep_raw,
+    only_number,
+    spend_request,
+    unexpected,
+)
 from tpo_graph.rewards.together import together
 
 # Control tokens of Qwen, Llama, Gemma, Mistral, DeepSeek, GPT and kin.
@@ -82,7 +89,15 @@ class VLLMRewardModel:
                 {"messages": [*turns, _plain(Turn(role="assistant", content=response))]}
                 for response in responses
             ]
-        scores = [score for part in await together(map(self._ask, asked)) for score in part]
+        size = ROWS if self.encoder is not None else 1
+
+        async def ask(start: int) -> list[float]:
+            part = await self._ask(asked[start // size])
+            keep_raw(responses[start : start + size], part)
+            return part
+
+        starts = range(0, len(responses), size)
+        scores = [score for part in await together(map(ask, starts)) for score in part]
         if len(scores) != len(responses):
             raise unexpected(self._endpoint.url, scores, f"{len(responses)} scores")
         self._raw.look(responses, scores)

@@ -162,8 +162,11 @@ class SqlCache:
         return [known.get(key) for key in keys]
 
     async def remember(self, scores: Scores, rewards: Mapping[str, float]) -> None:
-        """Put rewards by response into the score cache, outside of any run."""
-        keyed = {response_key(text): (reward, None) for text, reward in rewards.items()}
+        """See `Cache.remember`."""
+        keyed = {
+            response_key(text): (float(reward), getattr(reward, "reason", None))
+            for text, reward in rewards.items()
+        }
         if rows := _reward_rows(keyed, scores):
             await self._writer.write(
                 [upsertion(RewardRow, rows, ("reward", "reason"), self._writer.dialect)]
