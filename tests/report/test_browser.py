@@ -12,7 +12,7 @@ import pytest
 from tests.evaluation.values import full_comparison
 from tests.report.chromium import browser, no_chromium
 from tests.report.hostile import ARABIC, NASTY, SHOWN_CONTROLS, store_runs
-from tpo_graph.evaluation.results import Estimate, dump
+from tpo_graph.evaluation.results import Answer, Estimate, Method, dump
 from tpo_graph.report import write_report
 
 if TYPE_CHECKING:
@@ -306,3 +306,40 @@ def test_without_scripts_a_small_report_is_whole_and_a_large_one_says_what_it_ne
     page = visit("packed", java_script_enabled=False).page
     page.locator("summary.run").first.click()
     assert "script" in (page.locator("details[open] p").text_content() or "")
+
+
+def test_a_cell_of_the_matrix_and_a_dot_lead_to_their_texts(
+    chromium: "Browser", files: dict[str, Path], tmp_path: Path
+):
+    some = full_comparison()
+    methods = [
+        replace(
+            some.methods[0],
+            method=Method(name, name, 3, depth, "", "policy"),
+            answers=[Answer("row", 0, run_id, reward, 1.0, int(reward), 9)],
+        )
+        for name, depth, run_id, reward in (
+            ("tpo", 1, "sky", 0.0),
+            ("best-of-3", 0, "unchanged", 14.0),
+        )
+    ]
+    folder = dump(replace(some, methods=methods, pairs=[]), tmp_path).parent
+    database = f"sqlite:///{files['plain'].with_suffix('.db')}"
+    write_report([str(folder)], tmp_path / "matrix.html", database=database)
+    opened = Visit(chromium, tmp_path / "matrix.html")
+    page = opened.page
+    cell = page.locator(".matrix summary", has_text="longest of all")
+    cell.focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".matrix details[open] .text").inner_text() == "longest of all"
+    page.locator(".matrix").get_by_role("link", name="trajectory").first.click()
+    page.locator("#query-1 > details[open] .trajectory").wait_for()
+    dot = page.locator("figure a[href='#query-2']").first
+    assert "Unchanged?" in (dot.locator("title").text_content() or "")
+    dot.locator("use").dispatch_event("click")
+    page.locator("#query-2 > details[open] .trajectory").wait_for()
+    sample = page.locator("#query-1 .curve a").last
+    sample.locator("circle").dispatch_event("click")
+    page.locator(f"{sample.get_attribute('href')}[open]").wait_for()
+    assert opened.complaints == []
+    opened.context.close()

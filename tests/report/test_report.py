@@ -3,6 +3,7 @@
 import asyncio
 import re
 import sys
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tpo_graph.batch.job import run_batch
 from tpo_graph.cli import tpo
 from tpo_graph.costs import read_costs
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.evaluation.results import dump
+from tpo_graph.evaluation.results import Answer, Estimate, Method, MethodResult, Pair, dump
 from tpo_graph.report import write_report
 from tpo_graph.report.data import Report
 from tpo_graph.rows import make_rows
@@ -229,3 +230,50 @@ def test_the_command_writes_the_file_and_says_so(database: str, output: Path):
     assert result.stdout == ""
     assert re.fullmatch(rf"{re.escape(str(output))}: 3 runs, \d\.\d MB\n", result.stderr)
     assert output.stat().st_mode & 0o044  # others may read it, as any file of this user
+
+
+def test_a_comparison_leads_with_prompts_by_methods_and_what_speaks_against_it(
+    tmp_path: Path, output: Path
+):
+    database = f"sqlite:///{tmp_path / 'tpo.db'}"
+    some = full_comparison()
+    results: list[MethodResult] = []
+    for name, depth, audit in (("tpo", 1, -1.0), ("best-of-3", 0, 0.5)):
+        found = optimize(
+            "One <b>question</b>?",
+            model=ScriptedChatModel(),
+            reward_model=prefer_longer,
+            database=database,
+            run_id=name,
+            depth=depth,
+            width=3,
+        )
+        given = Answer("row", 0, name, found.reward, 1.0, len(found.response), 9, audit)
+        method = Method(name, f"{name} <1>", 3, depth, "", "policy")
+        results.append(replace(some.methods[0], method=method, answers=[given]))
+    better = Estimate(2.0, 1.0, 3.0)
+
+    def text(audit: Estimate) -> str:
+        pair = Pair("tpo", "best-of-3", 1, better, None, audit, [], 0.0001, 0.04)
+        folder = dump(replace(some, methods=results, pairs=[pair]), tmp_path / "trial").parent
+        write_report([str(folder)], output, database=database, command="tpo report trial")
+        return unescape(re.sub("(?s)<script.*?</script>", "", output.read_text(encoding="utf-8")))
+
+    page = text(Estimate(-1.5, -2.0, -1.0))
+    warning = (
+        "The held-out reward model disagrees: tpo <1> – best-of-3 <1> is +2.000 [+1.000, +3.000]"
+    )
+    places = [page.index(each) for each in (warning, "Prompts by methods", "<h3>Methods")]
+    assert places == sorted(places)
+    (row,) = re.findall(r'(?s)<tr><th scope="row"><div dir="auto">.*?</tr>', page)
+    assert "One <b>question</b>?" in row
+    assert row.count("<details><summary") == 3  # an answer each, and one against the other
+    assert "<ins>" in row
+    assert re.findall('href="(#query-[0-9])"', row) == ["#query-1", "#query-2"]
+    assert "-1.000" in row
+    assert '<td class="n"><0.001</td><td class="n">0.040</td>' in page
+    header = page[: page.index("</header>")]
+    for shown in ("prompts <1>.jsonl", "tpo <1>; best-of-3 <1>", "tpo report trial", "prompt set"):
+        assert shown in header
+    assert "leans the other way" in text(Estimate(-1.5, -4.0, 1.0))
+    assert "held-out reward model" not in text(Estimate(1.5, 1.0, 2.0))

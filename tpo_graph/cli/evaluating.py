@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -165,6 +167,8 @@ def evaluate(
     loaded = (model, reward_model, settings.critic)
     with stoppable(same_command(), settings.grace) as control, Progress(*loaded) as progress:
         comparison = run_in_background(go())
+    made_by = {"command": same_command(), "version": version("tpo-graph")}
+    comparison = replace(comparison, **made_by)
     file = dump(comparison, output)
     if as_json:
         click.echo(json_on_terminal(to_json(comparison)))

@@ -1,6 +1,5 @@
 """`tpo report`: one HTML file to look at, and to hand on."""
 
-import shlex
 from pathlib import Path
 
 import click
@@ -41,6 +40,7 @@ def report(
     TARGET is a run's id or its unique beginning, a batch by its name or its output file, or the
     folder of a comparison or an analysis. Without one: the newest runs of the database.
     """
+    from tpo_graph.cli.stopping import same_command
     from tpo_graph.costs import read_costs
     from tpo_graph.report import write_report
     from tpo_graph.store.migrate import existing
@@ -48,9 +48,8 @@ def report(
     table = None if costs is None else read_costs(costs)
     if not any(Path(target).is_dir() for target in targets):  # a comparison's folder is enough
         existing(database)
-    command = shlex.join(["tpo", "report", *targets])
     made = write_report(
-        targets, output, database=database, limit=limit, costs=table, command=command
+        targets, output, database=database, limit=limit, costs=table, command=same_command()
     )
     runs = sum(len(series.runs) for series in made.series)
     size = output.stat().st_size / 1e6

@@ -277,6 +277,10 @@ class Comparison:
     currency: str = ""
     notes: list[str] = field(default_factory=list[str])
     """What a reader of the numbers must know, in sentences."""
+    command: str = ""
+    """What was typed, without secrets; "" where it was made in Python."""
+    version: str = ""
+    """Of tpo_graph."""
 
     def result(self, method: str) -> MethodResult:
         """The result of the method of that name.

@@ -107,6 +107,8 @@ def set_up(comparison: Comparison) -> list[tuple[str, str]]:
         ("judged by", comparison.judge or ""),
         ("equal in", comparison.budget or ""),
         ("compared", f"{comparison.created_at[:16].replace('T', ' ')} UTC"),
+        ("command", comparison.command),
+        ("by tpo_graph", comparison.version),
     ]
     return [(name, value) for name, value in found if value]
 

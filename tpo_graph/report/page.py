@@ -114,7 +114,7 @@ def _about(report: Report) -> list[tuple[str, str, str]]:
     facts: list[tuple[str, str, str]] = []
     for name, values in found.items():
         # The digest of a prompt set tells it from another of its name.
-        cut = _last_part if name.startswith("prompt") else short_name
+        cut = str if name == "command" else _last_part if name == "prompt set" else short_name
         short = [cut(value) for value in values[:_SHOWN_VALUES]]
         if len(values) > _SHOWN_VALUES:
             short.append(f"and {len(values) - _SHOWN_VALUES:,} more")
