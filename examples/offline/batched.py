@@ -80,27 +80,49 @@ class Engine:
         _, n, (temperature, top_p, max_tokens, seed) = batch[0]
         if seed is not None:
             torch.manual_seed(seed)
-        prompts = [call[0] for call in batch]
         inputs = self.tokenizer(
-            prompts, add_special_tokens=False, padding=True, return_tensors="pt"
+            [call[0] for call in batch], add_special_tokens=False, padding=True, return_tensors="pt"
         )
-        output = self.model.generate(
-            **inputs,
-            do_sample=True,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=0,
-            max_new_tokens=max_tokens,
-            num_return_sequences=n,
-        )
-        made = output[:, inputs["input_ids"].shape[1] :]
-        texts: list[str] = self.tokenizer.batch_decode(made, skip_special_tokens=True)
-        written = (made != self.tokenizer.pad_token_id).sum(1).tolist()
         asked = inputs["attention_mask"].sum(1).tolist()
+        made = self._sample(inputs, n, temperature or 1.0, top_p or 1.0, max_tokens or 256)
+        texts: list[str] = self.tokenizer.batch_decode(made, skip_special_tokens=True)
+        written = [len(tokens) for tokens in made]
         return [
             Replies(texts[i * n : (i + 1) * n], asked[i], sum(written[i * n : (i + 1) * n]))
             for i in range(len(batch))
         ]
+
+    def _sample(
+        self, inputs: Any, n: int, temperature: float, top_p: float, most: int
+    ) -> list[list[int]]:
+        """n replies to each prompt. A prompt is read once for all of its replies, and a reply that
+        has ended leaves the batch: `generate` does neither, and takes twice as long here."""
+        mask = inputs["attention_mask"]
+        read = self.model(**inputs, position_ids=_positions(mask), logits_to_keep=1)
+        past, logits = read.past_key_values, read.logits[:, -1].repeat_interleave(n, 0)
+        past.batch_repeat_interleave(n)
+        mask = mask.repeat_interleave(n, 0)
+        made: list[list[int]] = [[] for _ in range(len(mask))]
+        rows = torch.arange(len(mask))
+        while True:
+            ranked, order = (logits / temperature).softmax(-1).sort(descending=True)
+            ranked[ranked.cumsum(-1) - ranked >= top_p] = 0  # the first always stays
+            drawn = order.gather(1, torch.multinomial(ranked, 1))
+            for row, token in zip(rows.tolist(), drawn[:, 0].tolist(), strict=True):
+                made[row].append(token)
+            going = (drawn[:, 0] != self.model.config.eos_token_id).nonzero()[:, 0]
+            if not len(going) or len(made[int(rows[going[0]])]) >= most:
+                return made
+            if len(going) < len(rows):
+                rows, mask, drawn = rows[going], mask[going], drawn[going]
+                past.batch_select_indices(going)
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
+            logits = self.model(drawn, mask, _positions(mask)[:, -1:], past).logits[:, -1]
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """Those of left-padded rows: the first token of each is at 0."""
+    return (mask.cumsum(1) - 1).clamp(min=0)
 
 
 engine = cache(Engine)

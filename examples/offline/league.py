@@ -9,16 +9,21 @@ by gold, which no method sees. Results are kept in the store arm by arm.
 import argparse
 import asyncio
 import json
+import os
 import time
 import tomllib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 from arms import DEPTH, HERE, WIDTH
+from batched import engine
 from ruled import ChatRuled, NoisyJudge
 from study import held_out_queries
 from taste import GOLD
@@ -152,28 +157,36 @@ class Bench:
         return list(rows)
 
 
-async def play(options: argparse.Namespace) -> Results:
-    """Run what is not in the store yet, and give what it holds."""
-    done = stored(options)
+def play(options: argparse.Namespace, first: int) -> None:
+    """Run what is not in the store yet of the chunk of queries from the first on."""
+    engine.cache_clear()  # what it holds belongs to the event loop of the chunk before
+    torch.set_num_threads(options.threads)
+    asyncio.run(_play(options, first))
+
+
+async def _play(options: argparse.Namespace, first: int) -> None:
+    done, bench = stored(options), Bench(options, first)
     pool = Method("pool", depth=0)
-    for first in range(0, options.queries, options.chunk):
-        bench = Bench(options, first)
-        for taste in options.tastes:
-            for method in sorted((METHODS[0], pool, *METHODS[1:]), key=options.order):
-                if (first, taste, method.name) in done or options.table:
-                    continue
-                began = time.monotonic()
-                if method is pool:
-                    rows = await bench.run(taste, pool, POOL - WIDTH, options.seed + 1)
-                else:
-                    rows = await bench.run(taste, method)
-                took = time.monotonic() - began
-                done[first, taste, method.name] = rows
-                about = {"seed": options.seed, "first": first, "taste": taste, "took": took}
-                with options.store.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({**about, "method": method.name, "rows": rows}) + "\n")
-                print(f"{first}: {taste}: {method.name} took {took:.0f} s", flush=True)
-    return whole(done)
+    wanted = [TPO, pool.name, *options.begin_with]
+    methods = [METHODS[0], pool, *METHODS[1:]]
+    methods.sort(key=lambda m: wanted.index(m.name) if m.name in wanted else len(wanted))
+    for taste in options.tastes:
+        for method in methods:
+            if (first, taste, method.name) in done:
+                continue
+            began, used = time.monotonic(), time.process_time()
+            if method is pool:
+                rows = await bench.run(taste, pool, POOL - WIDTH, options.seed + 1)
+            else:
+                rows = await bench.run(taste, method)
+            took, cpu = time.monotonic() - began, time.process_time() - used
+            about = {"seed": options.seed, "chunk": options.chunk, "first": first, "taste": taste}
+            record = {**about, "method": method.name, "took": took, "cpu": cpu, "rows": rows}
+            with options.store.open("a", encoding="utf-8") as file:
+                file.write(f"\n{json.dumps(record)}\n")
+            print(
+                f"{first}: {taste}: {method.name} took {took:.0f} s, {cpu:.0f} s of CPU", flush=True
+            )
 
 
 def stored(options: argparse.Namespace) -> dict[tuple[int, str, str], list[dict[str, Any]]]:
@@ -181,9 +194,16 @@ def stored(options: argparse.Namespace) -> dict[tuple[int, str, str], list[dict[
     found: dict[tuple[int, str, str], list[dict[str, Any]]] = {}
     if options.store.exists():
         for text in options.store.read_text(encoding="utf-8").splitlines():
-            record = json.loads(text)
-            if record["seed"] != options.seed:
-                raise SystemExit(f"{options.store} is of seed {record['seed']}: name another")
+            try:
+                record = json.loads(text)
+            except ValueError:  # empty, or cut by a kill: it is run again
+                continue
+            for name in ("seed", "chunk"):
+                if record[name] != getattr(options, name):
+                    raise SystemExit(
+                        f"{options.store} was made with --{name} {record[name]}: give the same, or "
+                        "another --store"
+                    )
             found[record["first"], record["taste"], record["method"]] = record["rows"]
     return found
 
@@ -352,15 +372,19 @@ def main() -> None:
     parser.add_argument("--tastes", nargs="+", choices=list(GOLD), default=list(GOLD))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--models", type=Path, default=HERE / "models")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--processes", type=int, default=os.cpu_count() or 1, help="chunks side by side"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--store", type=Path, required=True, help="results; resumed when there")
     parser.add_argument("--table", action="store_true", help="of what is stored; run nothing")
     parser.add_argument("--out", type=Path, help="the tables, as Markdown")
     options = parser.parse_args()
-    wanted = [TPO, "pool", *options.begin_with]
-    options.order = lambda m: wanted.index(m.name) if m.name in wanted else len(wanted)
-    torch.set_num_threads(options.threads)
-    results = asyncio.run(play(options))
+    if not options.table:
+        chunks = range(0, options.queries, options.chunk)
+        with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as workers:
+            list(workers.map(play, repeat(options), chunks))
+    results = whole(stored(options))
     lines: list[str] = []
 
     def report(text: str) -> None:
