@@ -7,7 +7,7 @@ from pathlib import Path
 
 from langchain_core.messages import BaseMessage
 
-from benchmarks.real import humaneval, linted, requirements
+from benchmarks.real import gsm8k, humaneval, linted, requirements
 from benchmarks.real.methods import best_of
 from benchmarks.real.methods import measure as measure_methods
 from benchmarks.real.methods import table as methods_table
@@ -133,3 +133,31 @@ async def test_whole_runs_begin_with_the_samples_that_best_of_n_chooses_from(tmp
     assert "say x" in told
     assert "they stand in 100% of the rewrites" in told
     assert "comes from step 1" in told
+
+
+async def test_word_problems_are_rewarded_by_votes_that_a_second_command_counts_again(
+    tmp_path: Path,
+):
+    problem = {"question": "9 + 9?", "answer": "9 + 9 = <<9+9=18>>18\n#### 18"}
+    path, store = tmp_path / "test.jsonl", tmp_path / "store.jsonl"
+    path.write_text(json.dumps(problem) + "\n", encoding="utf-8")
+
+    def play(messages: Sequence[BaseMessage], index: int) -> str:
+        prompt = messages[-1].text
+        if "</improved_answer>" in prompt:
+            return "<improved_answer>\\boxed{18}</improved_answer>"
+        return "critique" if "<chosen_answer>" in prompt else f"So {17 + index % 2} it is."
+
+    for arms in (["no-critique"], ["no-critique", "tpo"]):
+        (task,) = gsm8k.load(path)
+        plan = Plan("fake", ScriptedChatModel(replies=play), arms, store)
+        await measure_methods(plan, [task], depth=1, samples=9)
+    records = {record["arm"]: record for record in read(store)}
+    assert len(read(store)) == 3
+    assert records["samples"]["scores"] == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+    assert records["samples"]["rewards"][:2] == [5 / 9, 4 / 9]
+    assert records["samples"]["reasons"][0] == "Of other solutions 4 say 18."
+    assert records["tpo"]["reward"] == 5 / 9  # the majority's, and wrong
+    assert records["tpo"]["score"] == 0
+    assert task.reward("nothing") == 0.0
+    assert task.score("It is $18.00.") == 1

@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.real import humaneval, ifeval, linted, methods, requirements, rewrites
+from benchmarks.real import gsm8k, humaneval, ifeval, linted, methods, requirements, rewrites
 from benchmarks.real.reward_server import agree
 from benchmarks.real.rewrites import Plan, Record, read
 from benchmarks.real.table import table
@@ -28,6 +28,7 @@ _FILES = {
     "humaneval": (humaneval.load, _HUMANEVAL),
     "linted": (linted.load, _HUMANEVAL),
     "ifeval": (ifeval.load, "IFEval's input_data.jsonl"),
+    "gsm8k": (gsm8k.load, "GSM8K's test.jsonl"),
 }
 _CRITIQUE, _ANSWER, _PROMPT = 200, 80, 1000
 """Tokens of a loss or gradient, of an answer, and of the prompts of one iteration, as measured."""

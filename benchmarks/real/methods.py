@@ -49,6 +49,8 @@ async def measure(plan: Plan, tasks: Sequence[Task], *, depth: int, samples: int
             if drawn is None:
                 drawn = await _samples(plan, task, samples)
                 append(plan.store, drawn)
+            else:
+                task.drawn(drawn["texts"])
             for arm in plan.arms:
                 if (task.id, arm) not in done and drawn["texts"]:
                     append(plan.store, await _run(plan, task, arm, depth, drawn["texts"][:WIDTH]))
@@ -58,6 +60,7 @@ async def measure(plan: Plan, tasks: Sequence[Task], *, depth: int, samples: int
 
 async def _samples(plan: Plan, task: Task, samples: int) -> Record:
     drawn = await draw(plan, [HumanMessage(task.request)], samples, plan.max_tokens)
+    task.drawn(drawn.texts)
     return {
         **about(plan, task, "samples"),
         "request": task.request,

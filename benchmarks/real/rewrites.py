@@ -95,7 +95,10 @@ class _Bench:
         first = self.done.get((task.id, "first"))
         if first is None:
             drawn = await self._ask([HumanMessage(task.request)], self.plan.firsts, None)
+            task.drawn(drawn.texts)
             first = await self._keep(task, "first", drawn.texts, drawn)
+        else:
+            task.drawn(first["texts"])
         rewards: list[float] = first["rewards"]
         if not rewards or (max if self.plan.room else min)(rewards) == 1:
             return

@@ -1,7 +1,7 @@
 """`Task`: a request, what the method may see of its truth (the reward), and what it may not."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,8 @@ class Task:
     """From 0 to 1: what the method optimises, with what failed as its reason."""
     score: Callable[[str], float]
     """From 0 to 1: the truth. Only tables see it."""
+    drawn: Callable[[Sequence[str]], None] = lambda _: None
+    """Told all first samples before any answer is judged, for rewards that compare answers."""
 
     @property
     def part(self) -> Part:
