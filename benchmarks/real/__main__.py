@@ -10,6 +10,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from benchmarks.real import gsm8k, humaneval, ifeval, linted, methods, requirements, rewrites
 from benchmarks.real.reward_server import agree
 from benchmarks.real.rewrites import Plan, Record, read
+from benchmarks.real.signals import tasks
 from benchmarks.real.table import table
 from benchmarks.real.tasks import Task
 from benchmarks.real.trajectories import trajectories
@@ -58,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     told.add_argument("--arm", default="tpo")
     told.add_argument("--first", type=int, default=10, help="how many, in the order of the tasks")
     told.set_defaults(command=lambda g: print(trajectories(_stored(g), g.arm, g.first)))
+    asked = commands.add_parser("prompts", help="the tasks of TPO_TASKS, for `tpo compare`")
+    asked.add_argument("--part", choices=("development", "held-out"), default="held-out")
+    asked.set_defaults(command=_prompts)
     served = commands.add_parser("rewards", help="a reward server against the same weights here")
     served.add_argument("--local", required=True, help='such as "local:FOLDER"')
     served.add_argument("--server", required=True, help='such as "vllm:http://localhost:8000#NAME"')
@@ -94,6 +99,12 @@ def _tasks(given: argparse.Namespace) -> list[Task]:
             raise SystemExit(f"{given.family} needs --data PATH of {name}, not {given.data!s}")
         tasks = load(given.data)
     return [task for task in tasks if task.part == given.part][: given.tasks]
+
+
+def _prompts(given: argparse.Namespace) -> None:
+    for task in tasks().values():
+        if task.part == given.part:
+            print(json.dumps({"id": task.id, "prompt": task.request}))
 
 
 def _rewrites(given: argparse.Namespace) -> None:
