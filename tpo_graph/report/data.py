@@ -46,7 +46,7 @@ class Run:
     label: str = ""
     """What a person said of the answer: "good", "bad" or nothing."""
     key: str = ""
-    """The same for runs of one query."""
+    """The same for runs of one prompt: a row of a batch, else a conversation."""
     anchor: str = ""
     """The id of its line on the page."""
 

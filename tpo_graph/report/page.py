@@ -12,6 +12,7 @@ from hashlib import sha256
 from importlib.resources import files
 from statistics import fmean
 
+from tpo_graph.evaluation.results import Estimate
 from tpo_graph.report.charts import distributions, reward_by_length, reward_curves
 from tpo_graph.report.compared import Cell, compared, set_up
 from tpo_graph.report.data import Report, Run, Series
@@ -206,15 +207,19 @@ def _cards(series: Series) -> list[tuple[str, str, str]]:
     return [
         *facts,
         ("Mean reward", number(mean(_final)), f"best first sample {number(mean(_first))}"),
-        (
-            "Mean gain",
-            between(series.mean(_gain), signed=True),
-            "over the best first sample; 95% interval",
-        ),
+        ("Mean gain", number(mean(_gain), signed=True), _interval(series.mean(_gain))),
         ("Improved", _share(series), "of the finished runs"),
         ("Mean length", whole(mean(_length)), f"characters; first sample {first}"),
         ("Tokens per run", whole(mean(_tokens)), cost),
     ]
+
+
+def _interval(gain: Estimate | None) -> str:
+    over = "over the best first sample"
+    if gain is None or gain.low is None:
+        return over
+    low, high = (number(each, signed=True) for each in (gain.low, gain.high))
+    return f"{over}; 95% [{low}, {high}]"
 
 
 def _share(series: Series) -> str:

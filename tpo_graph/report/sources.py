@@ -208,7 +208,7 @@ class Reader:
             usage=found["usage"],
             details=details,
             label=found["label"]["label"] if "label" in found else "",
-            key=run["conversation_key"],
+            key=(row_id if item is None else item.row_id) or run["conversation_key"],
         )
 
 
