@@ -29,14 +29,14 @@ def test_the_declarations_for_callers_for_runs_and_for_the_command_line_are_equa
     assert {each.name for each in fields(Setup)} - {"choices"} == KEYS - OPTIONS
     assert {CALLED.get(name, name) for name in KEYS} <= set(Settings.model_fields)
     assert StoredInputs.__annotations__.keys() == Inputs.__annotations__.keys() - {"database"}
-    assert InputsAgain.__annotations__.keys() == KEYS - {"database", "reuse_scores"}
+    assert InputsAgain.__annotations__.keys() <= KEYS
 
 
 @pytest.mark.parametrize("name", ["optimize", "optimize_many", "run_batch", "resume", "extend"])
 def test_help_and_editors_see_every_input_of_a_run_in_both_forms(name):
     again = name in ("resume", "extend")
     sync, shown = getattr(tpo_graph, name), _arguments(getattr(tpo_graph, f"a{name}"))
-    assert KEYS - ({"reuse_scores"} if again else set()) <= shown.keys()
+    assert (InputsAgain.__annotations__.keys() if again else KEYS) <= shown.keys()
     assert list(_arguments(sync).values()) == list(shown.values())
     assert (sync.__name__, sync.__module__) == (name, getattr(tpo_graph, f"a{name}").__module__)
     required = {n for n in ("model", "reward_model") if shown[n].default is inspect.Parameter.empty}

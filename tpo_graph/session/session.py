@@ -41,6 +41,8 @@ Drafts = Sequence[str] | Callable[[], Awaitable[Sequence[str]]]
 class Session:
     """Starts runs on one graph, or resumes them; open it with `open_session`."""
 
+    setup: Setup
+    """What it is made of, loaded."""
     graph: TPOGraph
     store: "Store | None"
     memory: MemoryCache
@@ -54,7 +56,6 @@ class Session:
     """By what to load them again, redacted; None for an object, which a resume must be given. And
     whether stored scores were reused, and the name of the `auditor`."""
     auditor: RewardModel | None
-    audit_fallback: bool
     scored_by: "Callable[[RewardModel], Session]"
     """The same with another reward model."""
 
@@ -136,7 +137,7 @@ class Session:
             result,
             conversation,
             self.auditor,
-            fall_back=self.audit_fallback,
+            fall_back=self.setup.audit_fallback,
             scores=None if self.store is None else self.store.cache,
         )
 
@@ -228,8 +229,10 @@ async def open_session(setup: Setup) -> AsyncGenerator[Session]:
     memory = MemoryCache(max_runs=None)
 
     def built(store: "Store | None", judge: RewardModel) -> Session:
+        setup = replace(loaded, reward_model=judge)
         return Session(
-            graph=replace(loaded, reward_model=judge).graph(
+            setup=setup,
+            graph=setup.graph(
                 cache=memory if store is None else store.cache,
                 checkpointer=None if store is None else store.checkpointer,
             ),
@@ -241,7 +244,6 @@ async def open_session(setup: Setup) -> AsyncGenerator[Session]:
             names={**names, "reward_model": redacted(judge.name)},
             specs={**specs, "reuse_scores": store is None or store.cache.reuse_scores},
             auditor=auditor,
-            audit_fallback=setup.audit_fallback,
             scored_by=lambda other: built(store, other),
         )
 
