@@ -6,7 +6,6 @@ nowhere near it, because servers copy the context into metadata.
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict, cast
 
 from pydantic import (
@@ -18,7 +17,7 @@ from pydantic import (
     create_model,
 )
 
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.errors import ConfigurationError, instead
 
 _SAMPLING = ["sample", "update"]
 _CRITIC = ["loss", "gradient"]
@@ -375,9 +374,7 @@ def invalid_settings(error: ValidationError, model: type[BaseModel]) -> Configur
         name = ".".join(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
             known = sorted(model.model_fields)
-            close = get_close_matches(name, known, n=1)
-            guess = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
-            problems.append(f"there is no setting {name!r}{guess}")
+            problems.append(f"there is no setting {name!r}; {instead(name, known)}")
         else:
             # Options of a connection may hold a key, wherever in a text that is not even JSON.
             shown = "" if name.endswith(("_options", "api_key")) else f"={problem['input']!r:.200}"

@@ -61,6 +61,11 @@ def as_messages(query: Query) -> list[BaseMessage]:
     return messages
 
 
+def from_turns(conversation: Iterable[Turn]) -> list[BaseMessage]:
+    """A conversation as LangChain messages."""
+    return convert_to_messages([(turn["role"], turn["content"]) for turn in conversation])
+
+
 def turns(messages: Sequence[AnyMessage] | Sequence[BaseMessage]) -> list[Turn]:
     """The conversation as role and text, in order.
 
@@ -252,6 +257,11 @@ def well_formed(text: str) -> str:
     A reply that was cut in the middle of an emoji ends with half of it, and is still a str.
     """
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def storable(text: str) -> str:
+    """The text as databases and checkpoints can hold it: `well_formed`, and without NUL."""
+    return well_formed(text).replace("\0", "\ufffd")
 
 
 def conversation_key(conversation: Sequence[Turn]) -> str:

@@ -17,6 +17,9 @@ Each message shows the offending value with ``repr`` and says the fix; the cause
 ``__cause__``. Errors of LangGraph itself (recursion limit, interrupts) pass through untouched.
 """
 
+from collections.abc import Collection
+from difflib import get_close_matches
+
 from tpo_graph.redaction import redacted
 
 
@@ -71,3 +74,14 @@ class DatabaseVersionError(StoreError):
 def error_line(error: BaseException) -> str:
     """An error in one line of at most 500 characters, redacted, as rows of a database keep it."""
     return redacted(f"{type(error).__name__}: {error}".partition("\n")[0])[:500]
+
+
+def nearest(name: str, known: Collection[str], *, cutoff: float = 0.6) -> str | None:
+    """The known name that a wrong one was probably meant to be; None if none is like it."""
+    return next(iter(get_close_matches(name, known, n=1, cutoff=cutoff)), None)
+
+
+def instead(name: str, known: Collection[str]) -> str:
+    """What an error says after a wrong name: the one that was meant, or all there are."""
+    close = nearest(name, known)
+    return f"there are {', '.join(known)}" if close is None else f"did you mean {close!r}?"

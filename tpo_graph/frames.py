@@ -6,14 +6,13 @@ For notebooks. Each function reads one database and closes it; none of them chan
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import aliased
 
 from tpo_graph.concurrency.background import run_in_background
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.errors import ConfigurationError, instead
 from tpo_graph.extras import extra
 from tpo_graph.store import DEFAULT_URL, open_store
 from tpo_graph.store.answers import RunAnswer, read_answers
@@ -203,9 +202,7 @@ def _checked(which: Which) -> RunFilter:
     known = [field.name for field in fields(RunFilter)]
     for name in which:
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            guess = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-            raise ConfigurationError(f"runs cannot be filtered by {name!r}; {guess}")
+            raise ConfigurationError(f"runs cannot be filtered by {name!r}; {instead(name, known)}")
     return RunFilter(**which)
 
 

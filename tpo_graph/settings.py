@@ -7,7 +7,6 @@ The library itself never looks at the environment: an explicit argument is the l
 import os
 import tomllib
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
@@ -20,7 +19,7 @@ from pydantic_settings import (
 )
 
 from tpo_graph.context import RunOptions, invalid_settings
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.errors import ConfigurationError, nearest
 from tpo_graph.models.connection import ROLES, connected, read_options
 from tpo_graph.rewards.anchoring import anchored
 from tpo_graph.rewards.forms import written
@@ -267,12 +266,10 @@ def _refuse_misspelt(known: Collection[str]) -> None:
         name = variable.removeprefix("TPO_").lower()
         if not variable.startswith("TPO_") or name in (*known, *_OTHERS):
             continue
-        if not name.startswith("serve_") and (
-            close := get_close_matches(name, known, n=1, cutoff=0.8)
-        ):
+        if not name.startswith("serve_") and (close := nearest(name, known, cutoff=0.8)):
             raise ConfigurationError(
                 f"the environment variable {variable!r} is no setting; did you mean "
-                f"{f'TPO_{close[0].upper()}'!r}?"
+                f"{f'TPO_{close.upper()}'!r}?"
             )
 
 

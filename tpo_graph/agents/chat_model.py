@@ -6,7 +6,6 @@ call, beneath it in traces, without checkpoints: like any model call it is repea
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextvars import ContextVar
-from difflib import get_close_matches
 from typing import Any, NamedTuple, Self, cast
 from uuid import UUID, uuid4
 
@@ -29,7 +28,7 @@ from tpo_graph.agents.answers import before_stop, is_final_answer, refined
 from tpo_graph.agents.structured import FittingReward, StructuredForm, requested_form
 from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.context import RunOptions, TPOContext
-from tpo_graph.errors import ConfigurationError, RewardInputError
+from tpo_graph.errors import ConfigurationError, RewardInputError, nearest
 from tpo_graph.graph import TPOGraph
 from tpo_graph.models import load_chat_model
 from tpo_graph.models import model_name as name_of
@@ -314,8 +313,8 @@ class ChatTPO(BaseChatModel):
         context = self._context(options)
         stop = stop or self.stop
         if unknown := given.keys() - _OF_A_TURN:
-            close = get_close_matches(min(unknown), RunOptions.model_fields, n=1)
-            guess = f" Did you mean {close[0]!r}?" if close else ""
+            close = nearest(min(unknown), RunOptions.model_fields)
+            guess = f" Did you mean {close!r}?" if close else ""
             raise ConfigurationError(
                 f"{sorted(unknown)!r} would reach one request of the run and no other.{guess} Give "
                 "what all requests are to have to the inner model: ChatTPO(model=ChatOpenAI(..., "

@@ -18,7 +18,7 @@ from tpo_graph.batch.steps import StepReporter
 from tpo_graph.concurrency.in_flight import Flight, InFlight, is_overload, run_all
 from tpo_graph.concurrency.outages import WAIT_SECONDS, ServerWait, gave_up, may_pass, waiting
 from tpo_graph.context import TPOContext
-from tpo_graph.conversation import Turn
+from tpo_graph.conversation import Turn, from_turns
 from tpo_graph.errors import (
     ConfigurationError,
     RunBusyError,
@@ -26,7 +26,6 @@ from tpo_graph.errors import (
     StoreError,
     error_line,
 )
-from tpo_graph.rows import as_messages
 from tpo_graph.session.result import TPOResult
 from tpo_graph.session.session import Session
 from tpo_graph.usage import Ledger, Usage
@@ -160,19 +159,26 @@ class _Tasks:
             if self._control.drain_requested:
                 return
             self.positions[number] = job.position
-            yield partial(self._run, job)
+            yield partial(self._flown, job)
 
-    async def _run(self, job: Job, flight: Flight) -> TPOResult:
-        context = TPOContext.checked(job.settings)
-        with waiting(self._wait):
-            return await self._session.run_or_resume(
-                as_messages(job.conversation),
-                context,
-                job.run_id,
-                on_task=StepReporter(flight, context.width),
-                control=self._control,
-                limits=job.limits,
-            )
+    async def _flown(self, job: Job, flight: Flight) -> TPOResult:
+        return await run_job(self._session, job, flight, self._wait, self._control)
+
+
+async def run_job(
+    session: Session, job: Job, flight: Flight, wait: ServerWait, control: RunControl
+) -> TPOResult:
+    """Run or resume one job; a model server that is away is waited for."""
+    context = TPOContext.checked(job.settings)
+    with waiting(wait):
+        return await session.run_or_resume(
+            from_turns(job.conversation),
+            context,
+            job.run_id,
+            on_task=StepReporter(flight, context.width),
+            control=control,
+            limits=job.limits,
+        )
 
 
 def awaited(

@@ -14,14 +14,11 @@ from typing import Any
 
 from langgraph.runtime import RunControl
 
-from tpo_graph.batch.engine import Done, Job, awaited, done
+from tpo_graph.batch.engine import Done, Job, awaited, done, run_job
 from tpo_graph.batch.ray_rewards import RewardPool, settle
-from tpo_graph.batch.steps import StepReporter
 from tpo_graph.concurrency.in_flight import Flight, InFlight, is_overload
-from tpo_graph.concurrency.outages import ServerWait, waiting
-from tpo_graph.context import TPOContext
+from tpo_graph.concurrency.outages import ServerWait
 from tpo_graph.errors import RunBusyError, TPOError
-from tpo_graph.rows import as_messages
 from tpo_graph.session.result import TPOResult
 from tpo_graph.session.session import Session, open_session
 from tpo_graph.session.setup import Setup
@@ -125,20 +122,11 @@ class PolicyWorker:
         return os.getpid()
 
     async def _run(self, runs: Session, wait: ServerWait, job: Job, flight: Flight) -> TPOResult:
-        context = TPOContext.checked(job.settings)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LEASE_SECONDS
         while True:
             try:
-                with waiting(wait):
-                    return await runs.run_or_resume(
-                        as_messages(job.conversation),
-                        context,
-                        job.run_id,
-                        on_task=StepReporter(flight, context.width),
-                        control=self._control,
-                        limits=job.limits,
-                    )
+                return await run_job(runs, job, flight, wait, self._control)
             except RunBusyError:
                 # A worker that was taken for dead has it still, or did until a moment ago.
                 if loop.time() > deadline:

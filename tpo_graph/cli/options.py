@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args, get_origin
 
 import click
 
@@ -46,7 +46,7 @@ def setting_options(command: F, without: Collection[str] = ()) -> F:
         command = click.option(
             "--database" if name == "database_url" else flag,
             name,
-            metavar=_metavar(name),
+            metavar=_metavar(name, field.annotation),
             help=f"{field.description}{shown}",
         )(command)
     return _config(command)
@@ -157,11 +157,11 @@ def json_option(_context: click.Context, _option: click.Parameter, given: str | 
         raise click.BadParameter(str(error)) from None
 
 
-def _metavar(name: str) -> str:
+def _metavar(name: str, kind: Any) -> str:
     if name in {"model", "critic", "reward_model", "audit"}:
         return "SPEC"
     if name.endswith("_options"):
         return "JSON"
     strategies = dict.fromkeys(("method", "select", "pick", "stop"), "NAME")
-    words = {"prompts": "SET", "criteria": "TEXT", "database_url": "URL", **strategies}
-    return words.get(name, "NUMBER")
+    words = {"prompts": "SET", "database_url": "URL", **strategies}
+    return words.get(name, "TEXT" if str in (kind, *get_args(kind)) else "NUMBER")

@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 
 from langchain_core.messages import BaseMessage
 
+from tpo_graph.conversation import storable
+
 _REASONING = (
     ("<think>", "</think>"),  # DeepSeek-R1, QwQ, Qwen3
     ("<thinking>", "</thinking>"),
@@ -26,7 +28,6 @@ _REASONING = (
 )
 _REASONING_IN_WORDS = ("analysis", "assistantfinal")
 """What is left of gpt-oss's marks where a server leaves special tokens out; only as a pair."""
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _MENTION = re.compile(r"\W*(?:and|or|to|und|et|y|e)?\W*")
 """What stands between two tags that are named ("between <tag> and </tag>"), not used."""
 _FENCE = re.compile(r"(`{3,}|~{3,})([^\n`]*)\n(.*)\n\1", re.DOTALL)
@@ -93,13 +94,13 @@ def read_reply(
         inner = None
     if inner is None or not inner.strip():
         filtered = finish_reason == "content_filter"
-        return Unusable(_storable(said), "cut" if cut else "filtered" if filtered else "empty")
+        return Unusable(storable(said), "cut" if cut else "filtered" if filtered else "empty")
     if tag is None:
-        return Reply(_storable(inner.strip()))
+        return Reply(storable(inner.strip()))
     found = _tagged(inner, tag, cut) or (
         _salvaged(inner.strip(), tag) if finish_reason == "stop" else None
     )
-    return found or Unusable(_storable(said), "cut" if cut else "no tag")
+    return found or Unusable(storable(said), "cut" if cut else "no tag")
 
 
 def parse_reply(text: str, tag: str | None = None) -> str | None:
@@ -108,7 +109,7 @@ def parse_reply(text: str, tag: str | None = None) -> str | None:
     if inner is None or not inner.strip():
         return None
     if tag is None:
-        return _storable(inner.strip())
+        return storable(inner.strip())
     found = _tagged(inner, tag, cut=False)
     return None if found is None else found.text
 
@@ -117,11 +118,6 @@ def has_bare_reasoning(message: BaseMessage) -> bool:
     """Whether a reply begins with reasoning that has no opening mark, as its template wrote it."""
     text = str(message.text)
     return _after_bare_reasoning(text, _after_space(text, 0)) is not None
-
-
-def _storable(text: str) -> str:
-    # Neither databases nor checkpoints can hold NUL or lone surrogates.
-    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def _without_reasoning(text: str, tag: str | None) -> str | None:
@@ -236,7 +232,7 @@ def _before_space(text: str, end: int) -> int:
 
 def _reply(text: str, *, closed: bool = False, salvaged: bool = False) -> Reply | None:
     text = text.strip()
-    return Reply(_storable(text), closed, salvaged) if text else None
+    return Reply(storable(text), closed, salvaged) if text else None
 
 
 def _salvaged(text: str, tag: str) -> Reply | None:

@@ -13,7 +13,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, cast
 
-from langchain_core.messages import BaseMessage, convert_to_messages
+from langchain_core.messages import convert_to_messages
 
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn, asked, conversation_key, turns
@@ -147,11 +147,6 @@ def _conversation(fields: Mapping[str, Any]) -> list[Turn]:
         raise ConfigurationError(f"its last message is the {last}'s: there is nothing to answer")
     asked(conversation[-1]["content"])
     return conversation
-
-
-def as_messages(conversation: Iterable[Turn]) -> list[BaseMessage]:
-    """A conversation as LangChain messages."""
-    return convert_to_messages([(turn["role"], turn["content"]) for turn in conversation])
 
 
 def _parsed(messages: Any) -> Any:

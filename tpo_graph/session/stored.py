@@ -13,12 +13,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
 
 from tpo_graph.context import TPOContext
+from tpo_graph.conversation import from_turns
 from tpo_graph.errors import ConfigurationError, RewardInputError, RunNotFoundError
 from tpo_graph.graph import TPOGraph
 from tpo_graph.nodes.step import BEFORE
 from tpo_graph.redaction import redacted
 from tpo_graph.rewards import RewardModel
-from tpo_graph.rows import as_messages
 from tpo_graph.session.result import TPOResult
 from tpo_graph.session.running import OnEvent, OnTask, read_result, run_config, run_graph
 from tpo_graph.state import TPOState
@@ -136,7 +136,7 @@ async def go_on(
     # Killed before its first checkpoint: there is nothing yet but what was asked.
     graph_input = None
     if found is None:
-        graph_input = {"messages": as_messages(run["conversation"])}
+        graph_input = {"messages": from_turns(run["conversation"])}
         if start is not None:
             graph_input = await start()
     state = cast(TPOState, found.checkpoint["channel_values"] if found else {})

@@ -6,10 +6,9 @@ but where the method is nothing without another depth.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.errors import ConfigurationError, instead
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,5 @@ def method_settings(name: str) -> dict[str, Any]:
     method = METHODS.get(AUTO if name == "auto" else name)
     if method is None:
         known = ["auto", "best-of-n", *METHODS]
-        close = get_close_matches(name, known, n=1)
-        guess = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-        raise ConfigurationError(f"method={name!r} is no method: {guess}")
+        raise ConfigurationError(f"method={name!r} is no method: {instead(name, known)}")
     return {**NEUTRAL, **method.settings}
