@@ -8,7 +8,7 @@ from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.callbacks import AsyncCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.language_models import FakeListChatModel
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
@@ -127,6 +127,20 @@ class TestTools:
         assert texts == ["Let me look.", "sunny in Rome", out[-1].text]
         assert out[-1].response_metadata["tpo"]["iteration"] == 1
 
+    @pytest.mark.parametrize("tools", [[], [weather]])
+    def test_in_every_stream_the_answer_has_one_id(self, tools: list[Any]):
+        agent = create_agent(chat(), tools=tools, checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "t"}}
+        given: Any = {"messages": [("user", "How is the weather in 'Rome'?")]}
+        modes: Any = ["messages", "updates", "values"]
+        streamed = list(agent.stream(given, config, stream_mode=modes, subgraphs=True))
+        answer = agent.get_state(config).values["messages"][-1]
+        shown = [chunk[0] for _, mode, chunk in streamed if mode == "messages"]
+        assert [m.id for m in shown if m.text == answer.text] == [answer.id]
+        found = [m for _, mode, chunk in streamed if mode != "messages" for m in said(chunk)]
+        assert {m["id"] for m in found if m["content"] == answer.text} == {answer.id}
+        assert {m["type"] for m in found} <= {"human", "ai", "tool"}
+
     @pytest.mark.parametrize("way", ["sync", "async"])
     async def test_structured_output_is_the_best_that_fits(self, way: str):
         class Verdict(BaseModel):
@@ -194,6 +208,18 @@ class TestTools:
         )
         asked = {"type": "json_schema", "json_schema": {"schema": Verdict.model_json_schema()}}
         assert prose.invoke("Tell me.", response_format=asked).text == replies[1]
+
+
+def said(chunk: Any) -> list[dict[str, Any]]:
+    """The messages in a part of the stream, of a state or of what nodes change in it."""
+    if isinstance(chunk, list):
+        return [each for part in chunk for each in said(part)]
+    if isinstance(chunk, BaseMessage):
+        return [chunk.model_dump()]
+    if isinstance(chunk, dict):
+        whole = {"type", "content", "id"} <= chunk.keys()
+        return [chunk] if whole else [each for part in chunk.values() for each in said(part)]
+    return []
 
 
 class TestInsideAGraph:

@@ -335,11 +335,15 @@ class ChatTPO(BaseChatModel):
         if form is not None:
             graph = self._made(FittingReward(as_reward_model(self.reward_model), form))
             messages = form.asked(messages)
+        run_id = str(uuid4())
+        # Given here, it is the caller's message's id in every stream, with subgraphs too.
+        answer_id = (draft and draft.id) or f"tpo-{run_id}"
+        config = run_config(run_id, context.depth, answer_id=answer_id)
         state: Any = None
         try:
             async for mode, chunk in graph.astream(
                 TPOInput(messages=cast("list[AnyMessage]", messages), drafts=drafts),
-                {**run_config(str(uuid4()), context.depth), "callbacks": callbacks},
+                {**config, "callbacks": callbacks},
                 context=context,
                 stream_mode=["custom", "values"],
             ):
@@ -352,6 +356,7 @@ class ChatTPO(BaseChatModel):
                 raise
             return draft  # nothing that was written fits: whoever asked for the form says so
         answer = refined(draft or AIMessage(""), cast(TPOState, state))
+        answer = answer.model_copy(update={"id": answer_id})
         answer.response_metadata["model_name"] = f"tpo:{self.model_name}"
         return _ended(answer, stop)
 
@@ -399,5 +404,5 @@ def _result(message: AIMessage) -> ChatResult:
 
 
 def _chunk(message: AIMessage) -> ChatGenerationChunk:
-    fields = message.model_dump(exclude={"type", "id"})
+    fields = message.model_dump(exclude={"type"})
     return ChatGenerationChunk(message=AIMessageChunk(**fields, chunk_position="last"))

@@ -248,7 +248,4 @@ def _message(state: TPOState, answer: Candidate, reward_model: str) -> AIMessage
     if replaced is None:
         return message
     # Whoever replaces a message streams it: LangGraph shows messages of a node, and no dictionary.
-    return {
-        "role": "assistant",
-        **message.model_dump(include={"content", "id", "response_metadata"}),
-    }
+    return message.model_dump(include={"type", "content", "id", "response_metadata"})
