@@ -199,9 +199,9 @@ def stored(options: argparse.Namespace) -> dict[tuple[int, str, str], list[dict[
             except ValueError:  # empty, or cut by a kill: it is run again
                 continue
             for name in ("seed", "chunk"):
-                if record[name] != getattr(options, name):
+                if record.get(name) != getattr(options, name):
                     raise SystemExit(
-                        f"{options.store} was made with --{name} {record[name]}: give the same, or "
+                        f"{options.store} was made with --{name} {record.get(name)}: give it, or "
                         "another --store"
                     )
             found[record["first"], record["taste"], record["method"]] = record["rows"]
