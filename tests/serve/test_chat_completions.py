@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import httpx
 import openai
 import pytest
 
@@ -89,6 +90,8 @@ def test_several_choices_are_the_best_of_the_run(server: Serving):
         ({"tpo": {"interrupt_at": "select"}}, "set by this server alone"),
         ({"tpo": {"policy": "openai:gpt"}}, "not a choice of this server"),
         ({"tpo": 3}, "tpo"),
+        ({"tools": "x"}, "tools"),
+        ({"tools": -1}, "tools"),
         ({"logprobs": True}, "logprobs are not available"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": " "}]}, "the query is empty"),
@@ -107,6 +110,20 @@ def test_what_cannot_be_done_is_refused_in_openais_words(
         )
     assert caught.value.type == "invalid_request_error"
     assert server.calls() == before
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "responses"])
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999", r'"half \ud83c"'])
+def test_numbers_and_characters_that_json_does_not_have(server: Serving, path: str, value: str):
+    query = '"input": "Why?"'
+    if path != "responses":
+        query = '"messages": [{"role": "user", "content": "Why?"}]'
+    body = f'{{"model": "{TPO}", {query}, "metadata": {{"a": {value}}}}}'
+    headers = {"content-type": "application/json"}
+    reply = httpx.post(f"{server.url}/v1/{path}", content=body, headers=headers, timeout=30)
+    assert reply.status_code == (200 if "half" in value else 400), reply.text
+    if reply.status_code == 400:
+        assert "the body is no JSON" in reply.json()["error"]["message"]
 
 
 def test_unknown_fields_outside_are_ignored(server: Serving):

@@ -59,6 +59,7 @@ def runs(page: str) -> list[str]:
         ("state=failed", ["failing"]),
         ("state=running", []),
         ("order=oldest", ["hostile", "arabic", "sky", "unchanged", "failing"]),
+        (f"page={9 * 10**20}", []),
         ("order=nonsense&page=0&state=%27", ["failing", "unchanged", "sky", "arabic", "hostile"]),
         ("page=2", []),
     ],

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -10,7 +11,7 @@ from langchain_core.messages import BaseMessage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tpo_graph.context import BUDGETS, TPOContext
-from tpo_graph.conversation import as_messages
+from tpo_graph.conversation import as_messages, well_formed
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.serve.catalog import Catalog
 from tpo_graph.serve.formats import Format
@@ -51,6 +52,8 @@ class ChatRequest(BaseModel):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     response_format: dict[str, Any] | None = None
+    tools: list[Any] | None = None
+    functions: list[Any] | None = None
     tpo: dict[str, Any] | None = None
 
 
@@ -211,15 +214,26 @@ def _context(
 
 
 def as_object(text: bytes) -> dict[str, Any]:
-    """A request's body as a JSON object.
+    """A request's body as a JSON object; half a character in it is replaced, as in a draft.
 
     Raises:
         Refusal: it is none.
     """
     try:
-        body: object = json.loads(text)
+        body: object = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        if b"\\u" in text or b"\xed" in text:  # as JSON may write half of one, or raw UTF-8
+            body = json.loads(well_formed(json.dumps(body, ensure_ascii=False)))
     except (ValueError, RecursionError) as error:
         raise invalid(f"the body is no JSON: {error}") from None
     if not isinstance(body, dict):
         raise invalid(f"the body is a {type(body).__name__}, not an object")
     return cast("dict[str, Any]", body)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    return value if math.isfinite(value) else _refuse(number)
+
+
+def _refuse(number: str) -> float:
+    raise ValueError(f"{number} is no number of JSON")

@@ -74,7 +74,7 @@ class Wanted:
             state=state if state in STATES else "",
             label=label if label in LABELS else "",
             order=order if order in ORDERS else "",
-            page=int(page) if page.isascii() and page.isdigit() and int(page[:7]) > 0 else 1,
+            page=int(page[:7]) if page.isascii() and page.isdigit() and int(page[:7]) > 0 else 1,
         )
 
     def address(self, **changes: Any) -> str:
