@@ -2,7 +2,8 @@
 
 The whole conversation, system prompt and history included, is what is answered. It reaches the
 policy as messages (tool use in words); the reward model as turns; the critic's prompts as text.
-Pictures, sound and files reach models that answer or rewrite as they are, everybody else in words.
+Pictures, sound and files reach the policy, which answers and rewrites, as they are; the critic and
+the reward model in words.
 """
 
 import hashlib

@@ -1,5 +1,6 @@
 """What a request pays for: once, whoever asks again, and nothing after its client has gone."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -10,17 +11,23 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import openai
 import pytest
+from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.base import CheckpointMetadata, empty_checkpoint
 
 from tests.kills.harness import ROOT, respond, run_ids
 from tests.openai_server import Behaviour, Call, OpenAIServer
 from tests.serve.serving import ASKED, Serving
 from tests.serve.test_client_requests import scripted_call
 from tpo_graph.errors import RunExistsError
+from tpo_graph.serve.refusals import Refusal
+from tpo_graph.serve.turns import Turns
+from tpo_graph.store import open_store
 
 MODEL = "tpo/policy"
 CANARY = "sk-upstream-canary-0123456789"
@@ -73,7 +80,7 @@ def test_the_same_request_is_answered_by_the_same_run(database_url: str):
             assert len({made.tpo["run_id"] for made in (first, fresh, other)}) == 3
 
 
-def test_a_finished_run_answers_again_for_a_while_and_with_its_key_for_ever(sqlite_url: str):
+def test_a_finished_run_answers_again_for_a_while_and_longer_with_a_key(sqlite_url: str):
     with (
         OpenAIServer(respond) as upstream,
         serving(upstream, sqlite_url, options={"replay_seconds": 0}, depth=0) as server,
@@ -87,6 +94,11 @@ def test_a_finished_run_answers_again_for_a_while_and_with_its_key_for_ever(sqli
         assert len(upstream.calls) == 4
         with pytest.raises(openai.UnprocessableEntityError, match="another request"):
             ask(model=MODEL, messages=ASKED, seed=1, extra_headers=named)
+        never = {"replay_seconds": 0, "idempotency_seconds": 0}
+        with serving(upstream, sqlite_url, options=never, depth=0) as server:
+            ask = server.client().chat.completions.create
+            anew = ask(model=MODEL, messages=ASKED, seed=1, extra_headers=named)
+            assert anew.tpo["run_id"] not in ids
 
 
 def test_a_client_that_goes_away_stops_the_call_and_loses_nothing(database_url: str):
@@ -134,6 +146,30 @@ def test_a_turn_that_calls_tools_is_paid_once_and_leaves_no_run(database_url: st
         assert told[2].content  # the time is over: asked anew
         assert len(upstream.calls) == 3
     assert len(run_ids(database_url)) == 1
+
+
+async def test_turns_are_deleted_when_their_time_is_over(
+    database_url: str,
+):
+    """Those that another process kept, too; and nothing of anybody else's."""
+    names = [str(UUID(int=number)) for number in range(3)]
+    kept: dict[str, Any] = {"choices": []}
+    async with open_store(database_url) as store:
+        await Turns(store, 100).keep(names[0], "a", kept)
+        foreign = RunnableConfig(configurable={"thread_id": "mine-turn", "checkpoint_ns": ""})
+        metadata = CheckpointMetadata(source="input", step=-1, parents={})
+        await store.checkpointer.aput(foreign, empty_checkpoint(), metadata, {})
+        await asyncio.sleep(0.05)
+        await Turns(store, 100).keep(names[1], "a", kept)  # nothing is older than that
+        assert await Turns(store, 100).find(names[0], "a", 100) == kept
+        with pytest.raises(Refusal, match="another request"):
+            await Turns(store, 100).find(names[0], "b", 100)
+        assert await Turns(store, 100).find(names[0], "b", 0) is None
+        await Turns(store, 0.05).keep(names[2], "a", kept)
+        found = [await Turns(store, 100).find(name, "a", 100) for name in names]
+        assert found[0] is None
+        assert found[2] == kept
+        assert await store.checkpointer.aget_tuple(foreign)
 
 
 def test_a_run_that_another_process_begins_and_drops_is_made_here(

@@ -5,7 +5,6 @@ from typing import Literal
 from langgraph.runtime import Runtime
 
 from tpo_graph.context import TPOContext
-from tpo_graph.conversation import attached, attachments
 from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.nodes.handles import Handles
 from tpo_graph.nodes.rendering import render
@@ -22,8 +21,9 @@ async def ask_critic(
 ) -> Generated:
     """The critic's reply to the prompt of `stage`, and what it cost.
 
-    There is no text when no usable reply came, not even to the second request. A prompt set may
-    have a standing text in place of the stage's prompt: then no call is made.
+    Pictures, sounds and files of the conversation stand there in words. There is no text when no
+    usable reply came, not even to the second request. A prompt set may have a standing text in
+    place of the stage's prompt: then no call is made.
 
     Raises:
         PolicyError: the critic failed.
@@ -33,12 +33,9 @@ async def ask_critic(
     if prompt.standing is not None:
         return Generated([prompt.standing], no_usage())
     critic = await tpo.critic_for(context)
-    # The policy takes pictures, or the conversation would not have been answered; another may not.
-    same = critic is await tpo.policy_for(context)
-    seen = attachments(state["messages"]) if same else []
     return await generate(
         critic,
-        attached(render(tpo.prompts, stage, state, context).messages(), seen),
+        render(tpo.prompts, stage, state, context).messages(),
         1,
         context.critic_sampling(state["iteration"], stage),
         tag=prompt.output_tag,

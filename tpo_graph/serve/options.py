@@ -47,8 +47,13 @@ class ServeOptions(LayeredSettings):
         default=600.0,
         ge=0,
         allow_inf_nan=False,
-        description="For how long a finished run answers the same request again; with an "
-        "Idempotency-Key it always does.",
+        description="For how long a finished run answers the same request again.",
+    )
+    idempotency_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="The same for requests with an Idempotency-Key.",
     )
     drain: float = Field(
         default=30.0,
@@ -65,6 +70,14 @@ class ServeOptions(LayeredSettings):
             return None
         cleaned = clean_key(value.get_secret_value(), "TPO_SERVE_API_KEY")
         return SecretStr(cleaned) if cleaned else None
+
+    def seconds_of(self, named: bool) -> float:
+        """For how long a finished run answers again.
+
+        Args:
+            named: the request has an Idempotency-Key.
+        """
+        return self.idempotency_seconds if named else self.replay_seconds
 
     @classmethod
     def load(cls, options: Mapping[str, Any], config: str | Path | None = None) -> Self:

@@ -44,7 +44,7 @@ class Identity:
     key: str
     """64 hex digits."""
     given: bool
-    """The client named it, by an Idempotency-Key: it holds for ever."""
+    """The client named it, by an Idempotency-Key."""
 
 
 def identity(asked: Asked, headers: Mapping[str, str], names: Mapping[str, str]) -> Identity:
@@ -103,14 +103,14 @@ class Service:
             self._need_same(asked, stored, same)
             if stored["status"] != "finished":
                 say("resuming what was begun\n")
-        about = run_id, asked.fingerprint, same.given
+        about = run_id, asked.fingerprint
         made: list[Completion] = []
 
         async def drafts() -> list[str]:
             """Of the base model's own turn; while the run is held, so that only one makes it."""
             if not asked.turn and asked.form is None:
                 return []
-            turn = await self.turns.find(*about)
+            turn = await self.turns.find(*about, self.options.seconds_of(same.given))
             if turn is None:
                 turn = await self._own_turn(asked)
                 if texts := _drafts(turn, asked.form):
@@ -163,8 +163,8 @@ class Service:
         found = await newest_run(store, str(UUID(int=first)), str(UUID(int=last)))
         if found is None:
             return str(UUID(int=first)), None
-        old = now() - found["updated_at"] > timedelta(seconds=self.options.replay_seconds)
-        if found["status"] == "finished" and old and not same.given:
+        window = timedelta(seconds=self.options.seconds_of(same.given))
+        if found["status"] == "finished" and now() - found["updated_at"] > window:
             return str(UUID(int=UUID(found["run_id"]).int + 1)), None
         return found["run_id"], found
 
@@ -242,6 +242,6 @@ async def service(
             runs=runs,
             base=Base(runs.policy, catalog.base),
             answers=answers,
-            turns=Turns(runs.store, options.replay_seconds),
+            turns=Turns(runs.store, max(map(options.seconds_of, (False, True)))),
             metrics=Metrics(answers),
         )

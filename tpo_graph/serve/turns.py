@@ -5,15 +5,20 @@ They are kept as a checkpoint beside the runs', for as long as a finished run wo
 """
 
 import time
-from collections import deque
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointMetadata, empty_checkpoint
+from sqlalchemy import Connection, text
 
 from tpo_graph.serve.base import Completion
 from tpo_graph.serve.refusals import other_request
 from tpo_graph.store import Store
+from tpo_graph.store.runs import read
+
+_THREAD = "tpo-turn-"
+_SWEEP_SECONDS = 600.0
+"""How often the store is searched for turns whose time is over."""
 
 
 class Turns:
@@ -21,23 +26,23 @@ class Turns:
 
     Args:
         store: where they are kept; None keeps none, and the answers in memory are all there is.
-        seconds: for how long.
+        longest: seconds after which any of them may be deleted.
     """
 
-    def __init__(self, store: Store | None, seconds: float) -> None:
+    def __init__(self, store: Store | None, longest: float) -> None:
         self._store = store
-        self._seconds = seconds
-        self._kept: deque[tuple[float, str]] = deque()
+        self._longest = longest
+        self._swept: float | None = None
 
-    async def find(self, run_id: str, fingerprint: str, for_ever: bool) -> Completion | None:
+    async def find(self, run_id: str, fingerprint: str, seconds: float) -> Completion | None:
         """The turn of the request whose run would have this id.
 
         Args:
             fingerprint: digest of what is asked.
-            for_ever: the client named the request, so that age is no matter.
+            seconds: age from which on it is asked anew.
 
         Raises:
-            Refusal: the name was used for another request.
+            Refusal: the request's name stands for another request.
         """
         if self._store is None:
             return None
@@ -45,37 +50,47 @@ class Turns:
         if found is None:
             return None
         kept: dict[str, Any] = found.checkpoint["channel_values"]["turn"]
+        if time.time() - kept["at"] > seconds:
+            return None
         if kept["fingerprint"] != fingerprint:
             raise other_request()
-        if not for_ever and time.time() - kept["at"] > self._seconds:
-            return None
         return kept["completion"]
 
-    async def keep(
-        self, run_id: str, fingerprint: str, for_ever: bool, completion: Completion
-    ) -> None:
-        """Keep a turn, and drop those whose time is over; the arguments are those of `find`."""
+    async def keep(self, run_id: str, fingerprint: str, completion: Completion) -> None:
+        """Keep a turn, and delete those of this database whose time is over."""
         if self._store is None:
             return
-        saver, at = self._store.checkpointer, time.time()
         checkpoint = empty_checkpoint()
         checkpoint["channel_values"] = {
-            "turn": {"completion": completion, "fingerprint": fingerprint, "at": at}
+            "turn": {"completion": completion, "fingerprint": fingerprint, "at": time.time()}
         }
         checkpoint["channel_versions"] = {"turn": "1"}
         metadata = CheckpointMetadata(source="input", step=-1, parents={})
+        saver = self._store.checkpointer
+        await saver.adelete_thread(_THREAD + run_id)  # one whose time is over
         await saver.aput(_place(run_id), checkpoint, metadata, {"turn": "1"})
-        if not for_ever:
-            self._kept.append((at, run_id))
-        while self._kept and at - self._kept[0][0] > self._seconds:
-            _, old = self._kept.popleft()
-            if old != run_id:
-                await saver.adelete_thread(_thread(old))
-
-
-def _thread(run_id: str) -> str:
-    return f"{run_id}-turn"
+        now = time.monotonic()
+        if self._swept is None or now - self._swept > _SWEEP_SECONDS:
+            self._swept = now
+            before = time.time() - self._longest
+            for thread in await read(self._store, lambda connection: _older(connection, before)):
+                await saver.adelete_thread(thread)
 
 
 def _place(run_id: str) -> RunnableConfig:
-    return RunnableConfig(configurable={"thread_id": _thread(run_id), "checkpoint_ns": ""})
+    return RunnableConfig(configurable={"thread_id": _THREAD + run_id, "checkpoint_ns": ""})
+
+
+def _older(connection: Connection, before: float) -> list[str]:
+    """Threads of turns kept before a moment (Unix time): a checkpoint's id tells its time.
+
+    It is a UUID of version 6 (RFC 9562): 60 bits of time, the highest first, in units of 100 ns
+    since 1582-10-15.
+    """
+    ticks = f"{int(before * 1e7) + 0x01B21DD213814000:015x}"
+    query = text(
+        "SELECT thread_id FROM checkpoints WHERE thread_id LIKE :turns "
+        "GROUP BY thread_id HAVING max(checkpoint_id) < :first"
+    )
+    first = f"{ticks[:8]}-{ticks[8:12]}-6{ticks[12:]}"
+    return list(connection.scalars(query, {"turns": f"{_THREAD}%", "first": first}))
