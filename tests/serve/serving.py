@@ -45,6 +45,7 @@ class Serving:
         self._socket = listening(self.options)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
+        self._clients: list[openai.OpenAI] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -58,6 +59,8 @@ class Serving:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        for client in self._clients:  # or the garbage collector warns of their sockets
+            client.close()
         self._server.should_exit = True
         self._thread.join(30)
         assert not self._thread.is_alive()
@@ -70,7 +73,8 @@ class Serving:
     def client(self, **options: Any) -> Any:
         """OpenAI's own client, whose types do not know what this server adds to a reply."""
         given: dict[str, Any] = {"api_key": "any", "max_retries": 0, **options}
-        return openai.OpenAI(base_url=f"{self.url}/v1", **given)
+        self._clients.append(openai.OpenAI(base_url=f"{self.url}/v1", **given))
+        return self._clients[-1]
 
     def post(self, body: Any, path: str = "chat/completions", **options: Any) -> httpx.Response:
         """A bare request."""
