@@ -6,15 +6,17 @@ that the server knows, and the folder or hub id of the tokenizer.
 
 import logging
 import os
-from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tpo_graph.errors import ConfigurationError, RewardError
 from tpo_graph.models.connection import options_of
 from tpo_graph.redaction import AMBIGUOUS, is_ambiguous
-from tpo_graph.rewards.together import keep
+from tpo_graph.rewards.together import keep, together
 from tpo_graph.usage import no_usage, spend
+
+T = TypeVar("T")
 
 ROWS = 32
 """Responses in one request of token ids."""
@@ -112,7 +114,28 @@ def only_number(row: object) -> float | None:
     return float(number) if isinstance(number, int | float) else None
 
 
-def keep_raw(responses: Sequence[str], scores: Sequence[float]) -> None:
+async def scored_in_parts(
+    ask: Callable[[T], Awaitable[list[float]]],
+    parts: Sequence[T],
+    responses: Sequence[str],
+    size: int = ROWS,
+) -> list[float]:
+    """All scores, of requests side by side; what each has scored is kept as it ends.
+
+    Args:
+        ask: makes one request.
+        parts: what is asked, each for the next `size` responses.
+    """
+
+    async def asked(place: int) -> list[float]:
+        scores = await ask(parts[place])
+        _keep_raw(responses[place * size : (place + 1) * size], scores)
+        return scores
+
+    return [score for part in await together(map(asked, range(len(parts)))) for score in part]
+
+
+def _keep_raw(responses: Sequence[str], scores: Sequence[float]) -> None:
     """`keep` what a request scored, but for 1.0: `RawScores` may find it to be a squashed score."""
     if len(responses) == len(scores) and 1 not in scores:
         keep(responses, scores)

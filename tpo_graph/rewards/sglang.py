@@ -13,12 +13,11 @@ from tpo_graph.rewards.http import Endpoint
 from tpo_graph.rewards.served import (
     ROWS,
     RawScores,
-    keep_raw,
     only_number,
+    scored_in_parts,
     spend_request,
     unexpected,
 )
-from tpo_graph.rewards.together import together
 
 
 class SGLangRewardModel:
@@ -62,14 +61,8 @@ class SGLangRewardModel:
                 squashes every score to 1.
         """
         rows = await self.encoder.rows(conversation, responses)
-
-        async def ask(start: int) -> list[float]:
-            part = await self._ask(rows[start : start + ROWS])
-            keep_raw(responses[start : start + ROWS], part)
-            return part
-
-        starts = range(0, len(rows), ROWS)
-        scores = [score for part in await together(map(ask, starts)) for score in part]
+        parts = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
+        scores = await scored_in_parts(self._ask, parts, responses)
         self._raw.look(responses, scores)
         return scores
 

@@ -15,12 +15,11 @@ from tpo_graph.rewards.http import Endpoint, MissingRouteError
 from tpo_graph.rewards.served import (
     ROWS,
     RawScores,
-    keep_raw,
     only_number,
+    scored_in_parts,
     spend_request,
     unexpected,
 )
-from tpo_graph.rewards.together import together
 
 # Control tokens of Qwen, Llama, Gemma, Mistral, DeepSeek, GPT and kin.
 _CONTROL = re.compile(
@@ -90,14 +89,7 @@ class VLLMRewardModel:
                 for response in responses
             ]
         size = ROWS if self.encoder is not None else 1
-
-        async def ask(start: int) -> list[float]:
-            part = await self._ask(asked[start // size])
-            keep_raw(responses[start : start + size], part)
-            return part
-
-        starts = range(0, len(responses), size)
-        scores = [score for part in await together(map(ask, starts)) for score in part]
+        scores = await scored_in_parts(self._ask, asked, responses, size)
         if len(scores) != len(responses):
             raise unexpected(self._endpoint.url, scores, f"{len(responses)} scores")
         self._raw.look(responses, scores)
