@@ -132,7 +132,7 @@ class Pages:
         database = self._database(request)
         if database is None:
             why = "Runs are kept in memory here (--database none), so there are none to look at."
-            return _page(request, "view_none.html", title="Runs", why=why, database="", events="")
+            return _nothing(request, "Runs", why, database)
         wanted = Wanted.read(request.query_params)
         listing, live = await self._listing(database, wanted, request)
         return _page(
@@ -173,19 +173,14 @@ class Pages:
         database = self._database(request)
         run_id = request.path_params["run_id"]
         try:
-            if database is None:
-                raise RunNotFoundError("runs are kept in memory here (--database none)")
-            found, live = await self._run(database, run_id, request)
+            found, live = await self._run(self._need(request), run_id, request)
         except RunNotFoundError as error:
-            return _page(
-                request, "view_none.html", 404, title="No such run", why=str(error),
-                database="" if database is None else database.url, events="",
-            )  # fmt: skip
+            return _nothing(request, "No such run", str(error), database, 404)
         return _page(
             request,
             "view_run.html",
             title=live.title,
-            database=database.url,
+            database=_url(database),
             events="" if live.ended else f"{_root(request)}/runs/{quote(run_id, safe='')}/events",
             run=found,
             writes=self._writing is not None,
@@ -255,15 +250,12 @@ class Pages:
                 raise RunNotFoundError("Tick two runs in the list, then press Compare.")
             pair = await read_pair(self._need(request), first, second, self._costs)
         except RunNotFoundError as error:
-            return _page(
-                request, "view_none.html", 404, title="No two runs to compare", why=str(error),
-                database="" if database is None else database.url, events="",
-            )  # fmt: skip
+            return _nothing(request, "No two runs to compare", str(error), database, 404)
         return _page(
             request,
             "view_compare.html",
             title=f"Compare: {pair.runs[0].shown.query:.80}",
-            database="" if database is None else database.url,
+            database=_url(database),
             events="",
             pair=pair,
             compared=macros("view_compare_parts.html").compared(pair, _root(request), _STATES),
@@ -272,7 +264,7 @@ class Pages:
     def _need(self, request: Request) -> Readable:
         database = self._database(request)
         if database is None:
-            raise RunNotFoundError("runs are kept in memory here (database none)")
+            raise RunNotFoundError("runs are kept in memory here (--database none)")
         return database
 
 
@@ -316,6 +308,19 @@ async def _form(request: Request) -> dict[str, str]:
 
 def _page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
     return HTMLResponse(render(template, root=_root(request), **values), status, _HEADERS)
+
+
+def _nothing(
+    request: Request, title: str, why: str, database: Readable | None, status: int = 200
+) -> Response:
+    """A page that says why there is nothing to see."""
+    return _page(
+        request, "view_none.html", status, title=title, why=why, database=_url(database), events=""
+    )
+
+
+def _url(database: Readable | None) -> str:
+    return "" if database is None else database.url
 
 
 def _events(beat: Callable[[], Awaitable[object]], look: Callable[[], Awaitable[Live]]) -> Response:
