@@ -317,7 +317,7 @@ class Gate:
 async def _denied(scope: Scope, receive: Receive, send: Send) -> None:
     told = Refusal(
         401,
-        "the API key is missing or wrong. Send it as Authorization: Bearer KEY.",
+        "the API key is missing or wrong. Send it in the header Authorization, scheme Bearer.",
         code="invalid_api_key",
     )
     # A browser that opens a page asks its user; a client of the API is told what to send.
