@@ -11,14 +11,15 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 # Most of what is installed is never imported, so Python compiles what is, when it is.
 LOCKED := $(BIN)/python $(INSTALL) --no-compile --constraint $(LOCK)
 export PYTHONDONTWRITEBYTECODE =
-# The package itself is built by the locked hatchling, not by the newest that an isolated build would fetch.
+# What is built from source, the package itself and forbiddenfruit, is built by the locked hatchling and
+# setuptools, not by the newest that an isolated build would fetch (nor by a venv's old setuptools: no wheels).
 EDITABLE := --no-build-isolation --editable
 
 # Exactly what was tested, and no more than the command needs.
 .venv/tools: $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("tpo_graph needs Python 3.11 or newer, and this is %s. Name one: make PYTHON=python3.11" % sys.version.split()[0])'
 	$(PYTHON) -m venv .venv
-	$(LOCKED) pip hatchling editables
+	$(LOCKED) pip hatchling editables setuptools
 	touch $@
 
 .venv/demo: .venv/tools pyproject.toml
