@@ -34,6 +34,7 @@ _MEANINGS = (
     ("name or service not known", "no such host. Check the URL."),
     ("connection refused", "no server answers there. Start it, or check host and port."),
     ("connection failed", "the server cannot be reached. Start it, or check the URL."),
+    ("nul (0x00)", "a text holds a zero byte, which no text can. Leave that out."),
     ("foreign key", "it refers to a run that is not stored. Call `begin` first."),
 )
 

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 from sqlalchemy import Connection, Engine, delete, select
 from typing_extensions import TypedDict
 
+from tpo_graph.conversation import storable
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.store.failures import explained
 from tpo_graph.store.tables import LabelRow, RunRow, now
@@ -51,10 +52,12 @@ def write_label(engine: Engine, run_id: str, label: str, note: str) -> None:
         raise ConfigurationError(
             f"a note of {len(note):,} characters is too long: write at most {NOTE_CHARACTERS:,}"
         )
+    if storable(run_id) != run_id:
+        raise RunNotFoundError(f"no run {run_id!r:.200} is stored")
     with explained(engine.url), engine.connect() as connection:
         begin_write(connection)
         if connection.scalar(select(RunRow.run_id).where(RunRow.run_id == run_id)) is None:
-            raise RunNotFoundError(f"no run {run_id!r} is stored")
+            raise RunNotFoundError(f"no run {run_id!r:.200} is stored")
         if label or note:
             row = {"run_id": run_id, "label": label, "note": note, "updated_at": now()}
             upsert(connection, LabelRow, [row], ("label", "note", "updated_at"))

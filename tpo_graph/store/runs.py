@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from tpo_graph.cache import Run
+from tpo_graph.conversation import storable
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.redaction import redacted, redacted_row
 from tpo_graph.store.failures import explained
@@ -77,6 +78,8 @@ async def get_run(store: Readable, run_id: str) -> StoredRun:
 
 async def find_run(store: Readable, run_id: str) -> StoredRun | None:
     """One run, or None when no such run is stored."""
+    if storable(run_id) != run_id:  # PostgreSQL would not even look for it
+        return None
     return await _one(store, select(*_COLUMNS).where(RunRow.run_id == run_id))
 
 
@@ -98,11 +101,13 @@ async def whole_run_id(store: Readable, prefix: str) -> str:
         RunNotFoundError: there is none.
         ConfigurationError: there are several.
     """
+    if not prefix or storable(prefix) != prefix:
+        raise _not_found(store, prefix)
     begins = func.substr(RunRow.run_id, 1, len(prefix)) == prefix
     # The whole id first: it may be the beginning of others.
     query = select(RunRow.run_id).where(begins).order_by(func.length(RunRow.run_id)).limit(6)
     found = await read(store, lambda connection: list(connection.scalars(query)))
-    if not prefix or not found:
+    if not found:
         raise _not_found(store, prefix)
     if len(found) > 1 and found[0] != prefix:
         shown = ", ".join(sorted(found)[:5]) + (", ..." if len(found) > 5 else "")
@@ -118,7 +123,11 @@ def _not_found(store: Readable, run_id: str) -> RunNotFoundError:
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs are meant; None lets all pass."""
+    """Which runs are meant; None lets all pass.
+
+    Raises:
+        ConfigurationError: a value is not of its kind, or a text that no database can hold.
+    """
 
     status: str | None = None
     model: str | None = None
@@ -131,6 +140,16 @@ class RunFilter:
     """Begun then or later; UTC without a zone, as stored."""
     until: datetime | None = None
     """Begun before then."""
+
+    def __post_init__(self) -> None:
+        for name in ("status", "model", "reward_model", "batch"):
+            given: object = getattr(self, name)
+            if given is not None and not (isinstance(given, str) and storable(given) == given):
+                raise ConfigurationError(f"{name}={given!r:.200} is no text to look for")
+        for name in ("since", "until"):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, datetime):
+                raise ConfigurationError(f"{name}={given!r:.200} must be a datetime")
 
     def clauses(self) -> list[ColumnElement[bool]]:
         """What a query of `tpo_runs` adds to its `WHERE`."""

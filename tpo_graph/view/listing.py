@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from sqlalchemy import ColumnElement, Connection, Text, and_, case, func, or_, select
 from sqlalchemy import cast as sql_cast
 
+from tpo_graph.conversation import storable
 from tpo_graph.costs import CostTable, Role, bill
 from tpo_graph.redaction import redacted
 from tpo_graph.report.sources import run_prices
@@ -66,7 +67,10 @@ class Wanted:
     @classmethod
     def read(cls, values: Mapping[str, str]) -> Self:
         """From a query string; what makes no sense there is left out."""
-        words = {name: values.get(name, "")[:1000] for name in ("q", "model", "reward", "batch")}
+        words = {
+            name: storable(values.get(name, "")[:1000])
+            for name in ("q", "model", "reward", "batch")
+        }
         state, order, page = (values.get(name, "") for name in ("state", "order", "page"))
         label = values.get("label", "")
         return cls(
