@@ -1,6 +1,8 @@
 """`tpo run`, through its entry point: real HTTP to a local server, a real tiny reward model."""
 
+import io
 import json
+import logging
 import shlex
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from tests.openai_server import Behaviour, Call, OpenAIServer
 from tests.tiny_models import classifier
-from tpo_graph.cli import tpo
+from tpo_graph.cli import main, tpo
 
 
 def respond(messages: list[dict[str, Any]], seed: int | None, index: int) -> str:
@@ -150,22 +152,24 @@ def test_a_config_file_with_paths_relative_to_it(server: OpenAIServer, reward: s
         (["hi", "--model", "openai:x", "--reward-model", "gpt"], ["'gpt'"]),
     ],
 )
-def test_wrong_usage_is_one_clear_error_and_exit_code_2(arguments: list[str], shown: list[str]):
-    code = "from tpo_graph.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "run", *arguments],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-        env={"OPENAI_API_KEY": "k", "PATH": "", "HF_HUB_OFFLINE": "1"},
-        cwd=Path(__file__).parent.parent.parent,
-    )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
+def test_wrong_usage_is_one_clear_error_and_exit_code_2(
+    arguments: list[str],
+    shown: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr(sys, "argv", ["tpo", "run", *arguments])
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setattr(logging.lastResort, "formatter", None)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, told = capsys.readouterr()
+    assert ended.value.code == 2
+    assert out == ""
+    assert "Traceback" not in told
     for text in shown:
-        assert text in done.stderr
+        assert text in told
 
 
 def test_a_file_that_is_not_text(tmp_path: Path):

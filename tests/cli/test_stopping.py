@@ -8,7 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+from click.testing import CliRunner
+
 from tests.openai_server import Behaviour, Call, OpenAIServer
+from tpo_graph.cli import tpo
 
 VERDICT = '{"reasons": "x", "scores": {"correct": 5, "helpful": 5, "clear": 5}}'
 
@@ -30,7 +34,9 @@ def command(server: OpenAIServer, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_server_that_stalls_holds_a_stopping_command_no_longer_than_the_grace(tmp_path: Path):
+def test_a_server_that_stalls_holds_a_stopping_command_no_longer_than_the_grace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     database = f"sqlite:///{tmp_path / 'tpo.db'}"
     spec = ["--model", "openai:m", "--reward-model", "judge:openai:m", "--database", database]
 
@@ -56,8 +62,10 @@ def test_a_server_that_stalls_holds_a_stopping_command_no_longer_than_the_grace(
         again = told.split("Resume with: tpo ")[1].split()
         server.rule = None
         server.calls.clear()
-        answer, told = command(server, *again).communicate(timeout=60)
-        assert answer.strip(), told
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        resumed = CliRunner().invoke(tpo, again)
+        assert resumed.stdout.strip(), resumed.output
         first = [
             call for call in server.calls if call.messages == [{"content": "Hi", "role": "user"}]
         ]
