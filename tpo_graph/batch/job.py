@@ -4,22 +4,24 @@ Rows come from `rows.py`, an `Engine` runs them, `store/batch_rows.py` remembers
 which row. `output.py` reads the results back.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, fields
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from langgraph.runtime import RunControl
+from typing_extensions import TypedDict
 
 from tpo_graph.batch.engine import Engine, Job, LocalEngine
 from tpo_graph.batch.progress import BatchProgress, Counting, OnProgress, progress_bar
 from tpo_graph.batch.unchanged import need_unchanged
 from tpo_graph.concurrency.background import sync
 from tpo_graph.concurrency.outages import WAIT_SECONDS
+from tpo_graph.context import TPOContext
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.redaction import redacted
-from tpo_graph.rewards import as_reward_model
+from tpo_graph.rewards import RewardModel, as_reward_model
 from tpo_graph.rows import BadRow, Row
 from tpo_graph.session.session import open_session
 from tpo_graph.session.setup import Setup, StoredInputs, spelled_out
@@ -42,22 +44,71 @@ _CHUNK = 1000
 """Rows stored in one transaction."""
 
 
-@spelled_out
+class BatchOptions(TypedDict, total=False):
+    """How the rows of a batch are run."""
+
+    max_in_flight: int | None
+    """Maximum concurrent runs, without an `engine`; None tunes it automatically."""
+    wait_for_server: float
+    """Seconds that a model server may be away (it refuses connections, or answers 429, 502, 503 or
+    529 however often it is asked); then the batch returns with `unfinished` rows and `away`. 0: the
+    rows fail. An `engine` has its own."""
+    retry_failed: bool
+    """Retry rows that failed, too, each from its last finished step. They may be given other
+    `unchanged.LIMITS` than the batch began with."""
+    fresh: bool
+    """Forget what the batch has done before and start over; its runs stay stored."""
+    source: str | None
+    """Where the rows come from; only to be looked up later."""
+    control: RunControl | None
+    """Its `request_drain()` stops all runs before their next steps; the batch then returns with
+    `unfinished` rows."""
+
+
+class BatchInputs(BatchOptions, StoredInputs, total=False, extra_items=Any):
+    """The inputs of a batch: `BatchOptions`, and those of all its runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """`BatchOptions`, and who runs the rows and is told of them, for who runs a batch."""
+
+    engine: Engine | None = None
+    max_in_flight: int | None = None
+    wait_for_server: float = WAIT_SECONDS
+    retry_failed: bool = False
+    fresh: bool = False
+    source: str | None = None
+    on_progress: OnProgress | None = None
+    progress: bool | None = None
+    control: RunControl | None = None
+
+    @classmethod
+    def given(cls, inputs: Mapping[str, Any], **more: Any) -> tuple[Self, dict[str, Any]]:
+        """The options, from the arguments of a function that runs batches; and the others.
+
+        Args:
+            inputs: `BatchInputs`, as far as they are given.
+            more: fields that the function has apart.
+        """
+        others = dict(inputs)
+        keys = BatchOptions.__annotations__.keys() & others.keys()
+        return cls(**{name: others.pop(name) for name in keys}, **more), others
+
+
+USUAL = {each.name: each.default for each in fields(Options)}
+"""Defaults of `BatchOptions`."""
+
+
 async def arun_batch(
     rows: Iterable[Row | BadRow],
     *,
     name: str,
     database: "str | Store",
     engine: Engine | None = None,
-    max_in_flight: int | None = None,
-    wait_for_server: float = WAIT_SECONDS,
-    retry_failed: bool = False,
-    fresh: bool = False,
-    source: str | None = None,
     on_progress: OnProgress | None = None,
     progress: bool | None = None,
-    control: RunControl | None = None,
-    **inputs: Unpack[StoredInputs],
+    **inputs: Unpack[BatchInputs],
 ) -> BatchProgress:
     """Run every row of a batch that has not ended yet.
 
@@ -73,20 +124,11 @@ async def arun_batch(
         database: a URL, or a store that is open already.
         engine: what runs the rows; it must have been given the same models and database. None:
             this process.
-        max_in_flight: maximum concurrent runs, without an `engine`; None tunes it automatically.
-        wait_for_server: seconds that a model server may be away (it refuses connections, or
-            answers 429, 502, 503 or 529 however often it is asked); then the batch returns with
-            `unfinished` rows and `away`. 0: the rows fail. An `engine` has its own.
-        retry_failed: retry rows that failed, too, each from its last finished step. They may be
-            given other `unchanged.LIMITS` than the batch began with.
-        fresh: forget what the batch has done before and start over; its runs stay stored.
-        source: where the rows come from; only to be looked up later.
         on_progress: see `OnProgress`.
         progress: whether a bar on standard error shows how far the batch is; None: on a terminal,
             unless there is an `on_progress`.
-        control: its `request_drain()` stops all runs before their next steps; the batch then
-            returns with `unfinished` rows.
-        inputs: as in `aoptimize`; settings are for all rows that set nothing of their own.
+        inputs: `BatchOptions`; the others as in `aoptimize`, where settings are for all rows that
+            set nothing of their own.
 
     Raises:
         ConfigurationError: an option, a name or a prompt set is wrong; the batch was begun with
@@ -94,69 +136,102 @@ async def arun_batch(
         RunBusyError: another live process works on this batch.
         StoreError: the database failed.
     """
-    setup, context = Setup.given(inputs, database=database)
-    launch = {**setup.named(), "audit_fallback": setup.audit_fallback}
-    async with AsyncExitStack() as stack:
-        if engine is None:
-            runs = await stack.enter_async_context(open_session(setup))
-            store = runs.store
-            assert store is not None
-            names = dict(runs.names)
-            need_prices(context, {"policy": names["policy"], "critic": names["critic"]})
-            auditor = runs.auditor
-            engine = LocalEngine(
-                runs,
-                context.width,
-                max_in_flight,
-                wait_for_server=wait_for_server,
-                on_wait=lambda said: counting.wait(said),
-            )
-        else:
-            store = await stack.enter_async_context(
-                opened(database, reuse_scores=setup.reuse_scores)
-            )
-            prompts = setup.prompts
-            prompt_set = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
-            names = {"prompts": f"{prompt_set.name}@{prompt_set.digest}"}
-            auditor = None if setup.audit is None else as_reward_model(setup.audit)
-        launch["names"] = {**names, "audit": None if auditor is None else redacted(auditor.name)}
-        plain = context.model_dump(mode="json")
-        held = hold_batch(store, name, plain, launch)
-        before = await stack.enter_async_context(held)
-        limits: dict[str, Any] = {}
-        if before is not None and not fresh:
-            limits = need_unchanged(before, plain, launch, retry_failed=retry_failed)
-            plain |= {limit: before["settings"].get(limit) for limit in limits}
-        await begin_batch(store, name, plain, launch, source, forget=fresh)
-        await _take_in(store, name, rows)
-        named = {"policy": str(setup.model), "reward_model": str(setup.reward_model)}
-        models = {"critic": str(setup.critic or setup.model), **named, **names}
-        shown = False if progress is None and on_progress is not None else progress
-        bar = stack.enter_context(progress_bar(None, "TPO", "row", shown=shown))
+    told = {"engine": engine, "on_progress": on_progress, "progress": progress}
+    options, others = Options.given(inputs, **told)
+    setup, context = Setup.given(others, database=database)
+    return await run_rows(rows, name, setup, context, options)
+
+
+arun_batch = spelled_out(arun_batch, USUAL)
+run_batch = sync(arun_batch)
+"""Run a batch and wait until all of its rows have ended."""
+
+
+async def run_rows(
+    rows: Iterable[Row | BadRow], name: str, setup: Setup, context: TPOContext, options: Options
+) -> BatchProgress:
+    """`arun_batch`, of a setup that has a database."""
+    async with _means(setup, context, options) as means:
+        store, again = means.store, options.retry_failed
+        engine = means.engine(lambda said: counting.wait(said))
+        launch, plain = _launch(setup, means), context.model_dump(mode="json")
+        async with hold_batch(store, name, plain, launch) as before:
+            limits: dict[str, Any] = {}
+            if before is not None and not options.fresh:
+                limits = need_unchanged(before, plain, launch, retry_failed=again)
+                plain |= {limit: before["settings"].get(limit) for limit in limits}
+            await begin_batch(store, name, plain, launch, options.source, forget=options.fresh)
+            await _take_in(store, name, rows)
+            named = {"policy": str(setup.model), "reward_model": str(setup.reward_model)}
+            models = {"critic": str(setup.critic or setup.model), **named, **means.names}
+            control = options.control or RunControl()
+            with _told(options) as tell:
+                counting = Counting(store, name, models, tell)
+                await counting.begin(retry_failed=again)
+                work = _Work(store, name, engine, counting, control, plain, limits)
+                async with counting.beating():
+                    await work.run_all(retry_failed=again)
+                return await counting.end()
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What a batch is run with."""
+
+    store: "Store"
+    engine: Callable[[Callable[[str | None], None]], Engine]
+    """Made with what is told when a server is waited for."""
+    names: dict[str, str]
+    """Of models and prompts, as far as this process has loaded them."""
+    auditor: RewardModel | None
+
+
+@asynccontextmanager
+async def _means(setup: Setup, context: TPOContext, options: Options) -> AsyncGenerator[_Means]:
+    if (engine := options.engine) is not None:
+        assert setup.database is not None
+        prompts = setup.prompts
+        prompt_set = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
+        names = {"prompts": f"{prompt_set.name}@{prompt_set.digest}"}
+        auditor = None if setup.audit is None else as_reward_model(setup.audit)
+        async with opened(setup.database, reuse_scores=setup.reuse_scores) as store:
+            yield _Means(store, lambda _: engine, names, auditor)
+        return
+    async with open_session(setup) as runs:
+        assert runs.store is not None
+        names = dict(runs.names)
+        need_prices(context, {"policy": names["policy"], "critic": names["critic"]})
+
+        def local(on_wait: Callable[[str | None], None]) -> LocalEngine:
+            wait, most = options.wait_for_server, options.max_in_flight
+            return LocalEngine(runs, context.width, most, wait_for_server=wait, on_wait=on_wait)
+
+        yield _Means(runs.store, local, names, runs.auditor)
+
+
+def _launch(setup: Setup, means: _Means) -> dict[str, Any]:
+    """By what the batch is begun again, and what these names stand for today."""
+    audit = None if means.auditor is None else redacted(means.auditor.name)
+    names = {**means.names, "audit": audit}
+    return {**setup.named(), "audit_fallback": setup.audit_fallback, "names": names}
+
+
+@contextmanager
+def _told(options: Options) -> Generator[OnProgress]:
+    """A bar, where one is wanted, and what the caller wants to be told."""
+    shown, told = options.progress, options.on_progress
+    if shown is None and told is not None:
+        shown = False
+    with progress_bar(None, "TPO", "row", shown=shown) as bar:
 
         def tell(now: BatchProgress) -> None:
             words = [f"{now.failed} failed"] if now.failed else []
             words += [] if now.gain is None else [f"gain {now.gain:+.3f}"]
             bar(now.ended, now.total, ", ".join(words))
-            if on_progress is not None:
-                on_progress(now)
+            if told is not None:
+                told(now)
 
-        counting = Counting(store, name, models, tell)
-        await counting.begin(retry_failed=retry_failed)
-        work = _Work(store, name, engine, counting, control or RunControl(), plain, limits)
-        async with counting.beating():
-            again = await work.run(
-                ToDos(store, name, retry_failed=retry_failed), clear=retry_failed
-            )
-            if again:
-                failed = await failed_rows(store, name, again)
-                counting.retry(len(failed))
-                await work.run(failed, clear=True)
-        return await counting.end()
-
-
-run_batch = sync(arun_batch)
-"""Run a batch and wait until all of its rows have ended."""
+        yield tell
 
 
 async def _take_in(store: "Store", name: str, rows: Iterable[Row | BadRow]) -> None:
@@ -180,6 +255,15 @@ class _Work:
     settings: dict[str, Any]
     limits: dict[str, Any]
     """What failed rows get instead."""
+
+    async def run_all(self, *, retry_failed: bool) -> None:
+        """Run what has not ended, and once more what failed for a reason that may pass."""
+        to_dos = ToDos(self.store, self.name, retry_failed=retry_failed)
+        again = await self.run(to_dos, clear=retry_failed)
+        if again:
+            failed = await failed_rows(self.store, self.name, again)
+            self.progress.retry(len(failed))
+            await self.run(failed, clear=True)
 
     async def run(self, to_dos: ToDos | list[ToDo], *, clear: bool) -> set[int]:
         """Run rows; the positions of those that failed for a reason that may pass.

@@ -105,10 +105,10 @@ async def grid(bench: Bench, widths: Sequence[int] = (5, 10, 15, 20)) -> Compari
     views = [View(depth=depth) for depth in range(bench.depth + 1)]
     for width in widths:
         method = replace(
-            Loop("tpo", bench.prompts).method(width, bench.depth, bench.names["policy"]),
+            Loop("tpo", bench.setup.prompts).method(width, bench.depth, bench.names["policy"]),
             name=f"tpo-n{width}",
         )
-        by_view = await bench.run(method, bench.prompts, views=views)
+        by_view = await bench.run(method, bench.setup.prompts, views=views)
         arms.append(Arm(method, by_view[-1]))
         for depth, batches in enumerate(by_view):
             runs = [run for batch in batches for run in batch.finished]
@@ -143,7 +143,7 @@ async def best_of_n(
     if not sizes or len(set(sizes)) != len(sizes) or min(sizes) < 1:
         raise ConfigurationError(f"sizes={list(sizes)!r}: give different numbers from 1 up")
     check_audit(bench, audit)
-    tpo = await _run(bench, Loop("tpo", bench.prompts))
+    tpo = await _run(bench, Loop("tpo", bench.setup.prompts))
     policy = bench.names["policy"]
     ordered = sorted(sizes)
     largest = best_of(ordered[-1], policy)
@@ -210,7 +210,7 @@ def _mean(runs: Sequence[Finished], value: Callable[[Finished], float]) -> Estim
 
 
 def _loops(bench: Bench, methods: Sequence[str]) -> list[Loop]:
-    loops = [m for m in parse_methods(methods, bench.prompts) if isinstance(m, Loop)]
+    loops = [m for m in parse_methods(methods, bench.setup.prompts) if isinstance(m, Loop)]
     if len(loops) < len(methods):
         raise ConfigurationError(
             f"methods {list(methods)!r}: best-of-N has no steps to follow; give loops, such as tpo"

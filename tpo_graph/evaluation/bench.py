@@ -6,14 +6,12 @@ A batch resumes where it was, so a comparison does too: what is finished is read
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.errors import GraphDrained
-from langgraph.runtime import RunControl
 
-from tpo_graph.batch.job import BatchProgress, arun_batch
-from tpo_graph.concurrency.outages import WAIT_SECONDS
+from tpo_graph.batch.job import BatchOptions, BatchProgress, Options, run_rows
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn
 from tpo_graph.costs import CostTable
@@ -23,8 +21,9 @@ from tpo_graph.evaluation.results import Method
 from tpo_graph.evaluation.statistics import require_scipy
 from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.prompts import PromptSet
-from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
+from tpo_graph.rewards import as_reward_model
 from tpo_graph.rows import BadRow, Row
+from tpo_graph.session.setup import Inputs, Setup
 from tpo_graph.session.stored import opened
 from tpo_graph.store import Store
 
@@ -43,25 +42,18 @@ class Bench:
     rows: Sequence[Row]
     bad_rows: int
     store: Store
-    model: str | BaseChatModel
-    critic: str | BaseChatModel | None
-    reward_model: str | RewardModel | RewardFunction
-    prompts: str | PromptSet
-    """TPO's own."""
+    setup: Setup
+    """The models, and TPO's own prompts."""
+    context: TPOContext
+    """Of TPO's runs, without the seed."""
     seeds: Sequence[int]
-    width: int
-    """Of the loop."""
-    depth: int
-    settings: Mapping[str, Any]
-    """Fields of `TPOContext` but width, depth and seed."""
     unseeded: bool
     """The policy is given no seed: runs of a method differ by chance alone."""
     names: Mapping[str, str]
     """Of "policy", "critic" and "reward_model", as runs are stored with them."""
     costs: CostTable
-    options: Mapping[str, Any]
-    """Of `arun_batch`."""
-    control: RunControl
+    options: Options
+    """Of all batches."""
     on_progress: OnProgress | None
     notes: list[str]
     """What a reader of the numbers must know; methods add to it."""
@@ -72,9 +64,14 @@ class Bench:
         return {row.id: row.conversation for row in self.rows}
 
     @property
-    def context(self) -> TPOContext:
-        """Of TPO's runs, without the seed."""
-        return TPOContext.checked({**self.settings, "width": self.width, "depth": self.depth})
+    def width(self) -> int:
+        """Of the loop."""
+        return self.context.width
+
+    @property
+    def depth(self) -> int:
+        """Of the loop."""
+        return self.context.depth
 
     def batch_name(self, method: str, seed: int) -> str:
         """The name under which the batch commands and the report find it."""
@@ -103,52 +100,36 @@ class Bench:
 
         Raises:
             TPOError: not one row was answered; anything that `arun_batch` raises.
-            GraphDrained: `control` asked for a stop; the same call resumes.
+            GraphDrained: the options' `control` asked for a stop; the same call resumes.
             ServerAwayError: a model server was away for too long; the same call resumes.
             RunBusyError: another process works on some of the runs.
         """
+        setup = replace(self.setup, prompts=prompts, database=self.store)
+        setup = replace(setup, model=model or setup.model, critic=critic or setup.critic)
         by_seed: list[list[Batch]] = []
         for seed in self.seeds:
             name = self.batch_name(method.name, seed)
-            await self._batch(name, method, seed, prompts, model, critic)
+            await self._batch(name, method, None if self.unseeded else seed, setup)
             by_seed.append(await read_finished(self.store, name, seed, views))
         _refuse_nothing(method, [batches[0] for batches in by_seed])
         return [list(batches) for batches in zip(*by_seed, strict=True)]
 
-    async def _batch(
-        self,
-        name: str,
-        method: Method,
-        seed: int,
-        prompts: str | PromptSet,
-        model: str | BaseChatModel | None,
-        critic: str | BaseChatModel | None,
-    ) -> None:
+    async def _batch(self, name: str, method: Method, seed: int | None, setup: Setup) -> None:
+        own = {"width": method.width, "depth": method.depth, "seed": seed}
+        shared = self.context.model_dump(exclude_unset=True)
+        context = TPOContext.checked({**shared, **method.settings, **own})
         report = self.on_progress
-        settings: dict[str, Any] = {
-            **self.settings,
-            **method.settings,
-            "width": method.width,
-            "depth": method.depth,
-            "seed": None if self.unseeded else seed,
-        }
-        progress = await arun_batch(
-            self.rows,
-            name=name,
-            database=self.store,
-            model=model or self.model,
-            critic=critic or self.critic,
-            reward_model=self.reward_model,
-            prompts=prompts,
-            source=self.source,
-            on_progress=None if report is None else lambda progress: report(name, progress),
-            control=self.control,
-            **self.options,
-            **settings,
-        )
+
+        def tell(progress: BatchProgress) -> None:
+            if report is not None:
+                report(name, progress)
+
+        options = self.options if report is None else replace(self.options, on_progress=tell)
+        progress = await run_rows(self.rows, name, setup, context, options)
         if progress.away is not None:
             raise ServerAwayError(f"{progress.unfinished} rows of {name!r}: {progress.away}")
-        if progress.unfinished and self.control.drain_requested:
+        control = options.control
+        if progress.unfinished and control is not None and control.drain_requested:
             raise GraphDrained(f"{progress.unfinished} rows of {name!r} are still to be run")
         if progress.unfinished:
             raise RunBusyError(
@@ -157,30 +138,20 @@ class Bench:
             )
 
 
+class BenchInputs(BatchOptions, Inputs, total=False, extra_items=Any):
+    """The inputs of all runs of a comparison, and `BatchOptions` of all its batches."""
+
+
 @asynccontextmanager
 async def open_bench(
     rows: Iterable[Row | BadRow],
     *,
     name: str,
-    database: str | Store,
-    model: str | BaseChatModel,
-    reward_model: str | RewardModel | RewardFunction,
-    critic: str | BaseChatModel | None = None,
-    prompts: str | PromptSet = "tpo",
     seeds: Sequence[int] = (0, 1, 2),
-    width: int = 5,
-    depth: int = 2,
     limit: int | None = None,
-    source: str = "",
-    reuse_scores: bool = True,
-    max_in_flight: int | None = None,
-    wait_for_server: float = WAIT_SECONDS,
-    retry_failed: bool = False,
-    fresh: bool = False,
     costs: CostTable | None = None,
-    control: RunControl | None = None,
     on_progress: OnProgress | None = None,
-    **settings: Any,
+    **inputs: Unpack[BenchInputs],
 ) -> AsyncGenerator[Bench]:
     """Open the database and look at everything that can be wrong before a model is called.
 
@@ -188,67 +159,61 @@ async def open_bench(
         rows: the prompts, as `read_rows` or `make_rows` give them. Their own width and depth are
             left out: methods would no longer be equal.
         name: of the comparison in its database; the same name resumes it.
-        database: a URL, or an open store.
-        model, reward_model, critic, reuse_scores: as in `aoptimize`.
-        prompts: TPO's own prompt set.
         seeds: every method runs once under each.
-        width, depth: of TPO and of every other loop.
         limit: maximum number of rows.
-        source: where the rows come from, for the record.
-        max_in_flight, wait_for_server, retry_failed, fresh: as in `arun_batch`, for every batch.
         costs: prices and sizes of the models.
-        control: its `request_drain()` stops the batch that runs.
         on_progress: see `OnProgress`.
-        settings: other fields of `TPOContext`. `seed=None` gives the policy no seed.
+        inputs: as in `aoptimize`, with a database; `prompts`, `width` and `depth` are TPO's own.
+            `seed=None` gives the policy no seed. And `BatchOptions`.
 
     Raises:
         ConfigurationError: no usable rows, a wrong setting or name, scipy is missing.
         StoreError: the database cannot be opened.
     """
     require_scipy()
-    unseeded = "seed" in settings
-    if (seed := settings.pop("seed", None)) is not None:
+    options, others = Options.given(inputs)
+    unseeded = "seed" in others
+    if (seed := others.pop("seed", None)) is not None:
         raise ConfigurationError(f"seed={seed!r}: methods run under several, so give seeds=[...]")
-    TPOContext.checked({**settings, "width": width, "depth": depth})
+    setup, context = Setup.given(others)
+    if setup.audit_fallback:
+        raise ConfigurationError(
+            "audit_fallback=True would change the answers that are compared: leave it out"
+        )
+    if setup.database is None:
+        raise ConfigurationError("database=None: the runs of a comparison are kept in a database")
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigurationError(f"seeds={list(seeds)!r}: give one or more different numbers")
     usable, bad, notes = _usable(rows, limit)
     if unseeded:
         notes.append("The policy was given no seed: no two runs begin with the same samples.")
-    policy = model_name(load_chat_model(model))
-    names = {
-        "policy": policy,
-        "critic": policy if critic is None else model_name(load_chat_model(critic)),
-        "reward_model": as_reward_model(reward_model).name,
-    }
-    async with opened(database, reuse_scores=reuse_scores) as store:
+    names = _names(setup)
+    async with opened(setup.database, reuse_scores=setup.reuse_scores) as store:
         yield Bench(
             name=name,
-            source=source,
+            source=options.source or "",
             rows=usable,
             bad_rows=bad,
             store=store,
-            model=model,
-            critic=critic,
-            reward_model=reward_model,
-            prompts=prompts,
+            setup=setup,
+            context=context,
             seeds=tuple(seeds),
-            width=width,
-            depth=depth,
-            settings=settings,
             unseeded=unseeded,
             names=names,
             costs=costs or CostTable(),
-            options={
-                "max_in_flight": max_in_flight,
-                "wait_for_server": wait_for_server,
-                "retry_failed": retry_failed,
-                "fresh": fresh,
-            },
-            control=control or RunControl(),
+            options=options,
             on_progress=on_progress,
             notes=notes,
         )
+
+
+def _names(setup: Setup) -> dict[str, str]:
+    policy = model_name(load_chat_model(setup.model))
+    return {
+        "policy": policy,
+        "critic": policy if setup.critic is None else model_name(load_chat_model(setup.critic)),
+        "reward_model": as_reward_model(setup.reward_model).name,
+    }
 
 
 def _usable(given: Iterable[Row | BadRow], limit: int | None) -> tuple[list[Row], int, list[str]]:

@@ -62,7 +62,7 @@ async def compare(
         TPOError: a method could not answer one row; a model or the database failed.
         GraphDrained: the bench's `control` asked for a stop; the same call resumes.
     """
-    wanted = parse_methods(methods, bench.prompts)
+    wanted = parse_methods(methods, bench.setup.prompts)
     loops = [method for method in wanted if isinstance(method, Loop)]
     if loops and bench.depth == 0:
         raise ConfigurationError(

@@ -166,12 +166,18 @@ KEYS = Inputs.__required_keys__ | Inputs.__optional_keys__
 _DEFAULTS = {each.name: each.default for each in fields(Setup)}
 
 
-def spelled_out(function: F) -> F:
-    """Let `help` and `inspect.signature` show the arguments behind `**inputs` one by one."""
+def spelled_out(function: F, others: Mapping[str, Any] | None = None) -> F:
+    """Let `help` and `inspect.signature` show the arguments behind `**inputs` one by one.
+
+    Args:
+        function: the one that takes them.
+        others: defaults of those that are no field of `Setup`.
+    """
     signature = inspect.signature(function)
     *own, rest = signature.parameters.values()
     (declared,) = get_args(rest.annotation)  # Unpack[...]
     defaults = {"audit_fallback": False} if declared is InputsAgain else _DEFAULTS
+    defaults = {**defaults, **(others or {})}
     shown = [
         inspect.Parameter(
             name,
