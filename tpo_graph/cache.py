@@ -6,7 +6,7 @@ them back. The SQL cache (`tpo_graph.store`) keeps the same promises in a databa
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Required, TypedDict
+from typing import Any, Protocol, Required, TypedDict, Unpack
 
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import Turn, response_key
@@ -63,6 +63,25 @@ class Scores(TypedDict):
     """`conversation_key` of the conversation that was answered."""
 
 
+class Said(TypedDict, total=False):
+    """What a node has to say of its work in one iteration."""
+
+    usage: Usage
+    """What it consumed."""
+    candidates: Sequence[Candidate]
+    """The scored samples of this iteration (from `reward_score`)."""
+    scores: Scores | None
+    """When given, the candidates' rewards enter the score cache under this key."""
+    step: Step | None
+    """Fields of this iteration's step; those absent keep their stored values."""
+    stop_reason: str
+    """Why the run ended; only `select` gives it."""
+    error: str | None
+    """Which failure ended it, if one did."""
+    unusable: Sequence[tuple[str, str]]
+    """Replies that the node could not use: their texts, and why."""
+
+
 class Cache(Protocol):
     """Candidates, steps, usage and scores of runs.
 
@@ -74,31 +93,12 @@ class Cache(Protocol):
         """Make the run known, before its first model call."""
         ...
 
-    async def record(
-        self,
-        run_id: str,
-        iteration: int,
-        stage: str,
-        *,
-        usage: Usage | None = None,
-        candidates: Sequence[Candidate] = (),
-        scores: Scores | None = None,
-        step: Step | None = None,
-        stop_reason: str | None = None,
-        error: str | None = None,
-        unusable: Sequence[tuple[str, str]] = (),
-    ) -> None:
+    async def record(self, run_id: str, iteration: int, stage: str, **said: Unpack[Said]) -> None:
         """Store all that one node has to say, in one transaction.
 
         Args:
             stage: the node's name.
-            usage: what this node consumed in this iteration.
-            candidates: the scored samples of this iteration (from `reward_score`).
-            scores: when given, the candidates' rewards enter the score cache under this key.
-            step: fields of this iteration's step; those absent keep their stored values.
-            stop_reason: why the run ended; only `select` gives it.
-            error: which failure ended it, if one did.
-            unusable: replies that this node could not use: their texts, and why.
+            said: what there is to store.
         """
         ...
 
@@ -170,23 +170,11 @@ class MemoryCache:
         """See `Cache.begin`."""
         self._run(run["run_id"])
 
-    async def record(
-        self,
-        run_id: str,
-        iteration: int,
-        stage: str,
-        *,
-        usage: Usage | None = None,
-        candidates: Sequence[Candidate] = (),
-        scores: Scores | None = None,
-        step: Step | None = None,
-        stop_reason: str | None = None,
-        error: str | None = None,
-        unusable: Sequence[tuple[str, str]] = (),
-    ) -> None:
+    async def record(self, run_id: str, iteration: int, stage: str, **said: Unpack[Said]) -> None:
         """See `Cache.record`. Usage, stop reason and error are in the graph's state already."""
         run = self._run(run_id)
-        for candidate in candidates:
+        scores, step = said.get("scores"), said.get("step")
+        for candidate in said.get("candidates", ()):
             run.candidates[candidate["iteration"], candidate["position"]] = candidate
             if scores is not None:
                 score = Score(candidate["reward"], candidate.get("reason", ""))
@@ -195,7 +183,7 @@ class MemoryCache:
         if step is not None:
             known = run.steps.get(iteration, Step(iteration=iteration))
             run.steps[iteration] = {**known, **step}
-        for position, (text, why) in enumerate(unusable):
+        for position, (text, why) in enumerate(said.get("unusable", ())):
             run.unusable[iteration, stage, position] = UnusableReply(
                 iteration=iteration, stage=stage, position=position, text=text, why=why
             )

@@ -18,6 +18,8 @@ from tpo_graph.models.connection import connected
 from tpo_graph.settings import Settings
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from tpo_graph.batch.job import BatchProgress
     from tpo_graph.evaluation.bench import Bench
     from tpo_graph.evaluation.judging import Judge, Outcome
@@ -124,35 +126,22 @@ def evaluate(
     from tpo_graph.cli.stopping import same_command, stoppable
     from tpo_graph.concurrency.background import run_in_background
     from tpo_graph.costs import read_costs
-    from tpo_graph.evaluation.bench import open_bench
     from tpo_graph.evaluation.results import dump, refuse_other, to_json
     from tpo_graph.rows import read_rows
-
-    runs = settings.run_options()
-    seed = runs.pop("seed")
-    if seed is None and "seed" in settings.model_fields_set:
-        runs["seed"] = None  # "none": a model that refuses seeds
 
     batches = name or str(output.resolve())
 
     async def go() -> "Comparison":
-        bench = open_bench(
-            read_rows(source),
+        bench = _bench(
+            settings,
+            seeds,
+            rows=read_rows(source),
             name=batches,
-            database=str(settings.database_url),
-            model=model,
-            reward_model=reward_model,
-            critic=settings.critic,
-            prompts=settings.prompts,
-            seeds=range(seed or 0, (seed or 0) + seeds),
             source=source,
-            reuse_scores=settings.score_cache,
-            audit_fallback=settings.audit_fallback,
             costs=None if costs is None else read_costs(costs),
             control=control,
             on_progress=progress.batch,
             **options,
-            **runs,
         )
         async with bench as opened:
             if not options.get("fresh"):
@@ -176,6 +165,27 @@ def evaluate(
     else:
         print_comparison(comparison)
     console.print(f"Written to {file}", soft_wrap=True, markup=False)
+
+
+def _bench(settings: Settings, seeds: int, **options: Any) -> "AbstractAsyncContextManager[Bench]":
+    from tpo_graph.evaluation.bench import open_bench
+
+    runs = settings.run_options()
+    first = runs.pop("seed")
+    if first is None and "seed" in settings.model_fields_set:
+        runs["seed"] = None  # "none": a model that refuses seeds
+    return open_bench(
+        database=settings.database_url,
+        model=settings.policy_name(),
+        reward_model=settings.reward_model_name(),
+        critic=settings.critic,
+        prompts=settings.prompts,
+        reuse_scores=settings.score_cache,
+        audit_fallback=settings.audit_fallback,
+        seeds=range(first or 0, (first or 0) + seeds),
+        **options,
+        **runs,
+    )
 
 
 def settings_for(options: dict[str, Any], config: str | None, **defaults: Any) -> Settings:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import combinations
 
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.evaluation.auditing import audit_answers
+from tpo_graph.evaluation.auditing import Audit, audit_answers
 from tpo_graph.evaluation.bench import Bench
 from tpo_graph.evaluation.finished import View
 from tpo_graph.evaluation.judging import Judge, Outcome
@@ -62,18 +62,8 @@ async def compare(
         TPOError: a method could not answer one row; a model or the database failed.
         GraphDrained: the bench's `control` asked for a stop; the same call resumes.
     """
-    wanted = parse_methods(methods, bench.setup.prompts)
+    wanted = _wanted(bench, methods)
     loops = [method for method in wanted if isinstance(method, Loop)]
-    if loops and bench.depth == 0:
-        raise ConfigurationError(
-            "depth=0 is best-of-N itself: give a depth of 1 or more, or leave "
-            f"{loops[0].name!r} out"
-        )
-    if not loops and BestOf(None) in wanted:
-        raise ConfigurationError(
-            "best-of-n takes its budget from a loop: compare it with one, such as tpo, or give a "
-            "number, such as best-of-15"
-        )
     check_audit(bench, audit)
     found: dict[str, Arm] = {}
     for loop in loops:
@@ -94,13 +84,7 @@ async def compare(
             n = method.n if method.n is not None else equal(found[loops[0].name])
             await _add_best_of(bench, arms, [n])
     await _add_best_of(bench, arms, [size for n in own.values() for size in (n, 2 * n)])
-    pairs = None
-    if len(arms) > _MANY or each:  # all against all would be hundreds
-        first, *others = arms.values()
-        pairs = [(first, other) for other in others]
-        for name, n in own.items():
-            best = [arms[f"best-of-{size}"] for size in (n, 2 * n)]
-            pairs += [(arms[name], one) for one in best if (arms[name], one) not in pairs]
+    pairs = _pairs(arms, own) if len(arms) > _MANY or each else None
     result = await compared(
         "compare",
         bench,
@@ -111,6 +95,33 @@ async def compare(
         on_verdict=on_verdict,
     )
     return replace(result, budget=budget if each or BestOf(None) in wanted else None)
+
+
+def _wanted(bench: Bench, methods: Sequence[str | Loop]) -> list[Loop | BestOf]:
+    wanted = parse_methods(methods, bench.setup.prompts)
+    loops = [method for method in wanted if isinstance(method, Loop)]
+    if loops and bench.depth == 0:
+        raise ConfigurationError(
+            "depth=0 is best-of-N itself: give a depth of 1 or more, or leave "
+            f"{loops[0].name!r} out"
+        )
+    if not loops and BestOf(None) in wanted:
+        raise ConfigurationError(
+            "best-of-n takes its budget from a loop: compare it with one, such as tpo, or give a "
+            "number, such as best-of-15"
+        )
+    return wanted
+
+
+def _pairs(arms: dict[str, Arm], own: dict[str, int]) -> list[tuple[Arm, Arm]]:
+    """The first against each other arm, and every loop against the best-of-N of its own cost and of
+    twice that: all against all would be hundreds."""
+    first, *others = arms.values()
+    pairs = [(first, other) for other in others]
+    for name, n in own.items():
+        best = [arms[f"best-of-{size}"] for size in (n, 2 * n)]
+        pairs += [(arms[name], one) for one in best if (arms[name], one) not in pairs]
+    return pairs
 
 
 async def _add_best_of(bench: Bench, arms: dict[str, Arm], sizes: Sequence[int]) -> None:
@@ -166,17 +177,6 @@ async def compared(
     ]
     corrected = holm([each.p for each in made])
     made = [replace(each, p_corrected=p) for each, p in zip(made, corrected, strict=True)]
-    notes = [*bench.notes, *failures(arms), *stuck(arms), *same_beginnings(reference, arms[1:])]
-    if len(bench.rows) < _FEW:
-        notes.append(
-            f"Intervals of {len(bench.rows)} prompts are too narrow: take at least {_FEW}, better "
-            "hundreds."
-        )
-    if audited is not None and audited.failed:
-        notes.append(
-            f"{audited.name} cannot score the answers to {audited.failed} prompts; the first: "
-            f"{audited.error}"
-        )
     return Comparison(
         kind=kind,
         name=bench.name,
@@ -194,8 +194,25 @@ async def compared(
         audit_reward_model=None if audited is None else audited.name,
         judge=None if judge is None else judge.name,
         currency=bench.costs.currency,
-        notes=notes,
+        notes=_notes(bench, arms, audited),
     )
+
+
+def _notes(bench: Bench, arms: Sequence[Arm], audited: Audit | None) -> list[str]:
+    """What a reader of the numbers must know."""
+    alike = same_beginnings(arms[0], arms[1:])
+    notes = [*bench.notes, *failures(arms), *stuck(arms), *alike]
+    if len(bench.rows) < _FEW:
+        notes.append(
+            f"Intervals of {len(bench.rows)} prompts are too narrow: take at least {_FEW}, better "
+            "hundreds."
+        )
+    if audited is not None and audited.failed:
+        notes.append(
+            f"{audited.name} cannot score the answers to {audited.failed} prompts; the first: "
+            f"{audited.error}"
+        )
+    return notes
 
 
 def check_audit(bench: Bench, audit: RewardModel | None) -> None:

@@ -76,7 +76,11 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         usage=generated.usage,
         unusable=generated.unusable,
     )
-    # Everything is set anew: a thread that was used before may hold an earlier run's state.
+    return _begun(state, run_id, drafts, generated)
+
+
+def _begun(state: TPOState, run_id: str, drafts: list[str], generated: Generated) -> StateUpdate:
+    """Everything set anew: a thread that was used before may hold an earlier run's state."""
     fresh = StateUpdate(
         run_id=run_id,
         iteration=0,
@@ -92,7 +96,7 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         review=None,
         loss="",
         gradient="",
-        samples=samples,
+        samples=[*drafts, *generated.texts],
     )
     if state.get("shown"):
         fresh["shown"], fresh["kept"] = [], []

@@ -83,15 +83,7 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     pair = compared(after)
 
     if chosen != state["chosen"]:
-        runtime.stream_writer(
-            NewBest(
-                event="new_best",
-                run_id=run_id,
-                iteration=chosen["iteration"],
-                position=chosen["position"],
-                reward=chosen["reward"],
-            )
-        )
+        _tell_new_best(runtime, run_id, chosen)
     decided: StateUpdate = {
         **strategic,
         "stop_reason": reason,
@@ -107,15 +99,21 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         return decided
     after["history"] = history
     overruled = after["review"] and after["review"]["chosen"]
-    if overruled or context.pick == "argmax":
-        answer = pair[0] if overruled else chosen
-        return {**decided, **await _ended(after, runtime, tpo, answer, step)}
-    answer, usage = await _picked(after, pick, runtime, tpo)
-    decided["answer"] = answer
-    if usage["requests"]:
-        decided["usage"] = after["usage"] = charge(state["usage"], "select", usage)
-        await tpo.cache.record(run_id, iteration, "select", usage=usage)
+    answer = pair[0] if overruled else chosen
+    if not overruled and context.pick != "argmax":
+        answer, usage = await _picked(after, pick, runtime, tpo)
+        decided["answer"] = answer
+        if usage["requests"]:
+            decided["usage"] = after["usage"] = charge(state["usage"], "select", usage)
+            await tpo.cache.record(run_id, iteration, "select", usage=usage)
     return {**decided, **await _ended(after, runtime, tpo, answer, step)}
+
+
+def _tell_new_best(runtime: Runtime[TPOContext], run_id: str, chosen: Candidate) -> None:
+    place = Place(iteration=chosen["iteration"], position=chosen["position"])
+    runtime.stream_writer(
+        NewBest(event="new_best", run_id=run_id, reward=chosen["reward"], **place)
+    )
 
 
 def _shown(

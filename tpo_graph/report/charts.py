@@ -163,19 +163,7 @@ def reward_by_length(series: Sequence[Series], name: str) -> Figure:
         for label, dots in kinds
         for low, high, count, reward in _fifths([(length, found) for length, found, _ in dots])
     ]
-    found = [(each.name, pearson(within(each.counted))) for each in series]
-    said = [
-        f"{r:.2f}" + (f" ({label})" if len(series) > 1 else "")
-        for label, r in found
-        if r is not None
-    ]
-    meaning = (
-        "Among the samples of one query, length and reward correlate by "
-        + ", ".join(said)
-        + " (Pearson's r)."
-        if said
-        else "There are too few samples to correlate length and reward."
-    )
+    meaning = _correlation(series)
     return figure(
         draw,
         name=name,
@@ -185,6 +173,22 @@ def reward_by_length(series: Sequence[Series], name: str) -> Figure:
         content=Table(["response", "characters", "runs", "mean reward"], rows, texts=2),
         legend=key((label for label, _ in thin), muted=len(series) == 1),
         points=points,
+    )
+
+
+def _correlation(series: Sequence[Series]) -> str:
+    found = [(each.name, pearson(within(each.counted))) for each in series]
+    said = [
+        f"{r:.2f}" + (f" ({label})" if len(series) > 1 else "")
+        for label, r in found
+        if r is not None
+    ]
+    return (
+        "Among the samples of one query, length and reward correlate by "
+        + ", ".join(said)
+        + " (Pearson's r)."
+        if said
+        else "There are too few samples to correlate length and reward."
     )
 
 

@@ -237,68 +237,34 @@ def _pairs(comparison: Comparison) -> Table:
 
 def _charts(comparison: Comparison, name: str) -> list[Figure]:
     charts: list[Figure] = []
-    rewards = _estimates([(r.method.label, r.reward) for r in comparison.methods])
-    gains = _estimates([(r.method.label, r.gain) for r in comparison.methods])
-    differences = _estimates(
-        [(_pair(comparison, pair.first, pair.second), pair.reward) for pair in comparison.pairs]
-    )
+    pairs = [(_pair(comparison, pair.first, pair.second), pair) for pair in comparison.pairs]
     rates = [
-        (f"{_pair(comparison, pair.first, pair.second)}\n{_SCORERS[rate.by]}", rate)
-        for pair in comparison.pairs
-        for rate in pair.win_rates
+        (f"{label}\n{_SCORERS[rate.by]}", rate) for label, pair in pairs for rate in pair.win_rates
     ]
     if comparison.grid:
         charts.append(grid(comparison, f"{name}-grid"))
-    drawable = [curve for curve in comparison.curves if curve.points]
-    if drawable:
+    if drawable := [curve for curve in comparison.curves if curve.points]:
         charts.append(curves(drawable, f"{name}-curves"))
+    rewards = _estimates([(r.method.label, r.reward) for r in comparison.methods])
     if len(rewards) > 1:
-        charts.append(
-            intervals(
-                rewards,
-                name=f"{name}-reward",
-                title="Reward by method",
-                what="reward of the answer",
-                caption=_CAPTION,
-            )
-        )
+        title, what = "Reward by method", "reward of the answer"
+        charts.append(intervals(rewards, f"{name}-reward", title, what, _CAPTION))
+    gains = _estimates([(r.method.label, r.gain) for r in comparison.methods])
     if len(gains) > 1:
-        charts.append(
-            intervals(
-                gains,
-                name=f"{name}-gain",
-                title="Gain by method",
-                what="answer minus best first sample",
-                caption=_CAPTION,
-                zero=True,
-            )
-        )
-    if differences:
-        charts.append(
-            intervals(
-                differences,
-                name=f"{name}-pairs",
-                title="Differences in reward",
-                what="first minus second",
-                caption=f"{_CAPTION} Paired by prompt and seed.",
-                zero=True,
-            )
-        )
+        title, what = "Gain by method", "answer minus best first sample"
+        charts.append(intervals(gains, f"{name}-gain", title, what, _CAPTION, zero=True))
+    if differences := _estimates([(label, pair.reward) for label, pair in pairs]):
+        title, what = "Differences in reward", "first minus second"
+        caption = f"{_CAPTION} Paired by prompt and seed."
+        charts.append(intervals(differences, f"{name}-pairs", title, what, caption, zero=True))
     if rates:
         charts.append(win_rates(rates, f"{name}-wins"))
-    spreads = _estimates([(each.label, each.std) for each in comparison.stability])
-    if spreads:
-        charts.append(
-            intervals(
-                spreads,
-                name=f"{name}-stability",
-                title="Stability over repeated runs",
-                what="standard deviation of the reward",
-                caption="Spread of the final reward of a prompt over its runs; less is steadier. "
-                + _CAPTION,
-                content=_stability(comparison),
-            )
-        )
+    if spreads := _estimates([(each.label, each.std) for each in comparison.stability]):
+        title, what = "Stability over repeated runs", "standard deviation of the reward"
+        caption = "Spread of the final reward of a prompt over its runs; less is steadier. "
+        stable = _stability(comparison)
+        name = f"{name}-stability"
+        charts.append(intervals(spreads, name, title, what, caption + _CAPTION, content=stable))
     return charts
 
 

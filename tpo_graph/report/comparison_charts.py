@@ -17,11 +17,11 @@ Row = tuple[str, Estimate]
 
 def intervals(
     rows: Sequence[Row],
-    *,
     name: str,
     title: str,
     what: str,
     caption: str,
+    *,
     zero: bool = False,
     content: Table | None = None,
 ) -> Figure:

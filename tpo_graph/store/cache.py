@@ -6,11 +6,11 @@ node's checkpoint (`Outbox`). Rows go through the `Writer`; `tpo_graph.store.run
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from sqlalchemy import Connection, Engine, func, select
 
-from tpo_graph.cache import Run, Scores, Step, UnusableReply
+from tpo_graph.cache import Run, Said, Scores, Step, UnusableReply
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import conversation_key, response_key
 from tpo_graph.redaction import redacted, redacted_row
@@ -73,20 +73,7 @@ class SqlCache:
         columns = tuple(name for name in row if name != "created_at")
         await self._writer.write([upsertion(RunRow, [row], columns, self._writer.dialect)])
 
-    async def record(
-        self,
-        run_id: str,
-        iteration: int,
-        stage: str,
-        *,
-        usage: Usage | None = None,
-        candidates: Sequence[Candidate] = (),
-        scores: Scores | None = None,
-        step: Step | None = None,
-        stop_reason: str | None = None,
-        error: str | None = None,
-        unusable: Sequence[tuple[str, str]] = (),
-    ) -> None:
+    async def record(self, run_id: str, iteration: int, stage: str, **said: Unpack[Said]) -> None:
         """See `Cache.record`.
 
         Committed when it returns; for a run that this process holds, with the node's checkpoint.
@@ -94,40 +81,7 @@ class SqlCache:
         Raises:
             StoreError: the database failed, or the run was never begun.
         """
-        dialect = self._writer.dialect
-        statements: list[Statement] = []
-
-        def put(model: type[Base], rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
-            statements.append(upsertion(model, rows, columns, dialect))
-
-        if candidates:
-            keys = [response_key(candidate["response"]) for candidate in candidates]
-            rows = [
-                {**_UNSAID, **candidate, "run_id": run_id, "response_key": key}
-                for candidate, key in zip(candidates, keys, strict=True)
-            ]
-            put(CandidateRow, rows, ("reward", "response", "response_key", *_UNSAID))
-            if scores is not None:
-                rewards = {
-                    key: (candidate["reward"], candidate.get("reason"))
-                    for candidate, key in zip(candidates, keys, strict=True)
-                }
-                put(RewardRow, _reward_rows(rewards, scores), ("reward", "reason"))
-        here = {"run_id": run_id, "iteration": iteration}
-        if step is not None:
-            fields = _step_fields(step)
-            put(StepRow, [{**here, **fields}], tuple(fields))
-        if usage is not None:
-            put(UsageRow, [{**here, "stage": stage, **usage}], tuple(usage))
-        if unusable:
-            rows = [
-                {**here, "stage": stage, "position": position, "text": text, "why": why}
-                for position, (text, why) in enumerate(unusable)
-            ]
-            put(UnusableRow, rows, ("text", "why"))
-        if stop_reason is not None:
-            statements.append(_finish(run_id, stop_reason, error, dialect))
-
+        statements = _statements(run_id, iteration, stage, said, self._writer.dialect)
         waiting = self._outbox.of(run_id)
         if waiting is None:
             await self._writer.write(statements)
@@ -135,7 +89,7 @@ class SqlCache:
             waiting.rows += statements
             # `select` costs nothing and follows at once: its checkpoint will do for both.
             waiting.more_follows = stage == "reward_score"
-            waiting.finished = stop_reason is not None
+            waiting.finished = said.get("stop_reason") is not None
 
     async def set_aside(self, run_id: str, stage: str, usage: Usage) -> None:
         """See `Cache.set_aside`. Committed when it returns, as an iteration below 0."""
@@ -226,6 +180,45 @@ def run_row(run: Run) -> dict[str, Any]:
         "created_at": moment,
         "updated_at": moment,
     }
+
+
+def _statements(
+    run_id: str, iteration: int, stage: str, said: Said, dialect: str
+) -> list[Statement]:
+    """What `record` writes."""
+    statements: list[Statement] = []
+
+    def put(model: type[Base], rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+        statements.append(upsertion(model, rows, columns, dialect))
+
+    if candidates := said.get("candidates"):
+        keys = [response_key(candidate["response"]) for candidate in candidates]
+        rows = [
+            {**_UNSAID, **candidate, "run_id": run_id, "response_key": key}
+            for candidate, key in zip(candidates, keys, strict=True)
+        ]
+        put(CandidateRow, rows, ("reward", "response", "response_key", *_UNSAID))
+        if (scores := said.get("scores")) is not None:
+            rewards = {
+                key: (candidate["reward"], candidate.get("reason"))
+                for candidate, key in zip(candidates, keys, strict=True)
+            }
+            put(RewardRow, _reward_rows(rewards, scores), ("reward", "reason"))
+    here = {"run_id": run_id, "iteration": iteration}
+    if (step := said.get("step")) is not None:
+        fields = _step_fields(step)
+        put(StepRow, [{**here, **fields}], tuple(fields))
+    if (usage := said.get("usage")) is not None:
+        put(UsageRow, [{**here, "stage": stage, **usage}], tuple(usage))
+    if unusable := said.get("unusable"):
+        rows = [
+            {**here, "stage": stage, "position": position, "text": text, "why": why}
+            for position, (text, why) in enumerate(unusable)
+        ]
+        put(UnusableRow, rows, ("text", "why"))
+    if (stop_reason := said.get("stop_reason")) is not None:
+        statements.append(_finish(run_id, stop_reason, said.get("error"), dialect))
+    return statements
 
 
 def _finish(run_id: str, stop_reason: str, error: str | None, dialect: str) -> Statement:
