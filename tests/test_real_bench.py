@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from langchain_core.messages import BaseMessage
 
-from benchmarks.real import gsm8k, humaneval, linted, requirements
+from benchmarks.real import gsm8k, humaneval, linted, requirements, styled
 from benchmarks.real.methods import best_of
 from benchmarks.real.methods import measure as measure_methods
 from benchmarks.real.methods import table as methods_table
@@ -67,6 +69,30 @@ def test_requirements_name_what_is_unmet_and_hide_one_from_the_reward():
         assert len(told) == 5
         assert told[4] not in reward.reason
         assert (1 - reward) * 4 == sum(line in reward.reason for line in told[:4])
+
+
+def test_a_style_guide_tells_the_place_and_hides_half_of_its_rules():
+    task = styled.load()[0]
+    assert {task.part for task in styled.load()} == {"development", "held-out"}
+    wanted = re.findall(r'"(\w+)"', task.request)
+    told = {
+        "various": "Vague words, leave them out: various.",
+        "is heated": 'Passive voice, "is heated": say who does it.',
+        " and so on" * 10: "words in a sentence, 18 are the limit",
+    }
+    good = f"Why do cats purr? You hear {', '.join(wanted)}.\nTip: stay near."
+    assert (task.reward(good), task.reward(good).reason) == (1.0, "")
+    for flaw, message in told.items():
+        worse = task.reward(good.replace("near", f"near {flaw}"))
+        assert worse == pytest.approx(1 - 1 / 12)
+        assert message in worse.reason
+    assert task.score(good) < 1.0  # too short, which the reward does not tell
+    longer = good.replace("You hear", "We listen. " * 25 + "You hear")
+    assert task.score(longer) == 1.0
+    assert task.score(longer.replace("We listen.", "However, there (slowly) it is.")) < 1.0
+    missing = task.reward(good.replace(wanted[0], "-"))
+    assert f'The word "{wanted[0]}" is missing.' in missing.reason
+    assert task.reward("") == task.score("") == 0.0
 
 
 async def test_arms_start_from_the_best_first_sample_and_a_second_call_asks_nothing(

@@ -15,10 +15,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.real import methods, requirements, rewrites
+from benchmarks.real import methods, rewrites
 from benchmarks.real.reward_server import agree
 from benchmarks.real.rewrites import Plan, Record, read
-from benchmarks.real.signals import FILES, tasks
+from benchmarks.real.signals import FILES, OWN, tasks
 from benchmarks.real.table import table
 from benchmarks.real.tasks import Task
 from benchmarks.real.trajectories import trajectories
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _measuring(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, help='such as "openai:NAME"')
     parser.add_argument("--base-url", help="of a compatible server")
-    parser.add_argument("--family", choices=("requirements", *FILES), required=True)
+    parser.add_argument("--family", choices=(*OWN, *FILES), required=True)
     parser.add_argument("--data", type=Path, help="the family's file: HumanEval.jsonl.gz, ...")
     parser.add_argument("--part", choices=("development", "held-out"), default="development")
     parser.add_argument("--arms", nargs="+", help="prompt sets and controls (see the module)")
@@ -84,8 +84,8 @@ def _measuring(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _tasks(given: argparse.Namespace) -> list[Task]:
-    if given.family == "requirements":
-        tasks = requirements.load()
+    if given.family in OWN:
+        tasks = OWN[given.family]()
     else:
         load, name = FILES[given.family]
         if given.data is None or not given.data.is_file():

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from benchmarks.real.tasks import Task
 from tpo_graph.rewards import Score
 
-_TOPICS = (
+TOPICS = (
     "why cats purr", "how bread rises", "what a glacier is", "how bees make honey",
     "why leaves turn red in autumn", "what a library is for", "how a bicycle stays upright",
     "why the sea is salty", "how to store potatoes", "what makes a good neighbour",
@@ -81,7 +81,7 @@ def _one_emphasis(text: str) -> bool:
 
 def load() -> list[Task]:
     """All tasks of the family, the same ones always."""
-    return [_task(number, topic) for number, topic in enumerate(_TOPICS)]
+    return [_task(number, topic) for number, topic in enumerate(TOPICS)]
 
 
 def _task(number: int, topic: str) -> Task:

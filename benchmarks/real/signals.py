@@ -13,7 +13,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from benchmarks.real import gsm8k, humaneval, ifeval, linted, requirements
+from benchmarks.real import gsm8k, humaneval, ifeval, linted, requirements, styled
 from benchmarks.real.tasks import Task
 from tpo_graph.rewards import Score
 from tpo_graph.rewards.function import FunctionReward
@@ -26,6 +26,8 @@ FILES = {
     "gsm8k": (gsm8k.load, "GSM8K's test.jsonl"),
 }
 """By family: how its tasks are loaded, and from what."""
+OWN = {"requirements": requirements.load, "styled": styled.load}
+"""The families of this bench, which need no file."""
 
 
 @cache
@@ -36,14 +38,14 @@ def tasks() -> dict[str, Task]:
         SystemExit: it names none.
     """
     family, _, path = os.environ.get("TPO_TASKS", "").partition(":")
-    if family == "requirements":
-        found = requirements.load()
+    if family in OWN:
+        found = OWN[family]()
     elif family in FILES and Path(path).is_file():
         found = FILES[family][0](Path(path))
     else:
         raise SystemExit(
-            f"TPO_TASKS={os.environ.get('TPO_TASKS')!r} names no tasks: set it to requirements, or "
-            f"to FAMILY:FILE, of {', '.join(FILES)}"
+            f"TPO_TASKS={os.environ.get('TPO_TASKS')!r} names no tasks: set it to one of "
+            f"{', '.join(OWN)}, or to FAMILY:FILE, of {', '.join(FILES)}"
         )
     return {task.request: task for task in found}
 
