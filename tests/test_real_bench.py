@@ -76,9 +76,9 @@ def test_a_style_guide_tells_the_place_and_hides_half_of_its_rules():
     assert {task.part for task in styled.load()} == {"development", "held-out"}
     wanted = re.findall(r'"(\w+)"', task.request)
     told = {
-        "various": "Vague words, leave them out: various.",
-        "is heated": 'Passive voice, "is heated": say who does it.',
-        " and so on" * 10: "words in a sentence, 18 are the limit",
+        "various": "Leave out the vague words: various.",
+        "is heated": 'Do not write "is heated" (passive voice): say who does it.',
+        " and so on" * 10: "Split this sentence, it has",
     }
     good = f"Why do cats purr? You hear {', '.join(wanted)}.\nTip: stay near."
     assert (task.reward(good), task.reward(good).reason) == (1.0, "")
@@ -91,7 +91,7 @@ def test_a_style_guide_tells_the_place_and_hides_half_of_its_rules():
     assert task.score(longer) == 1.0
     assert task.score(longer.replace("We listen.", "However, there (slowly) it is.")) < 1.0
     missing = task.reward(good.replace(wanted[0], "-"))
-    assert f'The word "{wanted[0]}" is missing.' in missing.reason
+    assert f'Use the word "{wanted[0]}".' in missing.reason
     assert task.reward("") == task.score("") == 0.0
 
 

@@ -2,8 +2,8 @@
 
 The second kind of reward that knows more than the request and says it (`linted.py` is the first):
 an editor. The request asks for a text that uses three given words. The reward is half those words
-and half six rules of a plain-language guide, each broken one told with the place where it is
-broken; the score is the words and twelve rules, of which no method sees the last six.
+and half six rules of a plain-language guide, each broken one told as what to
+change and where; the score is the words and twelve rules, of which no method sees the last six.
 """
 
 import random
@@ -38,32 +38,36 @@ def sentences(text: str) -> list[str]:
 def _long_sentence(text: str) -> str:
     for sentence in sentences(text):
         if (length := len(words(sentence))) > _LONGEST_SENTENCE:
-            return f"{length} words in a sentence, {_LONGEST_SENTENCE} are the limit: {sentence}"
+            return f"Split this sentence, it has {length} words: {sentence}"
     return ""
 
 
 def _passive(text: str) -> str:
     found = _PASSIVE.search(text)
-    return f'Passive voice, "{found[0]}": say who does it.' if found else ""
+    return f'Do not write "{found[0]}" (passive voice): say who does it.' if found else ""
 
 
 def _vague(text: str) -> str:
     found = sorted(_VAGUE & set(words(text)))
-    return f"Vague words, leave them out: {', '.join(found)}." if found else ""
+    return f"Leave out the vague words: {', '.join(found)}." if found else ""
 
 
 def _no_reader(text: str) -> str:
-    return "" if "you" in words(text) else 'It never speaks to the reader as "you".'
+    return "" if "you" in words(text) else 'Speak to the reader: use the word "you".'
 
 
 def _no_question(text: str) -> str:
     first = (sentences(text) or [""])[0]
-    return "" if first.endswith("?") else "Its first sentence is not a question of the reader's."
+    return "" if first.endswith("?") else "Begin with a question that a reader would ask."
 
 
 def _no_tip(text: str) -> str:
     last = text.strip().rpartition("\n")[2]
-    return "" if last.startswith("Tip:") else 'It does not end with a line that begins with "Tip:".'
+    return (
+        ""
+        if last.startswith("Tip:")
+        else 'End with a tip for the reader, on a line of its own that begins with "Tip:".'
+    )
 
 
 def _long_word(text: str) -> str:
@@ -118,7 +122,7 @@ def _task(number: int, topic: str) -> Task:
     @lru_cache(maxsize=4096)
     def reward(answer: str) -> Score:
         told = [reason for rule in SEEN if (reason := rule(answer))]
-        absent = [f'The word "{word}" is missing.' for word in missing(answer)]
+        absent = [f'Use the word "{word}".' for word in missing(answer)]
         return Score(value(answer, len(told), len(SEEN)), "\n".join([*absent, *told]))
 
     def score(answer: str) -> float:
