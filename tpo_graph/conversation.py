@@ -20,6 +20,7 @@ from langchain_core.messages import (
     ToolMessage,
     convert_to_messages,
 )
+from pydantic import ValidationError
 
 from tpo_graph.errors import ConfigurationError
 
@@ -48,18 +49,32 @@ def as_messages(query: Query) -> list[BaseMessage]:
     Raises:
         ConfigurationError: it has no form that LangChain takes, or nothing in it to answer.
     """
-    if isinstance(query, str):
-        messages: list[BaseMessage] = [HumanMessage(query)]
-    else:
-        try:
-            messages = convert_to_messages(query)
-        except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
-            raise ConfigurationError(
-                f"not a conversation: {repr(query)[:200]}. Give a text, or messages such as "
-                f'[{{"role": "user", "content": "..."}}]. ({type(error).__name__})'
-            ) from error
+    messages = converted([query] if isinstance(query, str) else query)
     query_text(messages)
     return messages
+
+
+def converted(given: Sequence[MessageLikeRepresentation]) -> list[BaseMessage]:
+    """Messages in any form that LangChain takes, as its own.
+
+    Raises:
+        ConfigurationError: they have no such form.
+    """
+    try:
+        return convert_to_messages(given)
+    except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
+        raise ConfigurationError(
+            f"not a conversation: {repr(given)[:200]}{_where(error)}. Give a text, or messages "
+            'such as [{"role": "user", "content": "..."}].'
+        ) from error
+
+
+def _where(error: Exception) -> str:
+    """What of a message is wrong, as far as LangChain says so."""
+    if isinstance(error, ValidationError):  # whose own text is about LangChain's classes
+        first = error.errors(include_url=False)[0]
+        return f": {first['loc'][0]!r}: {first['msg']}" if first["loc"] else ""
+    return f": a message lacks {error}" if isinstance(error, KeyError) else ""
 
 
 def from_turns(conversation: Iterable[Turn]) -> list[BaseMessage]:

@@ -14,8 +14,10 @@ from uuid import uuid4
 
 import httpx2
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, convert_to_messages
+from langchain_core.messages import AIMessage, AIMessageChunk
 
+from tpo_graph.conversation import converted
+from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.failures import fewer_samples
 from tpo_graph.models.loops import handle
 from tpo_graph.models.sampling import finish_reason_of
@@ -175,9 +177,9 @@ def _sum(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 def _messages(body: Mapping[str, Any]) -> Any:
     try:
-        return convert_to_messages(body["messages"])
-    except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
-        raise invalid(f"messages: {error}", "messages") from None
+        return converted(body["messages"])
+    except ConfigurationError as error:
+        raise invalid(str(error), "messages") from None
 
 
 def _choice(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:

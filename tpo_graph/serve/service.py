@@ -15,7 +15,8 @@ from uuid import UUID, uuid4
 
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import conversation_key, turns
-from tpo_graph.errors import RunBusyError, RunExistsError, RunNotFoundError
+from tpo_graph.errors import ConfigurationError, RunBusyError, RunExistsError, RunNotFoundError
+from tpo_graph.nodes.handles import check_criteria
 from tpo_graph.serve.base import Base, Completion
 from tpo_graph.serve.catalog import Catalog
 from tpo_graph.serve.completions import Outcome
@@ -24,7 +25,7 @@ from tpo_graph.serve.live import Answers, Live, Say
 from tpo_graph.serve.metrics import Metrics
 from tpo_graph.serve.options import ServeOptions
 from tpo_graph.serve.progress import Progress
-from tpo_graph.serve.refusals import other_request
+from tpo_graph.serve.refusals import invalid, other_request
 from tpo_graph.serve.request import Asked
 from tpo_graph.serve.turns import Turns
 from tpo_graph.session.result import TPOResult
@@ -32,6 +33,7 @@ from tpo_graph.session.session import Drafts, NothingToImproveError, Session, op
 from tpo_graph.settings import Settings
 from tpo_graph.store.runs import StoredRun, newest_run
 from tpo_graph.store.tables import now
+from tpo_graph.strategies import KINDS, named
 
 _POLL_SECONDS = 0.5
 """How often to look whether another process has ended with a run."""
@@ -94,7 +96,20 @@ class Service:
             yield live
 
     def admit(self, asked: Asked, headers: Mapping[str, str]) -> None:
-        """See `Answers.admit`."""
+        """See `Answers.admit`; what no run of this server could follow is refused first.
+
+        Raises:
+            Refusal: it names a strategy that does not exist, criteria that no prompt would show, or
+                there is no room for it.
+        """
+        assert asked.context is not None
+        try:
+            check_criteria(asked.context.criteria, self.runs.prompts)
+            for kind in KINDS:
+                if (name := getattr(asked.context, kind)) is not None:
+                    named(kind, name)
+        except ConfigurationError as error:
+            raise invalid(f"in tpo: {error}", "tpo") from None
         self.answers.admit(identity(asked, headers, self.runs.names).key)
 
     async def _outcome(self, asked: Asked, same: Identity, say: Say) -> Outcome:
