@@ -97,6 +97,13 @@ def create_tpo_graph(
         strategies=by_name([*strategies, *objects]),
     )
     handles.check(context_schema())
+    return wired(handles, context_schema).compile(checkpointer=checkpointer, name=name)
+
+
+def wired(
+    tpo: Handles, context_schema: type[TPOContext]
+) -> StateGraph[TPOState, TPOContext, TPOInput, TPOState]:
+    """The algorithm: its steps, each with what it needs, and the order they run in."""
     graph = StateGraph(
         TPOState, context_schema=context_schema, input_schema=TPOInput, output_schema=TPOState
     )
@@ -108,7 +115,7 @@ def create_tpo_graph(
         nodes.gradient,
         nodes.update,
     ):
-        graph.add_node(step.__name__, Node(step, handles, context_schema))
+        graph.add_node(step.__name__, Node(step, tpo, context_schema))
     graph.add_edge(START, "sample")
     graph.add_edge("sample", "reward_score")
     graph.add_edge("reward_score", "select")
@@ -116,7 +123,7 @@ def create_tpo_graph(
     graph.add_edge("loss", "gradient")
     graph.add_edge("gradient", "update")
     graph.add_edge("update", "reward_score")
-    return graph.compile(checkpointer=checkpointer, name=name)
+    return graph
 
 
 def deeper_or_stop(state: TPOState) -> Literal["deeper", "stop"]:

@@ -2,7 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from tpo_graph.cli.options import setting_options, wait_option
 from tpo_graph.cli.output import say
 from tpo_graph.errors import ConfigurationError, ServerAwayError
 from tpo_graph.settings import Settings
+
+if TYPE_CHECKING:
+    from tpo_graph.batch.job import BatchProgress
 
 
 @click.command()
@@ -119,6 +122,11 @@ def batch(
         say(f"{progress.done} of {progress.total} rows answered: {output}")
         if progress.unfinished and control.drain_requested and progress.away is None:
             raise GraphDrained
+    _end(progress)
+
+
+def _end(progress: "BatchProgress") -> None:
+    """Say what is left to do, if anything; the exit code is then 1."""
     if progress.away is not None:
         raise ServerAwayError(
             f"{progress.unfinished} rows are still to be run. {progress.away} Run the same command "

@@ -122,21 +122,18 @@ def evaluate(
     model, reward_model = settings.policy_name(), settings.reward_model_name()
 
     # Past the cheap mistakes: only now the heavy imports.
-    from tpo_graph.cli.compared import print_comparison
     from tpo_graph.cli.stopping import same_command, stoppable
     from tpo_graph.concurrency.background import run_in_background
     from tpo_graph.costs import read_costs
-    from tpo_graph.evaluation.results import dump, refuse_other, to_json
+    from tpo_graph.evaluation.results import refuse_other
     from tpo_graph.rows import read_rows
-
-    batches = name or str(output.resolve())
 
     async def go() -> "Comparison":
         bench = _bench(
             settings,
             seeds,
             rows=read_rows(source),
-            name=batches,
+            name=name or str(output.resolve()),
             source=source,
             costs=None if costs is None else read_costs(costs),
             control=control,
@@ -157,14 +154,7 @@ def evaluate(
     loaded = (model, reward_model, settings.critic)
     with stoppable(same_command(), settings.grace) as control, Progress(*loaded) as progress:
         comparison = run_in_background(go())
-    made_by = {"command": same_command(), "version": version("tpo-graph")}
-    comparison = replace(comparison, **made_by)
-    file = dump(comparison, output)
-    if as_json:
-        click.echo(json_on_terminal(to_json(comparison)))
-    else:
-        print_comparison(comparison)
-    console.print(f"Written to {file}", soft_wrap=True, markup=False)
+    _end(comparison, output, as_json)
 
 
 def _bench(settings: Settings, seeds: int, **options: Any) -> "AbstractAsyncContextManager[Bench]":
@@ -186,6 +176,22 @@ def _bench(settings: Settings, seeds: int, **options: Any) -> "AbstractAsyncCont
         **options,
         **runs,
     )
+
+
+def _end(comparison: "Comparison", output: Path, as_json: bool) -> None:
+    """Write it, with what made it, and print it."""
+    from tpo_graph.cli.compared import print_comparison
+    from tpo_graph.cli.stopping import same_command
+    from tpo_graph.evaluation.results import dump, to_json
+
+    made_by = {"command": same_command(), "version": version("tpo-graph")}
+    comparison = replace(comparison, **made_by)
+    file = dump(comparison, output)
+    if as_json:
+        click.echo(json_on_terminal(to_json(comparison)))
+    else:
+        print_comparison(comparison)
+    console.print(f"Written to {file}", soft_wrap=True, markup=False)
 
 
 def settings_for(options: dict[str, Any], config: str | None, **defaults: Any) -> Settings:

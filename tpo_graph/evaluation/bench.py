@@ -173,21 +173,12 @@ async def open_bench(
     require_scipy()
     options, others = Options.given(inputs)
     unseeded = "seed" in others
-    if (seed := others.pop("seed", None)) is not None:
-        raise ConfigurationError(f"seed={seed!r}: methods run under several, so give seeds=[...]")
-    setup, context = Setup.given(others)
-    if setup.audit_fallback:
-        raise ConfigurationError(
-            "audit_fallback=True would change the answers that are compared: leave it out"
-        )
-    if setup.database is None:
-        raise ConfigurationError("database=None: the runs of a comparison are kept in a database")
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ConfigurationError(f"seeds={list(seeds)!r}: give one or more different numbers")
+    setup, context = _given(others, seeds)
     usable, bad, notes = _usable(rows, limit)
     if unseeded:
         notes.append("The policy was given no seed: no two runs begin with the same samples.")
     names = _names(setup)
+    assert setup.database is not None
     async with opened(setup.database, reuse_scores=setup.reuse_scores) as store:
         yield Bench(
             name=name,
@@ -205,6 +196,22 @@ async def open_bench(
             on_progress=on_progress,
             notes=notes,
         )
+
+
+def _given(inputs: dict[str, Any], seeds: Sequence[int]) -> tuple[Setup, TPOContext]:
+    """What is run, once it is clear that methods can be compared on it."""
+    if (seed := inputs.pop("seed", None)) is not None:
+        raise ConfigurationError(f"seed={seed!r}: methods run under several, so give seeds=[...]")
+    setup, context = Setup.given(inputs)
+    if setup.audit_fallback:
+        raise ConfigurationError(
+            "audit_fallback=True would change the answers that are compared: leave it out"
+        )
+    if setup.database is None:
+        raise ConfigurationError("database=None: the runs of a comparison are kept in a database")
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ConfigurationError(f"seeds={list(seeds)!r}: give one or more different numbers")
+    return setup, context
 
 
 def _names(setup: Setup) -> dict[str, str]:

@@ -14,7 +14,7 @@ from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
 from tpo_graph.cache import Step
-from tpo_graph.candidates import Candidate, best, rank, summarize, worst
+from tpo_graph.candidates import Candidate, IterationSummary, best, rank, summarize, worst
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import conversation_key, turns
 from tpo_graph.events import NewBest, Stopped
@@ -30,7 +30,7 @@ from tpo_graph.state import (
     newest_candidates,
     person_stops,
 )
-from tpo_graph.stopping import stop_reason
+from tpo_graph.stopping import StopReason, stop_reason
 from tpo_graph.strategies import Pick, Pool, Select
 from tpo_graph.usage import Usage, charge, spending, total_tokens
 
@@ -53,37 +53,13 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     earlier = [row for row in state["history"] if row["iteration"] < iteration]
     tokens = total_tokens(state["usage"]) - sum(row["tokens"] for row in earlier)
     history = [*earlier, summarize(iteration, newest, chosen["reward"], tokens)]
-    pair_before = state["chosen"], state["rejected"]
-    reason = stop_reason(
-        history,
-        state["usage"],
-        context,
-        pair=(chosen, rejected),
-        pair_before=pair_before,
-        no_change=tpo.prompts.needs_no_change(state["gradient"]),
-        rule=tpo.stop_for(context),
-        models=None if context.max_cost is None else await tpo.names_for(context),
-    )
+    reason = await _reason(state, history, (chosen, rejected), context, tpo)
     pick = tpo.pick_for(context)
     strategic: StateUpdate = {
         **_shown(state, tpo.select_for(context), (chosen, rejected), newest, context),
         **_finalists(state, pick, newest, history[0]["std"] or 0.0, context),
     }
 
-    after: TPOState = {  # pyright: ignore[reportAssignmentType] - a StateUpdate may lack keys
-        **state,
-        **strategic,
-        "stop_reason": reason,
-        "chosen": chosen,
-        "rejected": rejected,
-    }
-    after["review"] = review_pair(after, runtime, tpo)
-    if person_stops(after):
-        reason = after["stop_reason"] = "person"
-    pair = compared(after)
-
-    if chosen != state["chosen"]:
-        _tell_new_best(runtime, run_id, chosen)
     decided: StateUpdate = {
         **strategic,
         "stop_reason": reason,
@@ -91,13 +67,20 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         "chosen": chosen,
         "rejected": rejected,
     }
+    after: TPOState = {**state, **decided}  # pyright: ignore[reportAssignmentType] - may lack keys
+    after["review"] = review_pair(after, runtime, tpo)
     if after["review"] != state["review"]:
         decided["review"] = after["review"]
+    if person_stops(after):
+        reason = decided["stop_reason"] = after["stop_reason"] = "person"
+    pair = compared(after)
+
+    if chosen != state["chosen"]:
+        _tell_new_best(runtime, run_id, chosen)
     step = Step(iteration=iteration, chosen=pair[0], rejected=pair[1])
     if reason is None:
         await tpo.cache.record(run_id, iteration, "select", step=step)
         return decided
-    after["history"] = history
     overruled = after["review"] and after["review"]["chosen"]
     answer = pair[0] if overruled else chosen
     if not overruled and context.pick != "argmax":
@@ -107,6 +90,25 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
             decided["usage"] = after["usage"] = charge(state["usage"], "select", usage)
             await tpo.cache.record(run_id, iteration, "select", usage=usage)
     return {**decided, **await _ended(after, runtime, tpo, answer, step)}
+
+
+async def _reason(
+    state: TPOState,
+    history: list[IterationSummary],
+    pair: tuple[Candidate, Candidate],
+    context: TPOContext,
+    tpo: Handles,
+) -> StopReason | None:
+    return stop_reason(
+        history,
+        state["usage"],
+        context,
+        pair=pair,
+        pair_before=(state["chosen"], state["rejected"]),
+        no_change=tpo.prompts.needs_no_change(state["gradient"]),
+        rule=tpo.stop_for(context),
+        models=None if context.max_cost is None else await tpo.names_for(context),
+    )
 
 
 def _tell_new_best(runtime: Runtime[TPOContext], run_id: str, chosen: Candidate) -> None:
