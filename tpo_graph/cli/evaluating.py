@@ -128,12 +128,14 @@ def evaluate(
     from tpo_graph.evaluation.results import refuse_other
     from tpo_graph.rows import read_rows
 
+    name = name or str(output.resolve())
+
     async def go() -> "Comparison":
         bench = _bench(
             settings,
             seeds,
             rows=read_rows(source),
-            name=name or str(output.resolve()),
+            name=name,
             source=source,
             costs=None if costs is None else read_costs(costs),
             control=control,
