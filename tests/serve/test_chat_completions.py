@@ -6,7 +6,9 @@ import httpx
 import openai
 import pytest
 
+from tests.openai_server import OpenAIServer
 from tests.serve.serving import ASKED, BASE, TPO, Serving
+from tests.serve.test_runs import serving
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +24,18 @@ def test_models_are_tpo_in_several_settings_and_the_base(server: Serving):
     assert server.client().models.retrieve("tpo-d4n2/ScriptedChatModel").id
     with pytest.raises(openai.NotFoundError, match="tpo-dDnN/"):
         server.client().models.retrieve("gpt-4o")
+
+
+def test_a_model_has_the_context_window_that_its_server_tells():
+    with OpenAIServer() as upstream, serving(upstream, None) as server:
+        listed = httpx.get(f"{server.url}/v1/models").json()["data"]
+        assert not any("max_model_len" in model or "context_length" in model for model in listed)
+    with OpenAIServer() as upstream, serving(upstream, None) as server:
+        upstream.models = [{"id": "policy", "object": "model", "max_model_len": 4096}]
+        listed = httpx.get(f"{server.url}/v1/models").json()["data"]
+        listed.append(httpx.get(f"{server.url}/v1/models/tpo").json())
+        sizes = {(model["max_model_len"], model["context_length"]) for model in listed}
+        assert sizes == {(4096, 4096)}
 
 
 def test_a_whole_answer_is_the_best_of_the_run(server: Serving):
@@ -89,6 +103,8 @@ def test_several_choices_are_the_best_of_the_run(server: Serving):
         ({"tpo": {"depth": 9}}, "more than this server allows: 8"),
         ({"tpo": {"interrupt_at": "select"}}, "set by this server alone"),
         ({"tpo": {"policy": "openai:gpt"}}, "not a choice of this server"),
+        ({"tpo": {"max_cost": 0.1}}, "tpo.max_cost=0.1 .* no price"),
+        ({"tpo": {"max_cost": 0.1}, "stream": True}, "tpo.max_cost=0.1 .* no price"),
         ({"tpo": 3}, "tpo"),
         ({"tools": "x"}, "tools"),
         ({"tools": -1}, "tools"),

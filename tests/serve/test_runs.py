@@ -80,6 +80,33 @@ def test_the_same_request_is_answered_by_the_same_run(database_url: str):
             assert len({made.tpo["run_id"] for made in (first, fresh, other)}) == 3
 
 
+def test_a_zero_byte_is_answered_and_found_again(database_url: str):
+    """PostgreSQL holds none."""
+    asked = [{"role": "user", "content": "Why\0?"}]
+    with OpenAIServer(respond) as upstream, serving(upstream, database_url) as server:
+        ask = server.client().chat.completions.create
+        for more in ({}, {"extra_headers": {"Idempotency-Key": "a"}}):
+            one, two = [
+                ask(model=MODEL, messages=asked, extra_body={"tpo": {"criteria": "\0"}}, **more)
+                for _ in "ab"
+            ]
+            assert one.tpo == two.tpo
+        assert len(upstream.calls) == 2 * len(STAGES)
+
+
+def test_a_run_is_read_as_json(sqlite_url: str):
+    with OpenAIServer(respond) as upstream, serving(upstream, sqlite_url) as server:
+        made = server.client().chat.completions.create(model=MODEL, messages=ASKED)
+        found = httpx.get(f"{server.url}/v1/tpo/runs/{made.tpo['run_id']}").json()
+        assert found["run"]["status"] == "finished"
+        assert max(each["reward"] for each in found["candidates"]) == made.tpo["reward"]
+        assert [step["iteration"] for step in found["steps"]][:1] == [0]
+        none = httpx.get(f"{server.url}/v1/tpo/runs/none")
+        assert (none.status_code, none.json()["error"]["type"]) == (404, "invalid_request_error")
+    with OpenAIServer(respond) as upstream, serving(upstream, None) as server:
+        assert httpx.get(f"{server.url}/v1/tpo/runs/none").status_code == 404
+
+
 def test_a_finished_run_answers_again_for_a_while_and_longer_with_a_key(sqlite_url: str):
     with (
         OpenAIServer(respond) as upstream,
@@ -327,6 +354,18 @@ def test_a_request_is_one_line_of_json_with_its_fields_when_asked(tmp_path: Path
     lines = [json.loads(line) for line in (tmp_path / "serve.log").read_text().splitlines()]
     (told,) = [line for line in lines if line.get("request_id") == request_id]
     assert (told["method"], told["path"], told["status"]) == ("GET", "/v1/models/nope", 404)
+
+
+def test_a_server_that_cannot_start_says_why_in_one_line(tmp_path: Path):
+    arguments = ["--port", "0", "--database", "none", "--max-cost", "1"]
+    with (
+        OpenAIServer(respond) as upstream,
+        pytest.raises(AssertionError),
+        process(upstream, arguments, tmp_path),
+    ):
+        pass
+    (told,) = (tmp_path / "serve.log").read_text().splitlines()
+    assert told.startswith("Error: max_cost=1.0 needs input_price")
 
 
 @contextmanager

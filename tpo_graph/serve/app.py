@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tpo_graph.errors import TPOError
 from tpo_graph.serve.base import Completion
 from tpo_graph.serve.completions import Outcome, Reply
 from tpo_graph.serve.metrics import CONTENT_TYPE
@@ -29,6 +30,7 @@ from tpo_graph.serve.response_items import chat_body
 from tpo_graph.serve.responses import Response as ResponseObject
 from tpo_graph.serve.service import Service
 from tpo_graph.serve.tools import free_text
+from tpo_graph.store.trajectory import read_trajectory
 from tpo_graph.view.access import CHALLENGE, LOCAL_HOSTS, has_key
 from tpo_graph.view.app import Pages
 
@@ -41,16 +43,8 @@ _PING_SECONDS = 10
 logger = logging.getLogger("tpo_graph.serve")
 
 
-def application(service: AbstractAsyncContextManager[Service], options: ServeOptions) -> Starlette:
-    """The application; `service` is entered when the server starts and left when it ends."""
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
-        async with service as opened:
-            app.state.service = opened
-            yield
-            await opened.answers.drain(0)
-
+def application(options: ServeOptions) -> Starlette:
+    """The application; its `state.service` is what the endpoints work with."""
     middleware = [Middleware(Gate, options=options)]
     if options.api_key is None:  # no page of another site may reach it by a name of its own
         allowed = [*LOCAL_HOSTS, options.host]
@@ -64,11 +58,14 @@ def application(service: AbstractAsyncContextManager[Service], options: ServeOpt
             Route("/v1/models/{name:path}", model),
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
             Route("/v1/responses", responses, methods=["POST"]),
+            Route("/v1/tpo/runs/{run_id}", run),
             *Pages(lambda request: _service(request).runs.store).routes,
         ],
         middleware=middleware,
-        exception_handlers={Exception: failed, HTTPException: failed, Refusal: failed},
-        lifespan=lifespan,
+        # What is named here is answered; what is not is answered and logged by uvicorn as well.
+        exception_handlers=dict.fromkeys(
+            (Exception, HTTPException, Refusal, TPOError, ClientDisconnect), failed
+        ),
     )
 
 
@@ -91,15 +88,18 @@ async def metrics(request: Request) -> Response:
 
 async def models(request: Request) -> Response:
     """The models that can be asked."""
-    found = [_model(name) for name in _service(request).catalog.names]
+    service = _service(request)
+    tokens = await service.window.tokens()
+    found = [_model(name, tokens) for name in service.catalog.names]
     return JSONResponse({"object": "list", "data": found})
 
 
 async def model(request: Request) -> Response:
     """One of them."""
     name = request.path_params["name"]
-    _service(request).catalog.settings_of(name)
-    return JSONResponse(_model(name))
+    service = _service(request)
+    service.catalog.settings_of(name)
+    return JSONResponse(_model(name, await service.window.tokens()))
 
 
 async def chat_completions(request: Request) -> Response:
@@ -121,6 +121,17 @@ async def responses(request: Request) -> Response:
         return JSONResponse(reply.whole(await _completion(request, service, asked)))
     events = reply.events(_chunks(request, service, asked))
     return _stream(service, events, lambda error: reply.failed(error["error"]))
+
+
+async def run(request: Request) -> Response:
+    """`GET /v1/tpo/runs/ID`: all that is stored of a run."""
+    store = _service(request).runs.store
+    if store is None:
+        raise Refusal(404, "runs are kept in memory here (--database none), so there are none")
+    found = await read_trajectory(store, request.path_params["run_id"])
+    told = {**found, "run": {n: v for n, v in found["run"].items() if n != "launch"}}
+    text = json.dumps(told, ensure_ascii=False, default=lambda at: f"{at.isoformat()}Z")
+    return Response(text, media_type="application/json")
 
 
 def _asked(request: Request, service: Service, body: dict[str, Any]) -> Asked:
@@ -329,8 +340,11 @@ def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "tpo"}
+def _model(name: str, window: int | None) -> dict[str, Any]:
+    told = {"id": name, "object": "model", "created": 0, "owned_by": "tpo"}
+    if window is None:
+        return told
+    return {**told, "max_model_len": window, "context_length": window}  # vLLM's name, OpenRouter's
 
 
 def _note(request: Request, result: Any) -> None:

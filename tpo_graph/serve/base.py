@@ -6,7 +6,8 @@ other chat model of LangChain is asked in LangChain's words.
 
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, cast
@@ -17,12 +18,12 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from tpo_graph.conversation import converted
-from tpo_graph.errors import ConfigurationError
-from tpo_graph.models.failures import fewer_samples
+from tpo_graph.errors import ConfigurationError, PolicyError
+from tpo_graph.models.failures import fewer_samples, policy_error
 from tpo_graph.models.loops import handle
 from tpo_graph.models.sampling import finish_reason_of
 from tpo_graph.rewards.together import together
-from tpo_graph.serve.refusals import invalid
+from tpo_graph.serve.refusals import Refusal, invalid
 
 Completion = dict[str, Any]
 """A chat completion, or a chunk of one, as OpenAI's API writes it."""
@@ -49,21 +50,23 @@ class Base:
         """One completion, whole.
 
         Raises:
-            Exception: whatever the model's client raises.
+            PolicyError: the model failed.
+            Refusal: the request asks for what the model cannot do.
         """
-        client = await self._client()
-        if client is None:
-            return await self._in_words(body)
-        sent = {**self._upstream(body), "stream": False}
-        sent.pop("stream_options", None)
-        response = await client.post("/chat/completions", cast_to=httpx2.Response, body=sent)
-        return {**json.loads(response.content), "model": self.name}
+        with self._explained():
+            client = await self._client()
+            if client is None:
+                return await self._in_words(body)
+            sent = {**self._upstream(body), "stream": False}
+            sent.pop("stream_options", None)
+            response = await client.post("/chat/completions", cast_to=httpx2.Response, body=sent)
+            return {**json.loads(response.content), "model": self.name}
 
     async def several(self, body: Mapping[str, Any], n: int) -> Completion:
         """One completion with up to `n` choices, asked for in one request where that is possible.
 
         Raises:
-            Exception: whatever the model's client raises.
+            PolicyError, Refusal: as `complete`.
         """
         many = n > 1 and await self._client() is not None
         first = await self._as_many_as_it_gives(body, n) if many else await self.complete(body)
@@ -83,24 +86,39 @@ class Base:
     async def _as_many_as_it_gives(self, body: Mapping[str, Any], n: int) -> Completion:
         try:
             return await self.complete({**body, "n": n})
-        except Exception as error:
-            if fewer_samples(error, n) is None:
+        except PolicyError as error:
+            if fewer_samples(error.__cause__ or error, n) is None:
                 raise
             return await self.complete(body)
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Completion]:
-        """The same in chunks, as they come."""
-        client = await self._client()
-        if client is None:
-            async for chunk in self._in_words_as_they_come(body):
-                yield chunk
-            return
-        sent = {**self._upstream(body), "stream": True}
-        known = {name: sent.pop(name) for name in ("messages", "model", "stream")}
-        async with await client.chat.completions.create(**known, extra_body=sent) as chunks:
-            async for chunk in chunks:
-                told = chunk.model_dump(mode="json", exclude_unset=True)
-                yield {**told, "model": self.name}
+        """The same in chunks, as they come.
+
+        Raises:
+            PolicyError, Refusal: as `complete`.
+        """
+        with self._explained():
+            client = await self._client()
+            if client is None:
+                async for chunk in self._in_words_as_they_come(body):
+                    yield chunk
+                return
+            sent = {**self._upstream(body), "stream": True}
+            known = {name: sent.pop(name) for name in ("messages", "model", "stream")}
+            async with await client.chat.completions.create(**known, extra_body=sent) as chunks:
+                async for chunk in chunks:
+                    told = chunk.model_dump(mode="json", exclude_unset=True)
+                    yield {**told, "model": self.name}
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        """Whatever the model's client raises, as an error without the model's keys."""
+        try:
+            yield
+        except (PolicyError, Refusal):
+            raise
+        except Exception as error:
+            raise policy_error(error, self.model, self.name, "sample") from error
 
     async def _client(self) -> Any:
         """The openai client of the model, if it is reached by one."""

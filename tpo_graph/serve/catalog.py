@@ -16,6 +16,8 @@ class Catalog:
 
     policy: str
     """The policy's name, such as "openai:gpt-5-mini"."""
+    critic: str | None
+    """The critic's; None: the policy is its own."""
     defaults: RunOptions
 
     @property

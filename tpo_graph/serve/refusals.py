@@ -11,6 +11,7 @@ from tpo_graph.errors import (
     PolicyError,
     RewardError,
     RunBusyError,
+    RunNotFoundError,
     ServerAwayError,
     StoreError,
     TPOError,
@@ -113,6 +114,8 @@ def refusal(error: BaseException) -> Refusal:
         return Refusal(503, _told(error), retry_after=30)
     if isinstance(error, RunBusyError):
         return Refusal(409, _told(error), retry_after=30)
+    if isinstance(error, RunNotFoundError):
+        return Refusal(404, _told(error))
     if isinstance(error, StoreError):
         return Refusal(503, _told(error), retry_after=5)
     if isinstance(error, PolicyError | RewardError) or not isinstance(error, TPOError):

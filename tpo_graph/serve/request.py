@@ -20,6 +20,7 @@ from tpo_graph.serve.refusals import invalid
 from tpo_graph.serve.response_items import chat_body
 from tpo_graph.serve.tools import as_functions
 from tpo_graph.settings import Settings
+from tpo_graph.stopping import need_prices
 
 _OPERATORS = {"interrupt_at", "input_price", "cached_price", "output_price"}
 """Fields of `TPOContext` that no request may set."""
@@ -153,6 +154,7 @@ def read_chat_request(
     except ConfigurationError as error:
         raise invalid(str(error), "messages") from None
     context = _context({**own, **_sampling(chat)}, wishes, settings, options)
+    _need_prices(context, catalog, settings)
     if asked.n > context.width * (1 + context.depth):
         raise invalid(
             f"n={asked.n} is more than the {context.width * (1 + context.depth)} responses that "
@@ -211,6 +213,24 @@ def _context(
         asked = context.max_tokens or options.max_output_tokens
         context = context.model_copy(update={"max_tokens": min(asked, options.max_output_tokens)})
     return context
+
+
+def _need_prices(context: TPOContext, catalog: Catalog, settings: Settings) -> None:
+    """Refuse a budget of money that no price is known for. The models' names are nobody's business.
+
+    Raises:
+        Refusal: there is one.
+    """
+    policy = settings.policies.get(context.policy or "", catalog.policy)
+    critic = settings.critics.get(context.critic or "", catalog.critic or policy)
+    try:
+        need_prices(context, {"policy": policy, "critic": critic})
+    except ConfigurationError:
+        raise invalid(
+            f"tpo.max_cost={context.max_cost!r} cannot be kept to: this server knows no price of "
+            "its models. Leave it out; tpo.max_total_tokens bounds the tokens.",
+            "tpo.max_cost",
+        ) from None
 
 
 def as_object(text: bytes) -> dict[str, Any]:

@@ -28,9 +28,11 @@ from tpo_graph.serve.progress import Progress
 from tpo_graph.serve.refusals import invalid, other_request
 from tpo_graph.serve.request import Asked
 from tpo_graph.serve.turns import Turns
+from tpo_graph.serve.window import Window
 from tpo_graph.session.result import TPOResult
 from tpo_graph.session.session import Drafts, NothingToImproveError, Session, open_session
 from tpo_graph.settings import Settings
+from tpo_graph.stopping import need_prices
 from tpo_graph.store.runs import StoredRun, newest_run
 from tpo_graph.store.tables import now
 from tpo_graph.strategies import KINDS, named
@@ -74,6 +76,7 @@ class Service:
     catalog: Catalog
     runs: Session
     base: Base
+    window: Window
     answers: Answers[Outcome]
     turns: Turns
     metrics: Metrics
@@ -241,12 +244,17 @@ async def service(
         given: `model`, `reward_model`, `critic`: objects in place of the names in the settings.
 
     Raises:
-        ConfigurationError: a name or a prompt set is wrong.
+        ConfigurationError: a name or a prompt set is wrong, or prices are missing for a budget.
         StoreError: the database cannot be opened.
     """
     setup = settings.setup(**{role: each for role, each in given.items() if each})
     async with open_session(setup) as runs:
-        catalog = Catalog(runs.names["policy"], settings)
+        critic = None if runs.setup.critic is None else runs.names["critic"]
+        catalog = Catalog(runs.names["policy"], critic, settings)
+        need_prices(
+            TPOContext.checked(settings.run_options()),
+            {"policy": catalog.policy, "critic": critic or catalog.policy},
+        )
         answers = Answers[Outcome](
             options.max_runs, options.queue, options.replay_seconds, _is_whole
         )
@@ -256,6 +264,7 @@ async def service(
             catalog=catalog,
             runs=runs,
             base=Base(runs.policy, catalog.base),
+            window=Window(runs.policy),
             answers=answers,
             turns=Turns(runs.store, max(map(options.seconds_of, (False, True)))),
             metrics=Metrics(answers),
