@@ -22,3 +22,9 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """All tests run beside each other; those that are named start sooner in this process alone."""
+    every = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return None if every and config.option.markexpr != "slow" else 0
