@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from langchain_core.language_models import BaseChatModel
 from langgraph.errors import GraphDrained
 
-from tpo_graph.batch.job import BatchOptions, BatchProgress, Options, run_rows
+from tpo_graph.batch.job import USUAL, BatchOptions, BatchProgress, Options, run_rows
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn
 from tpo_graph.costs import CostTable
@@ -23,7 +23,7 @@ from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.prompts import PromptSet
 from tpo_graph.rewards import as_reward_model
 from tpo_graph.rows import BadRow, Row
-from tpo_graph.session.setup import Inputs, Setup
+from tpo_graph.session.setup import Inputs, Setup, spelled_out
 from tpo_graph.session.stored import opened
 from tpo_graph.store import Store
 
@@ -196,6 +196,9 @@ async def open_bench(
             on_progress=on_progress,
             notes=notes,
         )
+
+
+open_bench = spelled_out(open_bench, USUAL)
 
 
 def _given(inputs: dict[str, Any], seeds: Sequence[int]) -> tuple[Setup, TPOContext]:
