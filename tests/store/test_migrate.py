@@ -128,12 +128,8 @@ async def test_a_newer_database_is_refused(database_url: str) -> None:
 
 
 _OPEN = """
-import asyncio, sys, time
-from tpo_graph.rows import make_rows
+import asyncio, sys
 from tpo_graph.store import open_store
-from tpo_graph.store.batch_rows import hold_batch
-from tpo_graph.store.intake import put_rows
-from tpo_graph.store.batches import read_batch
 async def main():
     print("ready", flush=True)
     sys.stdin.readline()
