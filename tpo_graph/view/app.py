@@ -28,7 +28,7 @@ from tpo_graph.store.runs import read
 from tpo_graph.view.access import from_own_page
 from tpo_graph.view.listing import LABELS, ORDERS, STATES, Wanted, pulse, read_listing
 from tpo_graph.view.one_run import Watched, run_pulse, watched
-from tpo_graph.view.two_runs import read_pair
+from tpo_graph.view.two_runs import NAMES, Pair, read_pair
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -124,6 +124,7 @@ class Pages:
             Route("/runs/{run_id}/events", self.run_events),
             Route("/runs/{run_id}/label", self.set_label, methods=["POST"]),
             Route("/compare", self.compare_page),
+            Route("/compare/events", self.compare_events),
             Route("/assets/{name}", asset),
         ]
 
@@ -248,17 +249,43 @@ class Pages:
         try:
             if not first or not second:
                 raise RunNotFoundError("Tick two runs in the list, then press Compare.")
-            pair = await read_pair(self._need(request), first, second, self._costs)
+            pair, live = await self._pair(self._need(request), first, second, request)
         except RunNotFoundError as error:
             return _nothing(request, "No two runs to compare", str(error), database, 404)
         return _page(
             request,
             "view_compare.html",
-            title=f"Compare: {pair.runs[0].shown.query:.80}",
+            title=live.title,
             database=_url(database),
-            events="",
+            events="" if live.ended else f"{_root(request)}/compare/events?{request.query_params}",
             pair=pair,
-            compared=macros("view_compare_parts.html").compared(pair, _root(request), _STATES),
+            pieces=live.pieces,
+            columns=_joined("div", "columns", "step", live),
+        )
+
+    async def compare_events(self, request: Request) -> Response:
+        """`GET /compare/events?a=ID&b=ID`: what changes in two runs."""
+        database = self._need(request)
+        ids = [request.query_params.get(name, "") for name in "ab"]
+
+        async def look() -> Live:
+            return (await self._pair(database, ids[0], ids[1], request))[1]
+
+        return _events(lambda: read(database, lambda c: [run_pulse(c, each) for each in ids]), look)
+
+    async def _pair(
+        self, database: Readable, first: str, second: str, request: Request
+    ) -> tuple[Pair, Live]:
+        pair = await read_pair(database, first, second, self._costs)
+        parts = macros("view_compare_parts.html")
+        columns = {f"column-{place}": parts.column(pair, place) for place in (0, 1)}
+        told = (f"{name}: {_STATES[run.state]}" for name, run in zip(NAMES, pair.runs, strict=True))
+        return pair, Live(
+            {"compared": parts.compared(pair, _root(request), _STATES), **columns},
+            {"columns": list(columns)},
+            news=", ".join(told),
+            title=f"Compare: {pair.runs[0].shown.query:.80}",
+            ended=all(run.state != "running" for run in pair.runs),
         )
 
     def _need(self, request: Request) -> Readable:

@@ -80,7 +80,7 @@ def _rows(runs: tuple[Watched, Watched], *, with_rewards: bool) -> list[tuple[st
     for name in names:
         values = [each.get(name, "-") for each in told]
         differs = "" if name in ("run", "started") or values[0] == values[1] else "differs"
-        rows.append((name, values[0], values[1], differs))
+        rows.append((name.capitalize(), values[0], values[1], differs))
     return rows
 
 

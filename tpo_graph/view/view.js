@@ -6,14 +6,24 @@ const news = document.querySelector("#news");
 let source = null;
 const FOCUSABLE = "a, summary, input, button, textarea, select, [tabindex]";
 
-const key = (details) => details.querySelector("summary").textContent.replace(/\d/g, "");
+// The details of a piece, by what their summaries say without its numbers, and their place among equals.
+function named(element) {
+  const found = new Map();
+  for (const each of element.querySelectorAll("details")) {
+    const said = each.querySelector("summary").textContent.replace(/\d/g, "");
+    let place = 0;
+    while (found.has(`${said} ${place}`)) place += 1;
+    found.set(`${said} ${place}`, each);
+  }
+  return found;
+}
 
 function replace(element) {
   const old = document.getElementById(element.id);
   if (!old || old.dataset.hash === element.dataset.hash) return;
-  const opened = new Map([...old.querySelectorAll("details")].map((each) => [key(each), each.open]));
-  for (const each of element.querySelectorAll("details")) {
-    if (opened.has(key(each))) each.open = opened.get(key(each));
+  const before = named(old);
+  for (const [name, each] of named(element)) {
+    if (before.has(name)) each.open = before.get(name).open;
   }
   for (const box of old.querySelectorAll("input:checked")) {
     const fresh = element.querySelector(`input[name="${box.name}"]`);
