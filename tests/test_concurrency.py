@@ -1,6 +1,7 @@
 """Jobs in flight: order, room, errors; and the limit that is found, on a simulated server."""
 
 import asyncio
+import gc
 import statistics
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
@@ -12,6 +13,7 @@ from benchmarks.simulated_model import Replies
 from benchmarks.virtual_time import run_in_virtual_time
 from tpo_graph.concurrency.in_flight import Flight, InFlight, run_all
 from tpo_graph.concurrency.knee import START, Knee
+from tpo_graph.concurrency.shielded import shielded
 
 Job = Callable[[Flight], Awaitable[int]]
 
@@ -199,3 +201,26 @@ def test_replies_of_one_length_bound_what_is_in_flight_too():
         for _ in range(round(work)):
             knee.add_reply(0.001 * work, 10.0, work, 1 / work, round(work))
     assert START / 2 < knee.limit < 10 * START
+
+
+async def test_work_that_goes_on_without_its_caller_fails_in_silence(
+    caplog: pytest.LogCaptureFixture,
+):
+    go = asyncio.Event()
+
+    async def fails() -> None:
+        await go.wait()
+        raise OSError("the disk is full")
+
+    caller = asyncio.create_task(shielded(fails()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    go.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+    with pytest.raises(OSError, match="full"):  # whoever still waits is told
+        await shielded(fails())

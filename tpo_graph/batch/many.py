@@ -63,6 +63,10 @@ async def aoptimize_many(
     setup, context = Setup.given(inputs)
     if max_in_flight is not None and max_in_flight < 1:
         raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
+    if isinstance(queries, str) or not hasattr(queries, "__iter__"):
+        raise ConfigurationError(
+            f"queries={queries!r:.200} are no list. For one query there is aoptimize(...)."
+        )
     async with open_session(setup) as runs:
         in_flight, wait = awaited(context.width, max_in_flight, wait_for_server, control=control)
 

@@ -1,6 +1,5 @@
 """Step 1 and 2 of the algorithm: R scores the newest responses, and they enter the cache."""
 
-import asyncio
 import logging
 import time
 from contextlib import suppress
@@ -8,6 +7,7 @@ from contextlib import suppress
 from langgraph.runtime import Runtime
 
 from tpo_graph.cache import Cache, MemoryCache, Scores
+from tpo_graph.concurrency.shielded import shielded
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn, conversation_key, turns
 from tpo_graph.errors import RewardInputError, StoreError, error_line
@@ -92,7 +92,7 @@ async def _paid_once(
             short = {text: Score(s, s.reason[:_LONGEST_REASON]) for text, s in kept.items()}
             # What ended the step matters more than a cache that cannot take note of it.
             with suppress(StoreError):
-                await asyncio.shield(cache.remember(scores, short))
+                await shielded(cache.remember(scores, short))
         raise
 
 

@@ -4,7 +4,6 @@ What a model or the reward model breaks after the first selection does not cost 
 error goes into the state, the steps after it do nothing, and `select` ends the run.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -14,6 +13,7 @@ from langgraph.runtime import Runtime, get_runtime
 
 from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.concurrency.outages import gave_up, may_pass
+from tpo_graph.concurrency.shielded import shielded
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import PolicyError, RewardError, ServerAwayError, StoreError, error_line
 from tpo_graph.nodes.handles import Handles
@@ -81,7 +81,7 @@ class Node(Runnable[TPOState, StateUpdate]):
         run_id = begun_run_id(runtime) if step == "sample" else state["run_id"]
         # What ended the step matters more than a cache that cannot take note of it.
         with suppress(StoreError):
-            await asyncio.shield(self._handles.cache.set_aside(run_id, step, spent))
+            await shielded(self._handles.cache.set_aside(run_id, step, spent))
 
 
 def _is_to_raise(error: Exception, runtime: Runtime[TPOContext]) -> bool:

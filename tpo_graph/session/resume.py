@@ -104,6 +104,7 @@ async def aextend(
         RunNotFoundError, RunBusyError, StoreError: as in `aresume`.
     """
     again = _checked(inputs)
+    depth = TPOContext.checked({"depth": depth}).depth
     async with opened(database) as store, held(store, run_id) as run:
         before = run["settings"]["depth"]
         if depth <= before:

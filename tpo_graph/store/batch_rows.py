@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
 
+from tpo_graph.concurrency.shielded import shielded
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import StoreError
 from tpo_graph.store.batches import STATUS, StoredBatch, select_batch, with_runs
@@ -82,7 +83,7 @@ async def hold_batch(
         beating.cancel()
         ended = own.values(lease_owner=None, lease_seen_at=None, updated_at=now())
         with suppress(StoreError):
-            await asyncio.shield(store.writer.run(lambda c: c.execute(ended)))
+            await shielded(store.writer.run(lambda c: c.execute(ended)))
 
 
 async def begin_batch(

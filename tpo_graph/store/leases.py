@@ -19,6 +19,7 @@ from sqlalchemy import Connection, select, update
 
 from tpo_graph.cache import Run
 from tpo_graph.concurrency.outages import gave_up
+from tpo_graph.concurrency.shielded import shielded
 from tpo_graph.errors import (
     ConfigurationError,
     RunBusyError,
@@ -172,8 +173,8 @@ class Leases:
 
         # Whatever ended the run matters more than a database that cannot take note of it.
         with suppress(StoreError):
-            await asyncio.shield(self._writer.write(self.outbox.close(run_id)))
-            await asyncio.shield(self._writer.run(work))
+            await shielded(self._writer.write(self.outbox.close(run_id)))
+            await shielded(self._writer.run(work))
 
     async def _beat(self) -> None:
         while True:

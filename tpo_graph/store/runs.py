@@ -78,7 +78,7 @@ async def get_run(store: Readable, run_id: str) -> StoredRun:
 
 async def find_run(store: Readable, run_id: str) -> StoredRun | None:
     """One run, or None when no such run is stored."""
-    if storable(run_id) != run_id:  # PostgreSQL would not even look for it
+    if not _can_be_stored(run_id):
         return None
     return await _one(store, select(*_COLUMNS).where(RunRow.run_id == run_id))
 
@@ -101,7 +101,7 @@ async def whole_run_id(store: Readable, prefix: str) -> str:
         RunNotFoundError: there is none.
         ConfigurationError: there are several.
     """
-    if not prefix or storable(prefix) != prefix:
+    if not prefix or not _can_be_stored(prefix):
         raise _not_found(store, prefix)
     begins = func.substr(RunRow.run_id, 1, len(prefix)) == prefix
     # The whole id first: it may be the beginning of others.
@@ -113,6 +113,11 @@ async def whole_run_id(store: Readable, prefix: str) -> str:
         shown = ", ".join(sorted(found)[:5]) + (", ..." if len(found) > 5 else "")
         raise ConfigurationError(f"{prefix!r} is the beginning of several runs: {shown}")
     return found[0]
+
+
+def _can_be_stored(run_id: object) -> bool:
+    """Whether a database could hold this id; PostgreSQL does not even look for others."""
+    return isinstance(run_id, str) and storable(run_id) == run_id
 
 
 def _not_found(store: Readable, run_id: str) -> RunNotFoundError:
