@@ -90,6 +90,11 @@ def test_a_style_guide_tells_the_place_and_hides_half_of_its_rules():
     longer = good.replace("You hear", "We listen. " * 25 + "You hear")
     assert task.score(longer) == 1.0
     assert task.score(longer.replace("We listen.", "However, there (slowly) it is.")) < 1.0
+    (faults, *_) = styled.load(faults=True)
+    assert (faults.id, faults.request) == (task.id, task.request)
+    assert faults.reward("") == task.reward("")
+    assert 'It never speaks to the reader as "you".' in faults.reward("-").reason
+    assert 'Speak to the reader: use the word "you".' in task.reward("-").reason
     missing = task.reward(good.replace(wanted[0], "-"))
     assert f'Use the word "{wanted[0]}".' in missing.reason
     assert task.reward("") == task.score("") == 0.0

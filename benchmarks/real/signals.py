@@ -10,7 +10,7 @@ package's own `self-consistency`: its votes are a run's first samples.
 """
 
 import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from benchmarks.real import gsm8k, humaneval, ifeval, linted, requirements, styled
@@ -26,7 +26,11 @@ FILES = {
     "gsm8k": (gsm8k.load, "GSM8K's test.jsonl"),
 }
 """By family: how its tasks are loaded, and from what."""
-OWN = {"requirements": requirements.load, "styled": styled.load}
+OWN = {
+    "requirements": requirements.load,
+    "styled": styled.load,
+    "styled-faults": partial(styled.load, faults=True),
+}
 """The families of this bench, which need no file."""
 
 

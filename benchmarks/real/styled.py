@@ -2,13 +2,17 @@
 
 The second kind of reward that knows more than the request and says it (`linted.py` is the first):
 an editor. The request asks for a text that uses three given words. The reward is half those words
-and half six rules of a plain-language guide, each broken one told as what to
-change and where; the score is the words and twelve rules, of which no method sees the last six.
+and half six rules of a plain-language guide, with a reason for each broken one; the score is the
+words and twelve rules, of which no method sees the last six.
+
+The family comes in two wordings that differ in nothing else: `styled` says what to change,
+`styled-faults` says what is wrong.
 """
 
 import random
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 from benchmarks.real.requirements import TOPICS, words
@@ -24,10 +28,23 @@ _IRREGULAR = "made|done|known|found|kept|held|given|taken|seen|built|put|set|cut
 _PASSIVE = re.compile(
     rf"\b(?:is|are|was|were|be|been|being)\s+(?:\w+ed|{_IRREGULAR})\b", re.IGNORECASE
 )
-_LONGEST_SENTENCE, _LONGEST_WORD = 18, 11
+_CONNECTIVE = re.compile(
+    r"(?:^|[.!?]\s+)(?:additionally|moreover|furthermore|however|overall|in conclusion)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+_EMPTY_OPENING = re.compile(r"(?:^|[.!?]\s+)(?:There|It) (?:is|are)\b")
 
-Rule = Callable[[str], str]
-"""A rule of the guide: what is wrong with a text and where, or ""."""
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of the guide."""
+
+    broken: Callable[[str], str]
+    """Where a text breaks it, in the text's words or "-"; "" if it does not."""
+    change: str = ""
+    """What to do about it; {} is the place."""
+    fault: str = ""
+    """What is wrong; {} is the place."""
 
 
 def sentences(text: str) -> list[str]:
@@ -36,79 +53,70 @@ def sentences(text: str) -> list[str]:
 
 
 def _long_sentence(text: str) -> str:
-    for sentence in sentences(text):
-        if (length := len(words(sentence))) > _LONGEST_SENTENCE:
-            return f"Split this sentence, it has {length} words: {sentence}"
-    return ""
+    return next((part for part in sentences(text) if len(words(part)) > 18), "")
 
 
 def _passive(text: str) -> str:
     found = _PASSIVE.search(text)
-    return f'Do not write "{found[0]}" (passive voice): say who does it.' if found else ""
+    return f'"{found[0]}"' if found else ""
 
 
-def _vague(text: str) -> str:
-    found = sorted(_VAGUE & set(words(text)))
-    return f"Leave out the vague words: {', '.join(found)}." if found else ""
+def _here(breaks: Callable[[str], object]) -> Callable[[str], str]:
+    """A rule about the whole text has no place to name."""
+    return lambda text: "-" if breaks(text) else ""
 
 
-def _no_reader(text: str) -> str:
-    return "" if "you" in words(text) else 'Speak to the reader: use the word "you".'
+SEEN = (
+    Rule(
+        _long_sentence,
+        "Split this sentence, it has more than 18 words: {}",
+        "A sentence has more than 18 words: {}",
+    ),
+    Rule(_passive, "Do not write {} (passive voice): say who does it.", "Passive voice: {}."),
+    Rule(
+        lambda text: ", ".join(sorted(_VAGUE & set(words(text)))),
+        "Leave out the vague words: {}.",
+        "Vague words: {}.",
+    ),
+    Rule(
+        _here(lambda text: "you" not in words(text)),
+        'Speak to the reader: use the word "you".',
+        'It never speaks to the reader as "you".',
+    ),
+    Rule(
+        _here(lambda text: not (sentences(text) or [""])[0].endswith("?")),
+        "Begin with a question that a reader would ask.",
+        "Its first sentence is not a question of the reader's.",
+    ),
+    Rule(
+        _here(lambda text: not text.strip().rpartition("\n")[2].startswith("Tip:")),
+        'End with a tip for the reader, on a line of its own that begins with "Tip:".',
+        'It does not end with a line that begins with "Tip:".',
+    ),
+)
+"""What the reward knows."""
+ALL = (
+    *SEEN,
+    Rule(_here(lambda text: any(len(word) > 11 for word in words(text)))),
+    Rule(_here(_CONNECTIVE.search)),
+    Rule(_here(_EMPTY_OPENING.search)),
+    Rule(_here(lambda text: sum(word.endswith("ly") for word in words(text)) > 2)),
+    Rule(_here(lambda text: re.search(r"[();]", text))),
+    Rule(_here(lambda text: not 50 <= len(words(text)) <= 150)),
+)
+"""What the score knows."""
 
 
-def _no_question(text: str) -> str:
-    first = (sentences(text) or [""])[0]
-    return "" if first.endswith("?") else "Begin with a question that a reader would ask."
+def load(*, faults: bool = False) -> list[Task]:
+    """All tasks of the family, the same ones always.
+
+    Args:
+        faults: The reasons say what is wrong, and not what to change.
+    """
+    return [_task(number, topic, faults) for number, topic in enumerate(TOPICS)]
 
 
-def _no_tip(text: str) -> str:
-    last = text.strip().rpartition("\n")[2]
-    return (
-        ""
-        if last.startswith("Tip:")
-        else 'End with a tip for the reader, on a line of its own that begins with "Tip:".'
-    )
-
-
-def _long_word(text: str) -> str:
-    return "-" if any(len(word) > _LONGEST_WORD for word in words(text)) else ""
-
-
-def _connective(text: str) -> str:
-    opening = (
-        r"(?m)(?:^|[.!?]\s+)(?:additionally|moreover|furthermore|however|overall|in conclusion)\b"
-    )
-    return "-" if re.search(opening, text.lower()) else ""
-
-
-def _empty_opening(text: str) -> str:
-    return "-" if re.search(r"(?:^|[.!?]\s+)(?:There|It) (?:is|are)\b", text) else ""
-
-
-def _adverbs(text: str) -> str:
-    return "-" if sum(word.endswith("ly") for word in words(text)) > 2 else ""
-
-
-def _brackets(text: str) -> str:
-    return "-" if re.search(r"[();]", text) else ""
-
-
-def _length(text: str) -> str:
-    return "" if 50 <= len(words(text)) <= 150 else "-"
-
-
-SEEN: tuple[Rule, ...] = (_long_sentence, _passive, _vague, _no_reader, _no_question, _no_tip)
-ALL: tuple[Rule, ...] = (
-    *SEEN, _long_word, _connective, _empty_opening, _adverbs, _brackets, _length,
-)  # fmt: skip
-
-
-def load() -> list[Task]:
-    """All tasks of the family, the same ones always."""
-    return [_task(number, topic) for number, topic in enumerate(TOPICS)]
-
-
-def _task(number: int, topic: str) -> Task:
+def _task(number: int, topic: str, faults: bool) -> Task:
     wanted = random.Random(number).sample(_WORDS, 3)
 
     def missing(answer: str) -> list[str]:
@@ -121,12 +129,17 @@ def _task(number: int, topic: str) -> Task:
 
     @lru_cache(maxsize=4096)
     def reward(answer: str) -> Score:
-        told = [reason for rule in SEEN if (reason := rule(answer))]
-        absent = [f'Use the word "{word}".' for word in missing(answer)]
-        return Score(value(answer, len(told), len(SEEN)), "\n".join([*absent, *told]))
+        absent = 'The word "{}" is missing.' if faults else 'Use the word "{}".'
+        told = [
+            (rule.fault if faults else rule.change).format(place)
+            for rule in SEEN
+            if (place := rule.broken(answer))
+        ]
+        reasons = [*(absent.format(word) for word in missing(answer)), *told]
+        return Score(value(answer, len(told), len(SEEN)), "\n".join(reasons))
 
     def score(answer: str) -> float:
-        return value(answer, sum(bool(rule(answer)) for rule in ALL), len(ALL))
+        return value(answer, sum(bool(rule.broken(answer)) for rule in ALL), len(ALL))
 
     request = (
         f"Write a short text of about 100 words for our readers that explains {topic}. "
