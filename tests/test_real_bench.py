@@ -84,7 +84,7 @@ def test_a_style_guide_tells_the_place_and_hides_half_of_its_rules():
     assert (task.reward(good), task.reward(good).reason) == (1.0, "")
     for flaw, message in told.items():
         worse = task.reward(good.replace("near", f"near {flaw}"))
-        assert worse == pytest.approx(1 - 1 / 12)
+        assert worse == pytest.approx(1 - 1 / 12, abs=1e-6)
         assert message in worse.reason
     assert task.score(good) < 1.0  # too short, which the reward does not tell
     longer = good.replace("You hear", "We listen. " * 25 + "You hear")

@@ -125,7 +125,8 @@ def _task(number: int, topic: str, faults: bool) -> Task:
 
     def value(answer: str, broken: int, rules: int) -> float:
         kept = 1 - len(missing(answer)) / len(wanted)
-        return (kept + 1 - broken / rules) / 2 if answer.strip() else 0.0
+        # Rounded, so that two answers with the same faults are a tie, whatever was added first.
+        return round((kept + 1 - broken / rules) / 2, 6) if answer.strip() else 0.0
 
     @lru_cache(maxsize=4096)
     def reward(answer: str) -> Score:
