@@ -31,10 +31,12 @@ from tpo_graph.context import TPOContext
 from tpo_graph.errors import ConfigurationError, PromptError
 from tpo_graph.evaluation.finished import read_finished
 from tpo_graph.prompts import load_prompts
+from tpo_graph.rewards import Score
 from tpo_graph.rows import make_rows
 from tpo_graph.store import open_store
 from tpo_graph.store.trajectory import answer, export_runs
 from tpo_graph.strategies import ExpectedGain, Pool, RandomSubset, Shown, Tempered, TopK, named
+from tpo_graph.strategies.methods import method_settings
 from tpo_graph.testing import ScriptedChatModel
 
 _ANSWER = re.compile(r"<answer_\d+>\n(.*?)\n</answer_\d+>", re.DOTALL)
@@ -225,6 +227,20 @@ def test_an_object_of_ones_own_is_a_strategy_and_a_resume_asks_for_it(tmp_path: 
     result = resume("r", strategies=[Second()], **given)
     assert result.steps[0]["chosen"]["response"] == "a2"
     assert result.stop_reason == "depth"
+
+
+def test_feedback_asks_no_critic_and_hands_the_reasons_to_the_update():
+    model = ScriptedChatModel(replies=numbers)
+
+    def judged(query: str, response: str) -> Score:
+        return Score(later_is_better(query, response), f"Shorten {response}.")
+
+    result = run(model, depth=1, reward_model=judged, **method_settings("feedback"))
+    best = result.steps[0]["chosen"]["response"]
+    first, update = [messages[-1].text for messages, _ in model.calls]
+    assert first == "q"
+    assert f"Shorten {best}." in update
+    assert result.usage["loss"]["requests"] == result.usage["gradient"]["requests"] == 0
 
 
 @pytest.mark.parametrize(

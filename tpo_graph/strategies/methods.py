@@ -29,6 +29,7 @@ AUTO = "tpo"
 METHODS: Mapping[str, NamedMethod] = {
     "tpo": NamedMethod("TPO", {"prompts": "tpo"}),
     "revision": NamedMethod("Revision", {"prompts": "revision"}),
+    "feedback": NamedMethod("Feedback", {"prompts": "feedback"}),
     "newest": NamedMethod("Newest pair", {"prompts": "tpo", "select": "newest"}),
     "near-miss": NamedMethod("Near miss", {"prompts": "tpo", "select": "top-k:3"}),
     "fusion": NamedMethod("FusionN", {"prompts": "synthesis", "select": "top-k:5"}),
