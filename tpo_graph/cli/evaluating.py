@@ -125,7 +125,6 @@ def evaluate(
     from tpo_graph.cli.stopping import same_command, stoppable
     from tpo_graph.concurrency.background import run_in_background
     from tpo_graph.costs import read_costs
-    from tpo_graph.evaluation.results import refuse_other
     from tpo_graph.rows import read_rows
 
     name = name or str(output.resolve())
@@ -144,19 +143,26 @@ def evaluate(
         )
         async with bench as opened:
             if not options.get("fresh"):
-                refuse_other(
-                    output,
-                    prompts=len(opened.rows),
-                    seeds=list(opened.seeds),
-                    model=opened.names["policy"],
-                    reward_model=opened.names["reward_model"],
-                )
+                _refuse_other(opened, output)
             return await work(opened, progress)
 
     loaded = (model, reward_model, settings.critic)
     with stoppable(same_command(), settings.grace) as control, Progress(*loaded) as progress:
         comparison = run_in_background(go())
     _end(comparison, output, as_json)
+
+
+def _refuse_other(bench: "Bench", output: Path) -> None:
+    """Raises ConfigurationError: the folder holds the result of another comparison."""
+    from tpo_graph.evaluation.results import refuse_other
+
+    refuse_other(
+        output,
+        prompts=len(bench.rows),
+        seeds=list(bench.seeds),
+        model=bench.names["policy"],
+        reward_model=bench.names["reward_model"],
+    )
 
 
 def _bench(settings: Settings, seeds: int, **options: Any) -> "AbstractAsyncContextManager[Bench]":

@@ -114,12 +114,7 @@ def read_chat_request(
     if "messages" not in body and "input" in body:
         body = chat_body(body)
     body, custom_tools = as_functions(body)
-    try:
-        chat = ChatRequest.model_validate(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise invalid(f"{where}: {first['msg']}", where or None) from None
+    chat = _validated(body)
     own = catalog.settings_of(chat.model)
     wishes = chat.tpo or {}
     if own is None and wishes:
@@ -164,6 +159,20 @@ def read_chat_request(
     wanted = chat.response_format
     form = Format(wanted) if wanted and wanted.get("type") != "text" else None
     return replace(asked, context=context, messages=messages, form=form)
+
+
+def _validated(body: Mapping[str, Any]) -> ChatRequest:
+    """The fields that matter here.
+
+    Raises:
+        Refusal: one is missing or of another kind; names the first.
+    """
+    try:
+        return ChatRequest.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise invalid(f"{where}: {first['msg']}", where or None) from None
 
 
 def _sampling(chat: ChatRequest) -> dict[str, Any]:
