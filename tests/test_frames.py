@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from tpo_graph import (
     TPOResult,
@@ -17,6 +18,7 @@ from tpo_graph import (
     usage_df,
 )
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.store.labels import write_label
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
 
 FRAMES: list[Callable[..., Any]] = [runs_df, candidates_df, steps_df, usage_df]
@@ -64,6 +66,18 @@ def test_candidates_steps_and_usage_are_those_of_the_runs(database: str, results
         )
         spent = usage[(usage["run_id"] == result.run_id) & (usage["stage"] == "update")]
         assert spent["completion_tokens"].sum() == result.usage["update"]["completion_tokens"]
+
+
+def test_what_people_said_of_the_answers_is_in_their_runs_rows(
+    database: str, results: list[TPOResult]
+):
+    engine = create_engine(database)
+    write_label(engine, results[0].run_id, "good", "Use this one.")
+    write_label(engine, results[1].run_id, "", "Undecided.")
+    engine.dispose()
+    frame = runs_df(database)[["label", "note"]]
+    assert list(frame["label"].fillna("-")) == ["good", "-", "-", "-", "-"]
+    assert list(frame["note"].fillna("-")) == ["Use this one.", "Undecided.", "-", "-", "-"]
 
 
 @pytest.mark.parametrize("read", FRAMES)

@@ -16,6 +16,7 @@ from tpo_graph.errors import ConfigurationError, instead
 from tpo_graph.extras import extra
 from tpo_graph.store import DEFAULT_URL, open_store
 from tpo_graph.store.answers import RunAnswer, read_answers
+from tpo_graph.store.labels import Label, read_labels
 from tpo_graph.store.migrate import existing
 from tpo_graph.store.runs import RunFilter, StoredRun, list_runs, read, settings_of
 from tpo_graph.store.tables import CandidateRow, RunRow, StepRow, UsageRow
@@ -31,7 +32,7 @@ _RUN = (
     *("run_id", "created_at", "status", "stop_reason", "error", "query"),
     *("policy", "critic", "reward_model", "prompts", *_SETTINGS),
     *("iterations", "candidates", "first_best", "reward", "gain", "response"),
-    *("requests", "tokens", "seconds"),
+    *("requests", "tokens", "seconds", "label", "note"),
 )
 _CANDIDATE = (
     *("run_id", "iteration", "position", "reward", "response", "finish_reason", "reason"),
@@ -66,7 +67,8 @@ def runs_df(database: str = DEFAULT_URL, **which: Unpack[Which]) -> "pandas.Data
     Columns: run_id, created_at (UTC), status, stop_reason, error, query, policy, critic,
     reward_model, prompts, depth, width, seed, temperature, criteria, iterations, candidates,
     first_best (reward of the best first sample), reward, gain, response, requests, tokens (prompt
-    and completion, the reward model's left out), seconds (spent waiting for models).
+    and completion, the reward model's left out), seconds (spent waiting for models), label ("good"
+    or "bad") and note (what people said of the answer in `tpo view`; missing where nobody did).
 
     Args:
         database: its URL.
@@ -85,13 +87,16 @@ def runs_df(database: str = DEFAULT_URL, **which: Unpack[Which]) -> "pandas.Data
             for start in range(0, len(runs), _PAGE):
                 page = runs[start : start + _PAGE]
                 ids = [run["run_id"] for run in page]
-                answers = await read(store, lambda c, ids=ids: read_answers(c, ids))
+                answers, labels = await read(
+                    store, lambda c, ids=ids: (read_answers(c, ids), read_labels(c, ids))
+                )
                 found += [
                     {
                         **_asked(run),
                         "iterations": run["iterations"],
                         "candidates": run["candidates"],
                         **_answered(answers[run["run_id"]]),
+                        **_labelled(labels.get(run["run_id"])),
                     }
                     for run in page
                 ]
@@ -104,7 +109,8 @@ def candidates_df(database: str = DEFAULT_URL, **which: Unpack[Which]) -> "panda
     """Every scored response, by run, iteration and position.
 
     Columns: run_id, iteration (0: first samples), position (from 0), reward, response,
-    finish_reason, reason (what the reward model said).
+    finish_reason, reason (what the reward model said). A person's label is of the run's answer
+    alone, and so is in `runs_df`.
 
     Args:
         database, which: as in `runs_df`.
@@ -228,3 +234,9 @@ def _answered(answer: RunAnswer) -> dict[str, Any]:
         "tokens": total_tokens(answer.usage),
         "seconds": sum(usage["seconds"] for usage in answer.usage.values()),
     }
+
+
+def _labelled(label: Label | None) -> dict[str, str | None]:
+    if label is None:
+        return {"label": None, "note": None}
+    return {"label": label["label"] or None, "note": label["note"] or None}

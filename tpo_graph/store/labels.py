@@ -1,5 +1,6 @@
 """What people said of a run's answer: a label and a note, of which there is one per run."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from sqlalchemy import Connection, Engine, delete, select
@@ -28,9 +29,14 @@ class Label(TypedDict):
 
 def read_label(connection: Connection, run_id: str) -> Label | None:
     """The label of a run, if it has one."""
-    query = select(LabelRow.label, LabelRow.note).where(LabelRow.run_id == run_id)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else Label(label=row[0], note=row[1])
+    return read_labels(connection, [run_id]).get(run_id)
+
+
+def read_labels(connection: Connection, run_ids: Sequence[str]) -> dict[str, Label]:
+    """The labels of those of the runs that have one, by run id."""
+    query = select(LabelRow.run_id, LabelRow.label, LabelRow.note)
+    rows = connection.execute(query.where(LabelRow.run_id.in_(run_ids)))
+    return {row.run_id: Label(label=row.label, note=row.note) for row in rows}
 
 
 def write_label(engine: Engine, run_id: str, label: str, note: str) -> None:
