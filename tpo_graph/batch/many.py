@@ -75,11 +75,10 @@ async def aoptimize_many(
 
         jobs = [job(q) for q in queries] if isinstance(queries, Sized) else map(job, queries)
         total = len(queries) if isinstance(queries, Sized) else None
-        outcomes = run_all(jobs, in_flight)
         early: dict[int, TPOResult | Exception] = {}
         position = ended = failed = 0
         with progress_bar(total, "TPO", "query", shown=progress) as show:
-            async with aclosing(outcomes):
+            async with aclosing(run_all(jobs, in_flight)) as outcomes:
                 async for number, outcome in outcomes:
                     ended += 1
                     failed += isinstance(outcome, Exception)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tpo_graph.report.data import Series, Step, pearson, quartiles, steps, within
 from tpo_graph.report.figures import Figure, Table, figure
-from tpo_graph.report.svg import MUTED, SERIES, SURFACE, Point
+from tpo_graph.report.svg import MUTED, SERIES, SURFACE, Drawing, Point
 from tpo_graph.report.wording import number, one_line
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def reward_curves(series: Sequence[Series], name: str) -> Figure:
     )
     band = "The band holds the middle half of the runs."
     return figure(
-        draw,
+        Drawing(draw),
         name=name,
         title="Reward per iteration",
         description="Mean of the best so far: " + "; ".join(_rise(*each) for each in found) + ".",
@@ -107,7 +107,7 @@ def distributions(series: Sequence[Series], name: str) -> Figure:
         if row.samples
     ]
     return figure(
-        draw,
+        Drawing(draw),
         name=name,
         title="Distribution of rewards",
         description="Median reward of the samples. " + "; ".join(medians) + ".",
@@ -165,14 +165,13 @@ def reward_by_length(series: Sequence[Series], name: str) -> Figure:
     ]
     meaning = _correlation(series)
     return figure(
-        draw,
+        Drawing(draw, points=points),
         name=name,
         title="Reward against length",
         description=f"A dot per response. {meaning}",
         caption=f"{meaning} A dot leads to its trajectory.",
         content=Table(["response", "characters", "runs", "mean reward"], rows, texts=2),
         legend=key((label for label, _ in thin), muted=len(series) == 1),
-        points=points,
     )
 
 

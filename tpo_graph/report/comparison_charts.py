@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from tpo_graph.evaluation.results import Comparison, Curve, Estimate, WinRate
 from tpo_graph.report.charts import MARKERS, key
 from tpo_graph.report.figures import Figure, Table, figure
-from tpo_graph.report.svg import INK, MUTED, SERIES
+from tpo_graph.report.svg import INK, MUTED, SERIES, Drawing
 from tpo_graph.report.wording import between, number, one_line, percent
 
 if TYPE_CHECKING:
@@ -52,13 +52,12 @@ def intervals(
         [label, number(each.value), number(each.low), number(each.high)] for label, each in rows
     ]
     return figure(
-        draw,
+        Drawing(draw, height=_height(len(rows))),
         name=name,
         title=title,
         description="; ".join(f"{label}: {between(each)}" for label, each in rows) + ".",
         caption=caption,
         content=content or Table(["of", "mean", "from", "to"], drawn),
-        height=_height(len(rows)),
     )
 
 
@@ -96,7 +95,7 @@ def win_rates(rows: Sequence[tuple[str, WinRate]], name: str) -> Figure:
     ]
     said = [f"{row[0]}: {row[2]}" for row in content]
     return figure(
-        draw,
+        Drawing(draw, height=_height(len(rows))),
         name=name,
         title="Win rates",
         description="; ".join(said) + ".",
@@ -106,7 +105,6 @@ def win_rates(rows: Sequence[tuple[str, WinRate]], name: str) -> Figure:
             content,
             texts=2,
         ),
-        height=_height(len(rows)),
         legend=[("wins", "series-1"), ("ties", "muted"), ("losses", "series-2")],
     )
 
@@ -152,7 +150,7 @@ def curves(found: Sequence[Curve], name: str) -> Figure:
         if c.points
     ]
     return figure(
-        draw,
+        Drawing(draw),
         name=name,
         title="Reward of the samples, step by step",
         description="; ".join(ends) + ".",
@@ -202,14 +200,13 @@ def grid(comparison: Comparison, name: str) -> Figure:
     ]
     top = max(comparison.grid, key=lambda cell: cell.reward.value)
     return figure(
-        draw,
+        Drawing(draw, height=90 + 44 * max(3, len(depths))),
         name=name,
         title="Width and depth",
         description=f"Mean reward of the answer from {number(low)} to {number(high)}; the highest "
         f"at depth {top.depth} and width {top.width}.",
         caption="Mean reward of the answer; the stronger the colour, the higher.",
         content=Table(["setting", "reward", "gain", "samples", "tokens", "prompts"], rows),
-        height=90 + 44 * max(3, len(depths)),
     )
 
 

@@ -1,14 +1,13 @@
 """Tables, and charts with what is said beside them; `parts.html` shows both."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tpo_graph.report.svg import HEIGHT, Point, chart
+from tpo_graph.report.svg import Drawing, chart
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,14 @@ class Figure:
 
 
 def figure(
-    draw: "Callable[[Axes], None]",
+    drawing: Drawing,
     *,
     name: str,
     title: str,
     description: str,
     caption: str,
     content: Table,
-    height: int = HEIGHT,
     legend: Sequence[tuple[str, str]] = (),
-    points: Mapping[str, Sequence[Point]] | None = None,
 ) -> Figure:
     """Draw it: see `svg.chart`.
 
@@ -59,14 +56,7 @@ def figure(
     """
     return Figure(
         title=title,
-        svg=chart(
-            draw,
-            name=name,
-            title=title,
-            description=description,
-            height=height,
-            points=points or {},
-        ),
+        svg=chart(drawing, name=name, title=title, description=description),
         caption=caption,
         content=content,
         legend=list(legend),

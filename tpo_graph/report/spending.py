@@ -7,7 +7,7 @@ from tpo_graph.costs import BillRow
 from tpo_graph.report.charts import SHOWN
 from tpo_graph.report.data import Series
 from tpo_graph.report.figures import Figure, Table, figure
-from tpo_graph.report.svg import SERIES
+from tpo_graph.report.svg import SERIES, Drawing
 from tpo_graph.report.wording import one_line
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def spending(series: Sequence[Series], name: str) -> Figure:
     else:
         caption += f"{priced}."
     return figure(
-        draw,
+        Drawing(draw),
         name=name,
         title="Tokens and cost",
         description=f"Tokens per run: {', '.join(shares)}.",

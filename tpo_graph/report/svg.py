@@ -7,6 +7,7 @@ stay texts; inline styles, which the page's content security policy forbids, bec
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING, Any, TypeAlias
 from xml.etree import ElementTree
@@ -76,24 +77,26 @@ _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _NO_ROTATION = re.compile(r"rotate\(-0 [^)]*\)")
 
 
-def chart(
-    draw: "Callable[[Axes], None]",
-    *,
-    name: str,
-    title: str,
-    description: str,
-    height: int = HEIGHT,
-    points: Mapping[str, Sequence[Point]] | None = None,
-) -> "Markup":
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn, and on what."""
+
+    draw: "Callable[[Axes], None]"
+    """Draws on the axes it is given."""
+    height: int = HEIGHT
+    """In CSS pixels at a scale of 1."""
+    points: Mapping[str, Sequence[Point]] = field(default_factory=dict[str, Sequence[Point]])
+    """For artists by their `gid`, a link per marker, in the order in which they are drawn. The
+    keyboard reaches the same places through the list of queries."""
+
+
+def chart(drawing: Drawing, *, name: str, title: str, description: str) -> "Markup":
     """The SVG of one drawing.
 
     Args:
-        draw: draws on the axes it is given.
+        drawing: what to draw.
         name: unique on the page; ids begin with it.
         title, description: what a screen reader says.
-        height: in CSS pixels at a scale of 1.
-        points: for artists by their `gid`, a link per marker, in the order in which they are drawn.
-            The keyboard reaches the same places through the list of queries.
 
     Raises:
         ConfigurationError: matplotlib is not installed.
@@ -105,12 +108,12 @@ def chart(
     with rc_context(_RC), warnings.catch_warnings():
         # Only the measuring of labels has no glyph: the browser has its own fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
-        draw(figure.subplots())
+        figure = Figure(figsize=(WIDTH / 72, drawing.height / 72), layout="constrained")
+        drawing.draw(figure.subplots())
         figure.savefig(source, format="svg", metadata={"Date": None, "Creator": None})
     drawn = ElementTree.fromstring(source.getvalue())
     for part in drawn.iter():
-        _link(part, (points or {}).get(part.get("id", ""), ()))
+        _link(part, drawing.points.get(part.get("id", ""), ()))
     labels = {"aria-labelledby": f"{name}-title", "aria-describedby": f"{name}-desc"}
     svg = Element("svg", {"viewBox": drawn.get("viewBox", ""), "role": "img", **labels})
     for tag, content in (("title", title), ("desc", description)):
