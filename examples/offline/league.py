@@ -14,7 +14,7 @@ import time
 import tomllib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,8 +22,9 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from arms import DEPTH, HERE, WIDTH
+from arms import HERE, WIDTH
 from batched import engine
+from methods import METHODS, TPO, Method
 from ruled import ChatRuled, NoisyJudge
 from study import held_out_queries
 from taste import GOLD
@@ -40,53 +41,8 @@ from tpo_graph.usage import total_tokens
 
 POOL = 80
 """Samples per query, of which best-of-N takes the first N."""
-TPO = "TPO"
 Results = dict[tuple[str, str], list[dict[str, Any]]]
 """By taste and method, a record per query."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """One way to spend the budget."""
-
-    name: str
-    prompts: str = "prompts"
-    depth: int = DEPTH
-    settings: dict[str, Any] = field(default_factory=dict)
-    critics: int = 2
-    """Calls of the critic in an iteration."""
-    knockout: bool = False
-    ruled: bool = False
-    """A call of it is done by a rule (`ruled.py`)."""
-    control: bool = False
-    fits: bool = False
-    """Its depth is the one whose tokens are nearest to TPO's, up to `depth`."""
-
-
-METHODS = (
-    Method(TPO),
-    Method("revision", "prompts-revision"),
-    Method("newest pair", settings={"select": "newest"}),
-    Method("near miss (top-k:3)", settings={"select": "top-k:3"}),
-    Method(
-        "FusionN", "prompts-synthesis", 6, {"select": "top-k:5"}, critics=0, ruled=True, fits=True
-    ),
-    Method("RSA", "prompts-synthesis", 6, {"select": "random-subset:3"}, 0, ruled=True, fits=True),
-    Method("TMPC", "prompts-tmpc", 6, {"select": "top-k:3"}, 1, ruled=True, fits=True),
-    Method("TPO, knockout", settings={"pick": "knockout:4"}, knockout=True),
-    Method("TPO, tempered", settings={"pick": "tempered:0.25"}),
-    Method("TPO, expected gain", depth=4, settings={"stop": "expected-gain:0.25"}),
-    Method(
-        "best-of-N, expected gain",
-        "prompts-resample",
-        10,
-        {"stop": "expected-gain:0.05"},
-        critics=0,
-    ),
-    Method("no critique", "prompts-no-critique", 4, critics=0, control=True, fits=True),
-    Method("labels reversed", settings={"select": "reversed-pair"}, control=True),
-    Method("random edit", "prompts-random-edit", 4, critics=1, control=True, ruled=True, fits=True),
-)
 
 
 class Bench:

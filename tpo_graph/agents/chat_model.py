@@ -5,26 +5,24 @@ call, beneath it in traces, without checkpoints: like any model call it is repea
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextvars import ContextVar
-from typing import Any, NamedTuple, Self, cast
-from uuid import UUID, uuid4
+from typing import Any, Self, cast
+from uuid import uuid4
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
     AsyncCallbackManagerForLLMRun,
-    BaseCallbackHandler,
     CallbackManagerForLLMRun,
 )
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableLambda
-from langchain_core.runnables.config import ensure_config, get_callback_manager_for_config
 from langchain_core.tools import BaseTool
 from langgraph.constants import TAG_NOSTREAM
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from tpo_graph.agents.answers import before_stop, is_final_answer, refined
+from tpo_graph.agents.callbacks import RUN, announced, beneath
 from tpo_graph.agents.structured import FittingReward, StructuredForm, requested_form
 from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.context import RunOptions, TPOContext
@@ -46,19 +44,6 @@ _CONNECTION = ("timeout", "max_retries", "api_key", "streaming")
 
 _OF_A_TURN = {"tools", "tool_choice", "parallel_tool_calls", "response_format", "functions"}
 """What concerns the inner model's own turn alone: whether and how it calls tools."""
-
-
-_RUN: ContextVar[Any] = ContextVar("tpo_chat_model_run", default=None)
-"""This model's own run: LangChain does not tell `_stream` about it."""
-
-
-class _Run(NamedTuple):
-    """What is needed of a run to put others beneath it."""
-
-    run_id: UUID
-    inheritable_handlers: list[BaseCallbackHandler]
-    inheritable_tags: list[str]
-    inheritable_metadata: dict[str, Any]
 
 
 class ChatTPO(BaseChatModel):
@@ -236,7 +221,7 @@ class ChatTPO(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
         """See `BaseChatModel.stream`."""
-        yield from super().stream(input, _announced(config), stop=stop, **kwargs)
+        yield from super().stream(input, announced(config), stop=stop, **kwargs)
 
     async def astream(
         self,
@@ -247,12 +232,12 @@ class ChatTPO(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
         """See `BaseChatModel.astream`."""
-        async for chunk in super().astream(input, _announced(config), stop=stop, **kwargs):
+        async for chunk in super().astream(input, announced(config), stop=stop, **kwargs):
             yield chunk
 
     def _should_stream(self, *, run_manager: Any = None, **kwargs: Any) -> bool:
         if run_manager is not None:
-            _RUN.set(run_manager)
+            RUN.set(run_manager)
         return super()._should_stream(run_manager=run_manager, **kwargs)
 
     def _generate(
@@ -271,7 +256,7 @@ class ChatTPO(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return _result(await self._answer(messages, stop, _child(run_manager), kwargs))
+        return _result(await self._answer(messages, stop, beneath(run_manager), kwargs))
 
     def _stream(
         self,
@@ -280,7 +265,7 @@ class ChatTPO(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        yield _chunk(self._in_background(messages, stop, run_manager or _RUN.get(), kwargs))
+        yield _chunk(self._in_background(messages, stop, run_manager or RUN.get(), kwargs))
 
     async def _astream(
         self,
@@ -289,7 +274,7 @@ class ChatTPO(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        callbacks = _child(run_manager or _RUN.get())
+        callbacks = beneath(run_manager or RUN.get())
         yield _chunk(await self._answer(messages, stop, callbacks, kwargs))
 
     def _in_background(
@@ -299,7 +284,7 @@ class ChatTPO(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None,
         kwargs: dict[str, Any],
     ) -> AIMessage:
-        return run_in_background(self._answer(messages, stop, _child(run_manager), kwargs))
+        return run_in_background(self._answer(messages, stop, beneath(run_manager), kwargs))
 
     async def _answer(
         self,
@@ -369,29 +354,6 @@ class ChatTPO(BaseChatModel):
 def _configuration(model: BaseChatModel) -> dict[str, Any]:
     """A model's class and the parameters that it says identify it, without keys."""
     return {"class": type(model).__qualname__, **redacted(model.asdict())}
-
-
-def _announced(config: RunnableConfig | None) -> RunnableConfig:
-    """The config of a streamed call, under which `_stream` finds the run that it belongs to."""
-    config = ensure_config(config)
-    manager = get_callback_manager_for_config(config)
-    run_id = config.get("run_id") or uuid4()
-    handlers, tags = manager.inheritable_handlers, manager.inheritable_tags
-    _RUN.set(_Run(run_id, handlers, tags, manager.inheritable_metadata))
-    return {**config, "run_id": run_id, "callbacks": manager}
-
-
-def _child(
-    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | _Run | None,
-) -> AsyncCallbackManager | None:
-    """Callbacks for what runs beneath this model's call; LangChain gives them to chains only."""
-    if run_manager is None:
-        return None
-    manager = AsyncCallbackManager(handlers=[], parent_run_id=run_manager.run_id)
-    manager.set_handlers(run_manager.inheritable_handlers)
-    manager.add_tags(run_manager.inheritable_tags)
-    manager.add_metadata(run_manager.inheritable_metadata)
-    return manager
 
 
 def _ended(answer: AIMessage, stop: list[str] | None) -> AIMessage:
