@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -56,7 +57,10 @@ def test_what_a_container_runs_is_a_command(name: str):
     )
     assert entry == ["tpo"]
     command, *arguments = SERVICES[name].get("command", default)
-    assert tpo.commands[command].make_context(command, [*arguments])  # parsed, not run
+    whole = click.Context(tpo, **tpo.context_settings)  # for the names of the help option
+    assert tpo.commands[command].make_context(
+        command, [*arguments], parent=whole
+    )  # parsed, not run
     assert f"tpo {command}" in DOCS
 
 

@@ -6,6 +6,7 @@ To regenerate it: `TPO_WRITE_DOCS=1 .venv/bin/python -m pytest tests/cli/test_he
 import os
 import re
 from collections.abc import Iterator
+from difflib import unified_diff
 from pathlib import Path
 
 import click
@@ -42,4 +43,5 @@ def test_the_docs_show_every_command():
     if os.environ.get("TPO_WRITE_DOCS"):
         DOCS.write_text(expected, encoding="utf-8")
     elif docs != expected:
-        pytest.fail(f"docs/cli.md is not what the commands say.{__doc__}")
+        changes = "".join(unified_diff(docs.splitlines(True), expected.splitlines(True), n=0))
+        pytest.fail(f"docs/cli.md is not what the commands say.{__doc__}\n{changes}")

@@ -32,7 +32,7 @@ def test_commands_exist_with_these_options(line: str):
         found = command.get_command(click.Context(command), arguments.pop(0))
         assert found is not None
         command = found
-    command.make_context(command.name, arguments)
+    command.make_context(command.name, arguments, parent=click.Context(tpo, **tpo.context_settings))
 
 
 def test_the_options_it_names_exist():
