@@ -86,6 +86,7 @@ async def test_numbers_follow_from_the_stored_runs(database: str, tmp_path: Path
         ("revision", "best-of-6"),
     ]
     assert "TPO D1-N3 and best-of-6 began with the same 3 samples in 6 of 6 runs." in found.notes
+    assert any("take at least 20, better hundreds" in note for note in found.notes)
 
 
 async def test_the_same_call_goes_on_and_pays_for_nothing_again(database: str):

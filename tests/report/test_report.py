@@ -96,13 +96,17 @@ def test_a_batch_is_named_by_itself_or_by_its_file(
 
 
 def test_a_comparison_is_drawn_even_where_its_runs_are_not(database: str, output: Path):
-    folder = dump(full_comparison(), output.parent / "trial").parent
+    notes = ["a note", "No <rewrite> (see `tpo check`).", "It said `x"]
+    compared = replace(full_comparison(), notes=notes)
+    folder = dump(compared, output.parent / "trial").parent
     for target in (folder, folder / "comparison.json"):
         report = write_report([str(target)], output, database=database)
         assert report.series == []
     text = output.read_text(encoding="utf-8")
     for shown in ("prompts &lt;1&gt;.jsonl", "a note", "TPO D2-N5 – best-of-n", "Width and depth"):
         assert shown in text
+    assert "No &lt;rewrite&gt; (see <code>tpo check</code>)." in text
+    assert "It said `x" in text
     charts = re.findall(r"<title id=\"[^\"]*\">([^<]*)", text)
     assert "Win rates" in charts
     assert "Reward of the samples, step by step" in charts

@@ -204,8 +204,8 @@ def _notes(bench: Bench, arms: Sequence[Arm], audited: Audit | None) -> list[str
     notes = [*bench.notes, *failures(arms), *stuck(arms), *alike]
     if len(bench.rows) < _FEW:
         notes.append(
-            f"Intervals of {len(bench.rows)} prompts are too narrow: take at least {_FEW}, better "
-            "hundreds."
+            f"{len(bench.rows)} prompts say little, and their intervals hold only where prompts "
+            f"are alike: take at least {_FEW}, better hundreds."
         )
     if audited is not None and audited.failed:
         notes.append(
