@@ -71,14 +71,20 @@ class TestAnswer:
         assert [a.text.startswith("Answer!") for a in answers] == [True, True]
 
     def test_wrong_settings_are_refused_at_once(self):
-        for wrong in ({"depth": -1}, {"settings": {"depht": 2}}, {"depht": 2}):
-            with pytest.raises(ValueError, match="dep"):
+        for wrong, why in (
+            ({"depth": -1}, "depth=-1"),
+            ({"settings": {"depht": 2}}, "did you mean 'depth'"),
+            ({"depht": 2}, "did you mean 'depth'"),
+        ):
+            with pytest.raises(ConfigurationError, match=why):
                 chat(**wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="reward_model is missing"):
+            ChatTPO(model=ScriptedChatModel())  # pyright: ignore[reportCallIssue]
         for wrong, why in (
             ({"settings": {"interrupt_at": "select"}}, "interrupt_at"),
             ({"settings": {"policy": "fast"}}, "not a choice"),
         ):
-            with pytest.raises(ValueError, match=why):
+            with pytest.raises(ConfigurationError, match=why):
                 chat(**wrong)  # type: ignore[arg-type]
         with pytest.raises(ConfigurationError, match="depth=-1"):
             chat().invoke("Say hello.", depth=-1)

@@ -5,7 +5,7 @@ call, beneath it in traces, without checkpoints: like any model call it is repea
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import uuid4
 
 from langchain_core.callbacks import (
@@ -19,14 +19,21 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableLambda
 from langchain_core.tools import BaseTool
 from langgraph.constants import TAG_NOSTREAM
-from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SkipValidation,
+    ValidationError,
+    model_validator,
+)
 
 from tpo_graph.agents.answers import before_stop, is_final_answer, refined
 from tpo_graph.agents.callbacks import RUN, announced, beneath
 from tpo_graph.agents.structured import FittingReward, StructuredForm, requested_form
 from tpo_graph.concurrency.background import run_in_background
-from tpo_graph.context import RunOptions, TPOContext
-from tpo_graph.errors import ConfigurationError, RewardInputError, nearest
+from tpo_graph.context import RunOptions, TPOContext, invalid_settings
+from tpo_graph.errors import ConfigurationError, RewardInputError, TPOError, nearest
 from tpo_graph.graph import TPOGraph
 from tpo_graph.models import load_chat_model
 from tpo_graph.models import model_name as name_of
@@ -85,6 +92,18 @@ class ChatTPO(BaseChatModel):
     tpo_cache: SkipValidation[Any] = None
     """A `Cache`: where candidates, steps and usage go; in memory when None."""
     _graph: TPOGraph = PrivateAttr()
+
+    if not TYPE_CHECKING:  # editors go by the fields
+
+        def __init__(self, **values):
+            try:
+                super().__init__(**values)
+            except ValidationError as e:
+                first = e.errors(include_url=False)[0]
+                cause = first.get("ctx", {}).get("error")
+                if isinstance(cause, TPOError):
+                    raise cause from None
+                raise invalid_settings(e, type(self)) from None
 
     @model_validator(mode="before")
     @classmethod
