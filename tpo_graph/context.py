@@ -376,7 +376,7 @@ def invalid_settings(error: ValidationError, model: type[BaseModel]) -> Configur
             known = sorted(model.model_fields)
             problems.append(f"there is no setting {name!r}; {instead(name, known)}")
         elif problem["type"] == "missing":
-            problems.append(f"{name} is missing: give {name}=")
+            problems.append(f"{name} is missing: give it a value")
         else:
             # Options of a connection may hold a key, wherever in a text that is not even JSON.
             shown = "" if name.endswith(("_options", "api_key")) else f"={problem['input']!r:.200}"

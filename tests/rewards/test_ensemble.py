@@ -176,7 +176,7 @@ async def test_an_ensemble_from_a_file_with_paths_relative_to_it(tmp_path):
     assert await model.score(ASKED, ["Dogs."]) == pytest.approx([(alone - 0.1) / 2.0])
 
     path.write_text(text.replace("std = 2.0", "", 1))
-    with pytest.raises(ConfigurationError, match=r"ensemble.toml.*member.0.std.*Field required"):
+    with pytest.raises(ConfigurationError, match=r"ensemble.toml.*member.0.std.*is missing"):
         load_reward_model(f"ensemble:{path}")
     path.write_text(text.replace("combine", "combined"))
     with pytest.raises(ConfigurationError, match="no setting 'combined'"):
