@@ -9,23 +9,14 @@ from starlette.testclient import TestClient
 
 from tests.hostile.test_entry_points import judge, need_clear
 from tests.hostile.values import TEXTS, VALUES
-from tpo_graph import (
-    TPOResult,
-    candidates_df,
-    make_rows,
-    optimize,
-    run_batch,
-    runs_df,
-    steps_df,
-    usage_df,
-)
+from tests.test_frames import FRAMES
+from tpo_graph import TPOResult, make_rows, optimize, run_batch, runs_df
 from tpo_graph.conversation import storable
 from tpo_graph.rows import Row
 from tpo_graph.store.reading import open_to_read
 from tpo_graph.testing import ScriptedChatModel
 from tpo_graph.view.server import application
 
-FRAMES: list[Any] = [runs_df, candidates_df, steps_df, usage_df]
 FILTERS = ("status", "model", "reward_model", "batch", "since", "until", "nope")
 OURS = {
     *("div", "p", "b", "pre", "details", "summary", "table", "thead", "tbody", "tr", "th", "td")
