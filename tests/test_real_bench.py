@@ -125,6 +125,7 @@ async def test_arms_start_from_the_best_first_sample_and_a_second_call_asks_noth
     lines = table(read(store), task.part).splitlines()[2:]
     assert [line.split(" | ")[1] for line in lines] == ["none:tpo", "tpo"]
     assert "100% / 0% / 0%" in lines[1]
+    assert "| minus tpo |" in table(read(store), task.part, against="tpo")
 
 
 async def test_whole_runs_begin_with_the_samples_that_best_of_n_chooses_from(tmp_path: Path):
@@ -157,9 +158,11 @@ async def test_whole_runs_begin_with_the_samples_that_best_of_n_chooses_from(tmp
     asked = ["\n".join(m.text for m in messages) for messages, _ in model.calls]
     assert sum("The chosen answer: few" in prompt for prompt in asked) == 3
     assert best_of(records["samples"], 5) == (3 / 9, 3 / 8)
-    shown = methods_table(read(plan.store), task.part)
-    assert "| best-of-15 | 1 | 0.333 | 0.375 |" in shown
-    assert "| tpo | 1 | 0.889 | 1.000 | +0.625 |" in shown
+    shown = methods_table(read(plan.store), task.part, against="none:tpo")
+    assert "| minus none:tpo, score |" in shown
+    assert "| best-of-15 | 1 | 0.333 | 0.375 | -0.125 |" in shown
+    assert "| tpo | 1 | 0.889 | 1.000 | +0.500 | +0.625 |" in shown
+    assert "| none:tpo | 1 | 0.444 | 0.500 |  | +0.125 |" in shown
     told = trajectories(read(plan.store), "tpo", 10)
     assert "say x" in told
     assert "they stand in 100% of the rewrites" in told

@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shown = commands.add_parser("table", help="print the table of a store")
     shown.add_argument("store", type=Path)
     shown.add_argument("--part", choices=("development", "held-out"), default="development")
+    shown.add_argument("--against", metavar="ARM", help="the arm that the others are compared with")
     shown.set_defaults(command=_table)
     told = commands.add_parser("trajectories", help="print runs of `methods` as Markdown")
     told.add_argument("store", type=Path)
@@ -159,7 +160,10 @@ def _stored(given: argparse.Namespace) -> list[Record]:
 def _table(given: argparse.Namespace) -> None:
     records = _stored(given)
     whole = any("answer" in record for record in records)
-    print(methods.table(records, given.part) if whole else table(records, given.part))
+    known = sorted({record["arm"] for record in records} - {"samples", "first"})
+    if given.against not in (None, *known):
+        raise SystemExit(f"--against {given.against!r} is in no record: use {', '.join(known)}")
+    print((methods.table if whole else table)(records, given.part, given.against))
 
 
 if __name__ == "__main__":

@@ -126,15 +126,22 @@ def best_of(drawn: Record, n: int) -> tuple[float, float]:
 
 
 HEAD = (
-    "| model, tasks | method | n | reward | score | minus best-of-15 "
-    "| minus best-of-N at its tokens | completion tokens | prompt tokens (cached) |\n"
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    "| model, tasks | method | n | reward | score | minus {against}, score | minus best-of-15 "
+    "| minus best-of-N at its tokens | minus best-of-2N | completion tokens "
+    "| prompt tokens (cached) |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
 
-def table(records: Sequence[Record], part: str) -> str:
-    """Markdown: means over the tasks that every method finished, differences paired by task."""
-    lines = [HEAD]
+def table(records: Sequence[Record], part: str, against: str | None = None) -> str:
+    """Markdown: means over the tasks that every method finished, differences paired by task.
+
+    Args:
+        records: of a store of `measure`.
+        part: of the tasks, "development" or "held-out".
+        against: the arm that every other is compared with; the first of TPO's own by default.
+    """
+    lines: list[str] = []
     mine = [r for r in records if r["part"] == part and ("answer" in r or r["arm"] == "samples")]
     for of, group in groups(mine):
         drawn = {r["task"]: r for r in group if r["arm"] == "samples"}
@@ -145,12 +152,16 @@ def table(records: Sequence[Record], part: str) -> str:
         tasks = sorted(set(drawn).intersection(*arms.values()))
         if not tasks:
             continue
+        base = against or next((arm for arm in ("informed:tpo", "tpo") if arm in arms), None)
+        other = [arms[base][task] for task in tasks] if base in arms else None
+        lines += [HEAD.format(against=base)] if not lines else []
         where = f"| {of}"
         pools = [drawn[task] for task in tasks]
-        lines += [f"{where} {_best_of_line(pools, n)}" for n in (1, WIDTH, 15)]
+        lines += [f"{where} {_best_of_line(pools, n, other)}" for n in (1, WIDTH, 15)]
         for arm, found in sorted(arms.items()):
-            lines.append(f"{where} {_line(arm, [found[task] for task in tasks], pools)}")
-    return "\n".join(lines)
+            rows = [found[task] for task in tasks]
+            lines.append(f"{where} {_line(arm, rows, pools, None if arm == base else other)}")
+    return "\n".join(lines) or f"no task of the part {part!r} was finished by every arm"
 
 
 def _each(drawn: Record) -> float:
@@ -158,32 +169,40 @@ def _each(drawn: Record) -> float:
     return drawn["completion_tokens"] / max(1, len(drawn["texts"]))
 
 
-def _best_of_line(pools: list[Record], n: int) -> str:
+def _minus(scores: Sequence[float], other: Sequence[Record] | None) -> str:
+    if other is None:
+        return ""
+    return shown([score - o["score"] for score, o in zip(scores, other, strict=True)])
+
+
+def _best_of_line(pools: list[Record], n: int, other: list[Record] | None) -> str:
     found = [best_of(drawn, n) for drawn in pools]
     gaps = [f[1] - best_of(drawn, 15)[1] for f, drawn in zip(found, pools, strict=True)]
     tokens = fmean(n * _each(drawn) for drawn in pools)
     prompt = fmean(drawn["prompt_tokens"] for drawn in pools)
     name = "first sample" if n == 1 else f"best-of-{n}"
-    minus = "" if n == 15 else shown(gaps)
     return (
         f"| {name} | {len(pools)} | {fmean(f[0] for f in found):.3f} "
-        f"| {fmean(f[1] for f in found):.3f} | {minus} | | {tokens:.0f} | {prompt:.0f} |"
+        f"| {fmean(f[1] for f in found):.3f} | {_minus([f[1] for f in found], other)} "
+        f"| {'' if n == 15 else shown(gaps)} | | | {tokens:.0f} | {prompt:.0f} |"
     )
 
 
-def _line(arm: str, rows: list[Record], pools: list[Record]) -> str:
+def _line(arm: str, rows: list[Record], pools: list[Record], other: list[Record] | None) -> str:
     pairs = list(zip(rows, pools, strict=True))
+    scores = [row["score"] for row in rows]
     equal = [round(WIDTH + row["completion_tokens"] / _each(drawn)) for row, drawn in pairs]
-    fifteen = [row["score"] - best_of(drawn, 15)[1] for row, drawn in pairs]
-    cost = [
-        row["score"] - best_of(drawn, n)[1] for (row, drawn), n in zip(pairs, equal, strict=True)
-    ]
-    short = any(n > len(drawn["texts"]) for (_, drawn), n in zip(pairs, equal, strict=True))
+
+    def minus_best_of(numbers: Sequence[int]) -> str:
+        gaps = [s - best_of(d, n)[1] for s, d, n in zip(scores, pools, numbers, strict=True)]
+        short = any(n > len(d["texts"]) for d, n in zip(pools, numbers, strict=True))
+        return shown(gaps) + " (fewer samples drawn)" * short
+
     tokens = fmean(row["completion_tokens"] + WIDTH * _each(drawn) for row, drawn in pairs)
     prompt, cached = (fmean(row[k] for row in rows) for k in ("prompt_tokens", "cached_tokens"))
     return (
         f"| {arm} | {len(rows)} | {fmean(r['reward'] for r in rows):.3f} "
-        f"| {fmean(r['score'] for r in rows):.3f} | {shown(fifteen)} "
-        f"| {shown(cost)}{' (fewer samples drawn)' if short else ''} "
+        f"| {fmean(scores):.3f} | {_minus(scores, other)} | {minus_best_of([15] * len(rows))} "
+        f"| {minus_best_of(equal)} | {minus_best_of([2 * n for n in equal])} "
         f"| {tokens:.0f} | {prompt:.0f} ({cached:.0f}) |"
     )

@@ -8,15 +8,21 @@ from tpo_graph.evaluation.statistics import estimate
 
 HEAD = (
     "| model, tasks | arm | n | rewrites | minus fresh | minus chosen "
-    "| minus no critique | better / worse / copied "
+    "| minus {against} | better / worse / copied "
     "| unusable | completion tokens | prompt tokens (cached) |\n"
     "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
 
-def table(records: Sequence[Record], part: str) -> str:
-    """Markdown. All arms of a model and family are shown on the tasks that all of them finished."""
-    lines = [HEAD]
+def table(records: Sequence[Record], part: str, against: str | None = None) -> str:
+    """Markdown. All arms of a model and family are shown on the tasks that all of them finished.
+
+    Args:
+        records: of a store of `rewrites.measure`.
+        part: of the tasks, "development" or "held-out".
+        against: the arm that every other is compared with; the one without a critique by default.
+    """
+    lines: list[str] = []
     chosen = [record for record in records if record["part"] == part]
     for of, mine in groups(chosen):
         firsts = {r["task"]: r for r in mine if r["arm"] == "first"}
@@ -27,13 +33,15 @@ def table(records: Sequence[Record], part: str) -> str:
         if not arms:
             continue
         shared = set.intersection(*(set(found) for found in arms.values()))
-        control = next((found for arm, found in sorted(arms.items()) if "none:" in arm), None)
+        base = against or next((arm for arm in sorted(arms) if "none:" in arm), None)
+        control = arms.get(base or "")
+        lines += [] if lines else [HEAD.format(against=base or "no critique")]
         for arm, found in sorted(arms.items()):
             rows = [found[task] for task in sorted(shared)]
             if rows:
                 against = None if control in (None, found) else control
                 lines.append(_line(of, arm.partition("@")[0], rows, firsts, against))
-    return "\n".join(lines)
+    return "\n".join(lines) or f"no task of the part {part!r} was finished by every arm"
 
 
 def groups(records: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
