@@ -48,7 +48,7 @@ def test_all_methods_and_one_with_a_set_of_ones_own():
     assert found["rsa"].settings == {**NEUTRAL, "select": "random-subset:3"}
     assert found["tpo"].settings == {}
     controls = [m for m in found.values() if m.method(5, 2, "p").control]
-    assert [m.name for m in controls] == ["no-critique", "reversed"]
+    assert [m.name for m in controls] == ["no-critique", "random-edit", "reversed"]
     assert found["pandora"].method(5, 2, "p").depth == 10
     (mine,) = parse_methods([f"rsa={own}"], "tpo")
     assert mine == Loop("rsa", own, found["rsa"].settings)

@@ -44,6 +44,7 @@ METHODS: Mapping[str, NamedMethod] = {
         "Pandora", {"prompts": "resample", "stop": "expected-gain:0.05", "depth": 10}
     ),
     "no-critique": NamedMethod("No critique", {"prompts": "no-critique"}, control=True),
+    "random-edit": NamedMethod("Random edit", {"prompts": "random-edit"}, control=True),
     "reversed": NamedMethod(
         "Labels reversed", {"prompts": "tpo", "select": "reversed-pair"}, control=True
     ),
