@@ -26,7 +26,6 @@ from tpo_graph.errors import (
     StoreError,
     error_line,
 )
-from tpo_graph.session.result import TPOResult
 from tpo_graph.session.session import Session
 from tpo_graph.usage import Ledger, Usage
 
@@ -114,11 +113,9 @@ class LocalEngine:
         wait_for_server: float = WAIT_SECONDS,
         on_wait: Callable[[str | None], None] | None = None,
     ) -> None:
-        if max_in_flight is not None and max_in_flight < 1:
-            raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
         self._session = session
         self._width = width
-        self._max_in_flight = max_in_flight
+        self._max_in_flight = need_positive(max_in_flight)
         self._wait_for_server = wait_for_server
         self._on_wait = on_wait
 
@@ -131,54 +128,105 @@ class LocalEngine:
             control=control,
             on_wait=self._on_wait,
         )
-        tasks = _Tasks(self._session, jobs, control, wait)
-        outcomes = run_all(tasks, in_flight)
-        async with aclosing(outcomes):
-            async for number, outcome in outcomes:
-                yield done(tasks.positions.pop(number), outcome)
+
+        async def run(job: Job, flight: Flight) -> Done:
+            return await run_job(self._session, job, flight, wait, control)
+
+        async with aclosing(run_jobs(jobs, in_flight, control, run)) as ends:
+            async for end in ends:
+                yield end
 
 
-class _Tasks:
-    """Jobs as `run_all` takes them; keeps in mind which is which."""
+class _Taken:
+    """Jobs as `run_all` takes them, until a stop is asked for."""
 
     def __init__(
-        self, session: Session, jobs: Iterable[Job], control: RunControl, wait: ServerWait
+        self,
+        jobs: Iterable[Job],
+        control: RunControl,
+        run: Callable[[Job, Flight], Awaitable[Done]],
     ) -> None:
-        self._session = session
-        self._wait = wait
         self._jobs = jobs
         self._control = control
-        self.positions: dict[int, int] = {}
-        """Positions of the jobs taken, by the number under which `run_all` knows them."""
+        self._run = run
 
     def __len__(self) -> int:
         return len(self._jobs) if isinstance(self._jobs, Sized) else _MANY
 
-    def __iter__(self) -> Iterator[Callable[[Flight], Awaitable[TPOResult]]]:
-        for number, job in enumerate(self._jobs):
+    def __iter__(self) -> Iterator[Callable[[Flight], Awaitable[Done]]]:
+        for job in self._jobs:
             if self._control.drain_requested:
                 return
-            self.positions[number] = job.position
-            yield partial(self._flown, job)
+            yield partial(self._run, job)
 
-    async def _flown(self, job: Job, flight: Flight) -> TPOResult:
-        return await run_job(self._session, job, flight, self._wait, self._control)
+
+async def run_jobs(
+    jobs: Iterable[Job],
+    in_flight: InFlight,
+    control: RunControl,
+    run: Callable[[Job, Flight], Awaitable[Done]],
+) -> AsyncGenerator[Done]:
+    """How each job ended, as it ends; what `run` raises ends all."""
+    async with aclosing(run_all(_Taken(jobs, control, run), in_flight)) as outcomes:
+        async for _, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
 
 
 async def run_job(
     session: Session, job: Job, flight: Flight, wait: ServerWait, control: RunControl
-) -> TPOResult:
-    """Run or resume one job; a model server that is away is waited for."""
-    context = TPOContext.checked(job.settings)
-    with waiting(wait):
-        return await session.run_or_resume(
-            from_turns(job.conversation),
-            context,
-            job.run_id,
-            on_task=StepReporter(flight, context.width),
-            control=control,
-            limits=job.limits,
-        )
+) -> Done:
+    """Run or resume one job; a model server that is away is waited for.
+
+    Raises:
+        StoreError: the database failed, which the other jobs need too.
+    """
+    try:
+        context = TPOContext.checked(job.settings)
+        with waiting(wait):
+            outcome = await session.run_or_resume(
+                from_turns(job.conversation),
+                context,
+                job.run_id,
+                on_task=StepReporter(flight, context.width),
+                control=control,
+                limits=job.limits,
+            )
+    except Exception as error:
+        if is_overload(error):
+            flight.overloaded()
+        return _failed(job.position, error)
+    return Done(
+        job.position,
+        error=outcome.error or (outcome.audit_error and f"audit: {outcome.audit_error}"),
+        may_pass=outcome.may_pass,
+        reward=outcome.reward,
+        first_best=outcome.first_best,
+        stop_reason=outcome.stop_reason,
+        usage=outcome.usage,
+    )
+
+
+def _failed(position: int, error: Exception) -> Done:
+    if isinstance(error, GraphDrained | RunBusyError):
+        return Done(position)
+    if isinstance(error, StoreError) and not isinstance(error, RunNotFoundError):
+        raise error
+    if (away := gave_up(error)) is not None:
+        return Done(position, away=error_line(away))
+    return Done(position, error=error_line(error), may_pass=may_pass(error))
+
+
+def need_positive(max_in_flight: int | None) -> int | None:
+    """The limit of runs in flight.
+
+    Raises:
+        ConfigurationError: it is not a positive number.
+    """
+    if max_in_flight is not None and max_in_flight < 1:
+        raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
+    return max_in_flight
 
 
 def awaited(
@@ -210,28 +258,3 @@ def awaited(
     wait = ServerWait(wait_for_server, stopping=lambda: stopping.drain_requested, on_change=changed)
     in_flight = InFlight(width, max_in_flight, paused=lambda: wait.away)
     return in_flight, wait
-
-
-def done(position: int, outcome: TPOResult | Exception) -> Done:
-    """What an engine tells of a job that ended so.
-
-    Raises:
-        StoreError: that is how it ended, and the other jobs need the database too.
-    """
-    if isinstance(outcome, TPOResult):
-        return Done(
-            position,
-            error=outcome.error or (outcome.audit_error and f"audit: {outcome.audit_error}"),
-            may_pass=outcome.may_pass,
-            reward=outcome.reward,
-            first_best=outcome.first_best,
-            stop_reason=outcome.stop_reason,
-            usage=outcome.usage,
-        )
-    if isinstance(outcome, GraphDrained | RunBusyError):
-        return Done(position)
-    if isinstance(outcome, StoreError) and not isinstance(outcome, RunNotFoundError):
-        raise outcome
-    if (away := gave_up(outcome)) is not None:
-        return Done(position, away=error_line(away))
-    return Done(position, error=error_line(outcome), may_pass=may_pass(outcome))

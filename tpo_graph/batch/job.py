@@ -6,9 +6,9 @@ which row. `output.py` reads the results back.
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from langgraph.runtime import RunControl
 from typing_extensions import TypedDict
@@ -69,35 +69,23 @@ class BatchInputs(BatchOptions, StoredInputs, total=False, extra_items=Any):
     """The inputs of a batch: `BatchOptions`, and those of all its runs."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(BatchOptions, total=False):
     """`BatchOptions`, and who runs the rows and is told of them, for who runs a batch."""
 
-    engine: Engine | None = None
-    max_in_flight: int | None = None
-    wait_for_server: float = WAIT_SECONDS
-    retry_failed: bool = False
-    fresh: bool = False
-    source: str | None = None
-    on_progress: OnProgress | None = None
-    progress: bool | None = None
-    control: RunControl | None = None
-
-    @classmethod
-    def given(cls, inputs: Mapping[str, Any], **more: Any) -> tuple[Self, dict[str, Any]]:
-        """The options, from the arguments of a function that runs batches; and the others.
-
-        Args:
-            inputs: `BatchInputs`, as far as they are given.
-            more: fields that the function has apart.
-        """
-        others = dict(inputs)
-        keys = BatchOptions.__annotations__.keys() & others.keys()
-        return cls(**{name: others.pop(name) for name in keys}, **more), others
+    engine: Engine | None
+    on_progress: OnProgress | None
+    progress: bool | None
 
 
-USUAL = {each.name: each.default for each in fields(Options)}
-"""Defaults of `BatchOptions`."""
+USUAL = {"wait_for_server": WAIT_SECONDS, "retry_failed": False, "fresh": False}
+"""Defaults of `BatchOptions`, where they are not None."""
+
+
+def batch_options(inputs: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
+    """The options, of the arguments of a function that runs batches; and the others."""
+    keys = BatchOptions.__annotations__.keys()
+    options = Options(**{name: value for name, value in inputs.items() if name in keys})
+    return options, {name: value for name, value in inputs.items() if name not in keys}
 
 
 async def arun_batch(
@@ -136,8 +124,8 @@ async def arun_batch(
         RunBusyError: another live process works on this batch.
         StoreError: the database failed.
     """
-    told = {"engine": engine, "on_progress": on_progress, "progress": progress}
-    options, others = Options.given(inputs, **told)
+    options, others = batch_options(inputs)
+    options |= Options(engine=engine, on_progress=on_progress, progress=progress)
     setup, context = Setup.given(others, database=database)
     return await run_rows(rows, name, setup, context, options)
 
@@ -152,19 +140,20 @@ async def run_rows(
 ) -> BatchProgress:
     """`arun_batch`, of a setup that has a database."""
     async with _means(setup, context, options) as means:
-        store, again = means.store, options.retry_failed
+        store, again = means.store, options.get("retry_failed", False)
         engine = means.engine(lambda said: counting.wait(said))
         launch, plain = _launch(setup, means), context.model_dump(mode="json")
         async with hold_batch(store, name, plain, launch) as before:
             limits: dict[str, Any] = {}
-            if before is not None and not options.fresh:
+            fresh = options.get("fresh", False)
+            if before is not None and not fresh:
                 limits = need_unchanged(before, plain, launch, retry_failed=again)
                 plain |= {limit: before["settings"].get(limit) for limit in limits}
-            await begin_batch(store, name, plain, launch, options.source, forget=options.fresh)
+            await begin_batch(store, name, plain, launch, options.get("source"), forget=fresh)
             await _take_in(store, name, rows)
             named = {"policy": str(setup.model), "reward_model": str(setup.reward_model)}
             models = {"critic": str(setup.critic or setup.model), **named, **means.names}
-            control = options.control or RunControl()
+            control = options.get("control") or RunControl()
             with _told(options) as tell:
                 counting = Counting(store, name, models, tell)
                 await counting.begin(retry_failed=again)
@@ -188,7 +177,7 @@ class _Means:
 
 @asynccontextmanager
 async def _means(setup: Setup, context: TPOContext, options: Options) -> AsyncGenerator[_Means]:
-    if (engine := options.engine) is not None:
+    if (engine := options.get("engine")) is not None:
         assert setup.database is not None
         prompts = setup.prompts
         prompt_set = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
@@ -203,7 +192,8 @@ async def _means(setup: Setup, context: TPOContext, options: Options) -> AsyncGe
         need_prices(context, {"policy": names["policy"], "critic": names["critic"]})
 
         def local(on_wait: Callable[[str | None], None]) -> LocalEngine:
-            wait, most = options.wait_for_server, options.max_in_flight
+            wait = options.get("wait_for_server", WAIT_SECONDS)
+            most = options.get("max_in_flight")
             return LocalEngine(runs, context.width, most, wait_for_server=wait, on_wait=on_wait)
 
         yield _Means(runs.store, local, names, runs.auditor)
@@ -219,7 +209,7 @@ def _launch(setup: Setup, means: _Means) -> dict[str, Any]:
 @contextmanager
 def _told(options: Options) -> Generator[OnProgress]:
     """A bar, where one is wanted, and what the caller wants to be told."""
-    shown, told = options.progress, options.on_progress
+    shown, told = options.get("progress"), options.get("on_progress")
     if shown is None and told is not None:
         shown = False
     with progress_bar(None, "TPO", "row", shown=shown) as bar:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from langgraph.runtime import RunControl
 
-from tpo_graph.batch.engine import awaited
+from tpo_graph.batch.engine import awaited, need_positive
 from tpo_graph.batch.progress import progress_bar
 from tpo_graph.batch.steps import StepReporter
 from tpo_graph.concurrency.background import sync
@@ -61,8 +61,7 @@ async def aoptimize_many(
         StoreError: the database cannot be opened.
     """
     setup, context = Setup.given(inputs)
-    if max_in_flight is not None and max_in_flight < 1:
-        raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
+    need_positive(max_in_flight)
     if isinstance(queries, str) or not hasattr(queries, "__iter__"):
         raise ConfigurationError(
             f"queries={queries!r:.200} are no list. For one query there is aoptimize(...)."

@@ -118,14 +118,12 @@ class Flight:
             self._all.knee.add_scores(seconds, responses, work, part, self._all.jobs)
             self._all.change(0)
 
-    def end(self, *, overloaded: bool = False) -> None:
-        """The job has ended.
+    def overloaded(self) -> None:
+        """The server refused a call of the job for want of room, or let it time out."""
+        self._all.knee.overloaded()
 
-        Args:
-            overloaded: because the server refused a call for want of room, or let it time out.
-        """
-        if overloaded:
-            self._all.knee.overloaded()
+    def end(self) -> None:
+        """The job has ended."""
         self._all.change(-self._weight, -1)
 
     def _weigh(self, weight: float) -> None:
@@ -155,14 +153,14 @@ async def run_all(
     running: set[asyncio.Task[None]] = set()
 
     async def run(position: int, job: Callable[[Flight], Awaitable[T]], flight: Flight) -> None:
-        overload = False
         try:
             outcomes.put_nowait((position, await job(flight)))
         except Exception as error:
-            overload = is_overload(error)
+            if is_overload(error):
+                flight.overloaded()
             outcomes.put_nowait((position, error))
         finally:
-            flight.end(overloaded=overload)
+            flight.end()
 
     async def start() -> None:
         remaining = len(jobs) if isinstance(jobs, Sized) else None

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from langchain_core.language_models import BaseChatModel
 from langgraph.errors import GraphDrained
 
-from tpo_graph.batch.job import USUAL, BatchOptions, BatchProgress, Options, run_rows
+from tpo_graph.batch.job import USUAL, BatchOptions, BatchProgress, Options, batch_options, run_rows
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn
 from tpo_graph.costs import CostTable
@@ -124,11 +124,11 @@ class Bench:
             if report is not None:
                 report(name, progress)
 
-        options = self.options if report is None else replace(self.options, on_progress=tell)
+        options = self.options if report is None else self.options | Options(on_progress=tell)
         progress = await run_rows(self.rows, name, setup, context, options)
         if progress.away is not None:
             raise ServerAwayError(f"{progress.unfinished} rows of {name!r}: {progress.away}")
-        control = options.control
+        control = options.get("control")
         if progress.unfinished and control is not None and control.drain_requested:
             raise GraphDrained(f"{progress.unfinished} rows of {name!r} are still to be run")
         if progress.unfinished:
@@ -171,7 +171,7 @@ async def open_bench(
         StoreError: the database cannot be opened.
     """
     require_scipy()
-    options, others = Options.given(inputs)
+    options, others = batch_options(inputs)
     unseeded = "seed" in others
     setup, context = _given(others, seeds)
     usable, bad, notes = _usable(rows, limit)
@@ -182,7 +182,7 @@ async def open_bench(
     async with opened(setup.database, reuse_scores=setup.reuse_scores) as store:
         yield Bench(
             name=name,
-            source=options.source or "",
+            source=options.get("source") or "",
             rows=usable,
             bad_rows=bad,
             store=store,
