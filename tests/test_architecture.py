@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LONGER = {"graph.py: create_tpo_graph", "cli/batch.py: batch"}
 """Most of their lines say what the caller's arguments and options are."""
-WIDER = LONGER | {"check/__init__.py: check_setup", "agents/middleware.py: TPOMiddleware.__init__"}
+WIDER = LONGER | {"agents/middleware.py: TPOMiddleware.__init__"}
 """Their arguments are what the caller can set, each by name."""
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 

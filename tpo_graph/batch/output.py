@@ -9,8 +9,8 @@ import io
 import json
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +18,7 @@ from typing import IO, Any
 from tpo_graph.concurrency.background import run_in_background, sync
 from tpo_graph.conversation import well_formed
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.files.replaced import replaced
 from tpo_graph.rows.files import pyarrow_and_parquet
 from tpo_graph.session.audit import verdict
 from tpo_graph.session.stored import opened
@@ -60,11 +61,8 @@ async def awrite_output(path: str | Path, *, name: str, database: str | Store) -
     write = check_output(path)
     async with opened(database) as store:
         await get_batch(store, name)
-        try:
-            with _replaced(Path(path)) as file:
-                await write(file, lambda: output_rows(store, name))
-        except OSError as e:
-            raise ConfigurationError(f"the output {str(path)!r} cannot be written: {e}") from e
+        with replaced(path) as file:
+            await write(file, lambda: output_rows(store, name))
 
 
 write_output = sync(awrite_output)
@@ -202,23 +200,6 @@ async def _renamed(store: Store, name: str, *, audited: bool) -> dict[str, str]:
             taken.add(free)
             renamed[column] = free
     return renamed
-
-
-@contextmanager
-def _replaced(path: Path) -> Generator[IO[bytes]]:
-    """A file that takes the place of `path` once it is whole and on the disk."""
-    place = path.resolve()
-    part = place.with_name(f".{place.name}.part")
-    try:
-        with part.open("wb") as file:
-            if place.exists():
-                part.chmod(place.stat().st_mode)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(place)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 async def _write_jsonl(file: IO[bytes], records: Records) -> None:

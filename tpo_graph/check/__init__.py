@@ -6,8 +6,10 @@ Each part is asked a few small things; what is seen becomes a `Finding`. `tpo ch
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 from langchain_core.language_models import BaseChatModel
+from typing_extensions import TypedDict
 
 from tpo_graph.check.finding import Finding
 from tpo_graph.check.policy import check_policy
@@ -23,17 +25,25 @@ from tpo_graph.prompts import load_prompts
 __all__ = ["Finding", "check_setup"]
 
 
+class Checked(TypedDict, total=False):
+    """What is examined, as in `create_tpo_graph`; what is None or absent is left out."""
+
+    model: str | BaseChatModel | None
+    critic: str | BaseChatModel | None
+    """Besides the policy, which is the critic otherwise."""
+    reward_model: Given | None
+    audit: Given | None
+    """The reward model that audits; it must tell good from bad as well."""
+
+
 async def check_setup(
     *,
-    model: str | BaseChatModel | None = None,
-    reward_model: Given | None = None,
-    critic: str | BaseChatModel | None = None,
     prompts: str = "tpo",
     options: RunOptions | None = None,
-    audit: Given | None = None,
     against: Given | None = None,
     context_window: int | None = None,
     probes: str | Path | None = None,
+    **setup: Unpack[Checked],
 ) -> AsyncIterator[Finding]:
     """Examine what is given and yield findings as they are made; nothing is raised for a bad part.
 
@@ -42,12 +52,12 @@ async def check_setup(
     reward model is asked for about seventy scores of short texts.
 
     Args:
-        model, reward_model, critic, prompts: as in `create_tpo_graph`; what is None is left out.
+        prompts: as in `create_tpo_graph`.
         options: how runs will sample.
-        audit: the reward model that audits; it must tell good from bad as well.
         against: a reward model that must give the same scores, such as the local one of a remote.
         context_window: of the policy, in tokens; None: as far as it can be found out.
         probes: a file with probes of your own (docs/check.md); the package's when None.
+        setup: `Checked`.
 
     Raises:
         ConfigurationError: the file of probes is wrong.
@@ -59,6 +69,7 @@ async def check_setup(
     except TPOError as error:
         yield Finding("prompts", "loads", "fail", str(error))
         return
+    model, reward_model, audit = setup.get("model"), setup.get("reward_model"), setup.get("audit")
     policy: BaseChatModel | None = None
     try:
         policy = None if model is None else load_chat_model(model)
@@ -70,7 +81,9 @@ async def check_setup(
     for finding in found:
         yield finding
     if model is not None:
-        async for finding in check_policy(policy or model, critic, loaded, options, asked):
+        async for finding in check_policy(
+            policy or model, setup.get("critic"), loaded, options, asked
+        ):
             yield finding
     if reward_model is not None:
         async for finding in check_reward_model(reward_model, asked, against):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tpo_graph.cli.output import print_json, say
+from tpo_graph.files.replaced import replaced
 
 if TYPE_CHECKING:
     from tpo_graph.evaluation.benchmarks import Score
@@ -80,8 +81,8 @@ def prompts(
     size = find(name).size
     made = load_prompts(name, file=file, limit=limit, seed=seed)
     output.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in made.rows]
-    output.write_text("".join(lines), encoding="utf-8")
+    with replaced(output) as lines:
+        lines.writelines(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in made.rows)
     told = f"{len(made.rows)} of {made.available} prompts in {str(output)!r}"
     if size is not None and len(made.rows) != size:
         told += f"; the paper used {size}"

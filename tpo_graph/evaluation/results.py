@@ -5,15 +5,14 @@ report draws them. Texts stay in the database: `Answer.run_id` says where.
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.files.replaced import replaced
 
 FORMAT = 1
 """Version of the file; a reader refuses a newer one."""
@@ -312,13 +311,10 @@ def dump(comparison: Comparison, folder: str | Path) -> Path:
     target = Path(folder) / FILE
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=".", suffix=".tmp", delete=False
-        ) as file:
-            file.write(to_json(comparison))
-        os.replace(file.name, target)
     except OSError as e:
         raise ConfigurationError(f"{str(target)!r} cannot be written: {e}") from e
+    with replaced(target) as file:
+        file.write(to_json(comparison).encode())
     return target
 
 

@@ -1,1 +1,1 @@
-"""Files that are read: TOML of the user's, and what comes with the package."""
+"""Files: TOML of the user's, what comes with the package, outputs written whole or not at all."""

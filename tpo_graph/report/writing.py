@@ -1,14 +1,13 @@
 """`write_report`: from a database to one HTML file."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from tpo_graph.concurrency.background import run_in_background
+from tpo_graph.concurrency.background import sync
 from tpo_graph.costs import CostTable
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.files.replaced import replaced
 from tpo_graph.report.data import Report
 from tpo_graph.report.page import page
 from tpo_graph.report.sources import Reader
@@ -16,21 +15,6 @@ from tpo_graph.store import DEFAULT_URL, open_store
 
 LIMIT = 1000
 """Trajectories of a report, unless told otherwise."""
-
-
-def write_report(
-    targets: Sequence[str],
-    output: str | Path,
-    *,
-    database: str = DEFAULT_URL,
-    limit: int = LIMIT,
-    costs: CostTable | None = None,
-    command: str = "",
-) -> Report:
-    """Write a report and wait for it; see `awrite_report`."""
-    return run_in_background(
-        awrite_report(targets, output, database=database, limit=limit, costs=costs, command=command)
-    )
 
 
 async def awrite_report(
@@ -64,14 +48,10 @@ async def awrite_report(
     async with open_store(database) as store:
         report = await Reader(store, limit, costs).report(targets)
     report = replace(report, command=command, version=version("tpo-graph"))
-    target = Path(output)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(page(report))
-        partial.replace(target)
-    except OSError as e:
-        raise ConfigurationError(f"{str(output)!r} cannot be written: {e}") from e
-    finally:
-        partial.unlink(missing_ok=True)
+    with replaced(output) as file:
+        file.writelines(text.encode() for text in page(report))
     return report
+
+
+write_report = sync(awrite_report)
+"""Write a report and wait for it."""

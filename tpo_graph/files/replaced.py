@@ -1,0 +1,32 @@
+"""A file that is written whole or not at all, in the place of the one before."""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from tpo_graph.errors import ConfigurationError
+
+
+@contextmanager
+def replaced(path: str | Path) -> Generator[IO[bytes]]:
+    """A file that takes the place of `path` once it is whole and on the disk.
+
+    Raises:
+        ConfigurationError: it cannot be written; `path` is as it was.
+    """
+    place = Path(path).resolve()
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            if place.exists():
+                part.chmod(place.stat().st_mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(place)
+    except OSError as e:
+        raise ConfigurationError(f"the output {str(path)!r} cannot be written: {e}") from e
+    finally:
+        part.unlink(missing_ok=True)
