@@ -9,6 +9,7 @@ from tests.databases import (  # noqa: F401
     postgres_server,
     postgres_url,
     sqlite_url,
+    store,
 )
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, text
 from tpo_graph.cache import Run
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import Turn
+from tpo_graph.store import Store, open_store
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +57,13 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 def database_url(request: pytest.FixtureRequest) -> str:
     """A blank database, on each back end in turn."""
     return request.getfixturevalue(f"{request.param}_url")
+
+
+@pytest.fixture
+async def store(sqlite_url: str) -> AsyncIterator[Store]:
+    """An open store on an empty SQLite file."""
+    async with open_store(sqlite_url) as store:
+        yield store
 
 
 def make_run(run_id: str = "run-1", **changes: object) -> Run:

@@ -1,9 +1,6 @@
 """Runs in a database: kept, stopped, taken up again, taken deeper; and never by two at once."""
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +8,18 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
-from sqlalchemy import update
 
-from tests.databases import make_run
 from tpo_graph import aextend, aoptimize, aresume, extend, optimize, resume
 from tpo_graph.conversation import Turn, conversation_key
 from tpo_graph.errors import (
     ConfigurationError,
     PolicyError,
-    RunBusyError,
-    RunExistsError,
     RunNotFoundError,
     StoreError,
 )
 from tpo_graph.rewards import FunctionReward
-from tpo_graph.store import Store, leases, open_store
+from tpo_graph.store import Store, open_store
 from tpo_graph.store.runs import get_run, list_runs
-from tpo_graph.store.tables import RunRow, now
 from tpo_graph.testing import ScriptedChatModel, draft_then_improve, prefer_longer
 
 
@@ -37,12 +29,6 @@ def model(script: Any = None) -> ScriptedChatModel:
 
 def fixed(messages: Sequence[BaseMessage], _: int) -> str:
     return draft_then_improve(messages, len(messages[-1].text) % 89)
-
-
-@pytest.fixture
-async def store(sqlite_url: str) -> AsyncIterator[Store]:
-    async with open_store(sqlite_url) as store:
-        yield store
 
 
 class FailingOnce:
@@ -228,110 +214,6 @@ async def test_objects_must_be_given_again(store: Store) -> None:
         await aextend("r", depth=3, database=store)
     with pytest.raises(RunNotFoundError, match=r"'nobody'.*tpo runs list"):
         await aresume("nobody", database=store, model=model(), reward_model=prefer_longer)
-
-
-async def test_a_live_run_is_refused_to_others(sqlite_url: str) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slow(messages: Sequence[BaseMessage], index: int) -> str:
-        begun.set()
-        go_on.wait(10)
-        return fixed(messages, index)
-
-    async with open_store(sqlite_url) as ours, open_store(sqlite_url) as theirs:
-        running = asyncio.create_task(
-            asyncio.to_thread(
-                optimize, "Why?", model=model(slow), database=sqlite_url, run_id="r", **OPTIONS
-            )
-        )
-        await asyncio.to_thread(begun.wait, 10)
-        for store in (ours, theirs):
-            with pytest.raises(RunBusyError, match=r"'r' is being worked on by process \d+"):
-                await aresume("r", database=store, model=model(), reward_model=prefer_longer)
-        go_on.set()
-        result = await running
-        assert (
-            await aresume("r", database=ours, model=model(), reward_model=prefer_longer) == result
-        )
-
-
-async def claim(store: Store, owner: str, age: float) -> None:
-    seen = now() - timedelta(seconds=age)
-    claimed = update(RunRow).values(
-        lease_owner=owner, lease_seen_at=seen, status="running", stop_reason=None
-    )
-    await store.writer.run(lambda connection: connection.execute(claimed))
-
-
-async def test_a_dead_owner_is_followed_at_once_and_a_silent_one_later(store: Store) -> None:
-    await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
-    here = store.leases.owner.split("|")[0]
-    dead, far = f"{here}|4194303|12345|x", "another host|1|12345|x"
-    take = store.leases.hold("r")
-    await claim(store, far, leases.STALE_SECONDS - 5)
-    with pytest.raises(RunBusyError, match="another host"):
-        async with take:
-            pass
-    for owner, age in ((dead, 0.0), (far, leases.STALE_SECONDS + 1)):
-        await claim(store, owner, age)
-        async with store.leases.hold("r"):
-            pass
-
-
-async def test_a_run_that_was_taken_over_stops(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.05)
-    await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
-    await asyncio.sleep(0)
-    async with leases.Leases(store.writer) as held:
-
-        async def work() -> None:
-            async with held.hold("r"):
-                await claim(store, "another host|1|12345|x", 0)
-                await asyncio.sleep(10)
-
-        with pytest.raises(RunBusyError, match="taken over"):
-            await work()
-    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
-
-
-async def test_a_heartbeat_disturbs_nobody_who_is_refused_a_lease(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It once cancelled those that noted, under load, that the run was another's."""
-    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.02)
-    await store.cache.begin(make_run())
-    await claim(store, "another host|1|12345|x", 0)
-    run = store.writer.run
-
-    async def slowly(work: Any) -> Any:
-        await asyncio.sleep(0.05)
-        return await run(work)
-
-    async with leases.Leases(store.writer) as held:
-        monkeypatch.setattr(store.writer, "run", slowly)
-        with pytest.raises(RunExistsError):
-            async with held.hold("run-1", new=make_run()):
-                pass
-
-
-async def test_a_second_run_of_one_id_is_refused(store: Store) -> None:
-    first = await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
-    idle = model()
-    with pytest.raises(StoreError, match="'r' is stored already"):
-        await aoptimize("Other?", model=idle, database=store, run_id="r", **OPTIONS)
-    assert idle.calls == []
-    assert await aresume("r", database=store) == first
-
-
-async def test_a_run_killed_before_its_first_checkpoint_begins(store: Store) -> None:
-    expected = await aoptimize("Why?", model=model(), **OPTIONS)
-    await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
-    await store.checkpointer.adelete_thread("r")
-    await claim(store, "another host|1|12345|x", leases.STALE_SECONDS + 1)
-    result = await aresume("r", database=store, model=model(), reward_model=prefer_longer)
-    assert result.candidates == expected.candidates
 
 
 async def test_a_host_graphs_run_is_left_to_the_host(store: Store) -> None:

@@ -3,7 +3,6 @@
 Apart from `running.py` because it brings SQLAlchemy and Alembic, which no run in memory needs.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -11,6 +10,7 @@ from typing import Any, cast
 from langchain_core.messages import RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
+from tenacity import AsyncRetrying, retry_if_exception, wait_exponential
 
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import from_turns
@@ -51,27 +51,28 @@ async def run_stored(
         GraphDrained: `control` asked for a stop; the run can be resumed.
         StoreError: the database failed.
     """
-    pause, waited = 0.1, 0.0
+    again = AsyncRetrying(
+        retry=retry_if_exception(is_passing),
+        wait=wait_exponential(0.1, max=2.0),
+        stop=lambda state: state.idle_for > _PATIENCE_SECONDS,
+        reraise=True,
+    )
+
+    async def once() -> TPOState:
+        stored = await graph.aget_state(config) if again.statistics["attempt_number"] > 1 else None
+        return await run_graph(
+            graph,
+            None if stored and stored.created_at else graph_input,  # None: the run had begun
+            context,
+            config,
+            on_event,
+            on_task,
+            durability="sync",
+            control=control or RunControl(),
+        )
+
     with explained(store.engine.url):
-        while True:
-            try:
-                if waited and (await graph.aget_state(config)).created_at:
-                    graph_input = None  # the run had begun
-                return await run_graph(
-                    graph,
-                    graph_input,
-                    context,
-                    config,
-                    on_event,
-                    on_task,
-                    durability="sync",
-                    control=control or RunControl(),
-                )
-            except Exception as e:
-                if not is_passing(e) or waited > _PATIENCE_SECONDS:
-                    raise
-            await asyncio.sleep(pause)
-            waited, pause = waited + pause, min(2 * pause, 2.0)
+        return await again(once)
 
 
 @asynccontextmanager
