@@ -78,7 +78,7 @@ async def handle(model: BaseChatModel) -> Handle:
         handles = loop.handles
         original = weakref.ref(model, lambda _: handles.pop(key, None))
         fields = dict(model.__dict__)
-        held = handles[key] = Handle(await _copy(model, loop), _takes_n(model), original, fields)
+        held = handles[key] = Handle(await _copy(model), _takes_n(model), original, fields)
     return held
 
 
@@ -92,7 +92,7 @@ def _takes_n(model: BaseChatModel) -> bool:
     return "n" in type(model).model_fields and not responses
 
 
-async def _copy(model: BaseChatModel, loop: _Loop) -> BaseChatModel:
+async def _copy(model: BaseChatModel) -> BaseChatModel:
     # Streaming would merge the n samples of one request into one text.
     changes: dict[str, Any] = {"disable_streaming": True, "cache": False}
     if "streaming" in type(model).model_fields:
@@ -106,7 +106,7 @@ async def _copy(model: BaseChatModel, loop: _Loop) -> BaseChatModel:
         if options := _cleaned(model, client):
             client = client.with_options(**options)
         if not _has_own_http(model):
-            client = client.with_options(http_client=await _http_client(loop))
+            client = client.with_options(http_client=await http_client())
         changes |= {"root_async_client": client, "async_client": Completions(client)}
     return model.model_copy(update=changes)
 
@@ -129,8 +129,10 @@ def _has_own_http(model: BaseChatModel) -> bool:
     return any(getattr(model, setting, None) is not None for setting in settings)
 
 
-async def _http_client(loop: _Loop) -> Any:
-    """The loop's HTTP client; addresses, keys and timeouts come with each request."""
+async def http_client() -> Any:
+    """The running loop's HTTP client, an `httpx2.AsyncClient`; addresses, keys and timeouts come
+    with each request."""
+    loop = _loops.setdefault(asyncio.get_running_loop(), _Loop())
     if loop.http_client is None:
         loop.http_client = _new_http_client()
         loop.closing = _closing(loop.http_client)

@@ -4,17 +4,13 @@ Requests of one event loop share a client; each endpoint bounds how many are und
 (429, 5xx, a lost connection, a timeout) is retried a few times; what stays is one clear error.
 """
 
-import asyncio
 import json
 import math
 import re
-import ssl
 import time
-import weakref
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -31,6 +27,7 @@ from tenacity import (
 from tpo_graph.errors import ConfigurationError, RewardError, RewardInputError
 from tpo_graph.models.connection import clean_key
 from tpo_graph.models.failures import one_line
+from tpo_graph.models.loops import http_client
 from tpo_graph.redaction import AMBIGUOUS, is_ambiguous
 from tpo_graph.rewards.together import Slots
 
@@ -95,7 +92,6 @@ class Endpoint:
         self._timeout = timeout
         self._retries = retries
         self._wait = wait_exponential(backoff, _LONGEST_WAIT) + wait_random(0, backoff)
-        _certificates()  # read now: an event loop must not wait for the disk
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """The JSON reply to a request.
@@ -122,7 +118,7 @@ class Endpoint:
             ) from passing.cause or passing
 
     async def _once(self, path: str, content: bytes) -> Any:
-        client = await _client()
+        client = await http_client()
         async with self._slots.here():
             try:
                 response = await client.post(
@@ -130,6 +126,7 @@ class Endpoint:
                     content=content,
                     headers=self._headers,
                     timeout=self._timeout,
+                    follow_redirects=False,
                 )
             except httpx2.TimeoutException as error:
                 fix = "Give it more time, or run fewer at once."
@@ -184,37 +181,6 @@ class Endpoint:
     def _pause(self, state: RetryCallState) -> float:
         failure = state.outcome.exception() if state.outcome else None
         return max(self._wait(state), failure.after if isinstance(failure, _Passing) else 0.0)
-
-
-_clients: weakref.WeakKeyDictionary[
-    asyncio.AbstractEventLoop, tuple[httpx2.AsyncClient, AsyncGenerator[None]]
-] = weakref.WeakKeyDictionary()
-
-
-async def _client() -> httpx2.AsyncClient:
-    """The running loop's client, for all endpoints: pooled connections cannot move to another."""
-    running = asyncio.get_running_loop()
-    if running not in _clients:
-        # Endpoints bound their own requests.
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
-        client = httpx2.AsyncClient(verify=_certificates(), limits=limits)
-        closing = _closing(client)
-        _clients[running] = client, closing
-        # Started here, it is ended by the loop's `shutdown_asyncgens`, which `asyncio.run` calls.
-        await anext(closing)
-    return _clients[running][0]
-
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    return httpx2.create_ssl_context()  # takes longer than a request
-
-
-async def _closing(client: httpx2.AsyncClient) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        await client.aclose()
 
 
 class _Passing(Exception):  # noqa: N818 - says what kind of failure, and never leaves this file
