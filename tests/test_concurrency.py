@@ -28,8 +28,8 @@ def sleeper(number: int, log: list[str], seconds: float = 1.0) -> Job:
     return job
 
 
-async def collect(jobs, in_flight):
-    return [outcome async for outcome in run_all(jobs, in_flight)]
+async def collect(jobs, in_flight, total=None):
+    return [outcome async for outcome in run_all(jobs, in_flight, total)]
 
 
 def test_a_job_starts_when_another_has_ended_and_no_later():
@@ -61,7 +61,7 @@ async def test_an_error_stays_with_its_own_job():
 async def test_leaving_early_cancels_what_is_in_flight():
     log: list[str] = []
     in_flight = InFlight(max_jobs=3)
-    outcomes = run_all([sleeper(n, log, 0 if n == 0 else 60) for n in range(9)], in_flight)
+    outcomes = run_all([sleeper(n, log, 0 if n == 0 else 60) for n in range(9)], in_flight, 9)
     async with aclosing(outcomes):
         async for _ in outcomes:
             break

@@ -4,7 +4,6 @@
 up where it stopped, and tells how it ended. Results stay in the database.
 """
 
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -28,8 +27,6 @@ from tpo_graph.errors import (
 )
 from tpo_graph.session.session import Session
 from tpo_graph.usage import Ledger, Usage
-
-_MANY = sys.maxsize
 
 
 @dataclass(frozen=True)
@@ -137,29 +134,6 @@ class LocalEngine:
                 yield end
 
 
-class _Taken:
-    """Jobs as `run_all` takes them, until a stop is asked for."""
-
-    def __init__(
-        self,
-        jobs: Iterable[Job],
-        control: RunControl,
-        run: Callable[[Job, Flight], Awaitable[Done]],
-    ) -> None:
-        self._jobs = jobs
-        self._control = control
-        self._run = run
-
-    def __len__(self) -> int:
-        return len(self._jobs) if isinstance(self._jobs, Sized) else _MANY
-
-    def __iter__(self) -> Iterator[Callable[[Flight], Awaitable[Done]]]:
-        for job in self._jobs:
-            if self._control.drain_requested:
-                return
-            yield partial(self._run, job)
-
-
 async def run_jobs(
     jobs: Iterable[Job],
     in_flight: InFlight,
@@ -167,7 +141,15 @@ async def run_jobs(
     run: Callable[[Job, Flight], Awaitable[Done]],
 ) -> AsyncGenerator[Done]:
     """How each job ended, as it ends; what `run` raises ends all."""
-    async with aclosing(run_all(_Taken(jobs, control, run), in_flight)) as outcomes:
+
+    def taken() -> Iterator[Callable[[Flight], Awaitable[Done]]]:
+        for job in jobs:
+            if control.drain_requested:
+                return
+            yield partial(run, job)
+
+    total = len(jobs) if isinstance(jobs, Sized) else None
+    async with aclosing(run_all(taken(), in_flight, total)) as outcomes:
         async for _, outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome

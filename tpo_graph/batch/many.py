@@ -72,12 +72,11 @@ async def aoptimize_many(
         def job(query: Query) -> Callable[[Flight], Awaitable[TPOResult]]:
             return partial(_run, runs, query, context, on_event, control, wait)
 
-        jobs = [job(q) for q in queries] if isinstance(queries, Sized) else map(job, queries)
         total = len(queries) if isinstance(queries, Sized) else None
         early: dict[int, TPOResult | Exception] = {}
         position = ended = failed = 0
         with progress_bar(total, "TPO", "query", shown=progress) as show:
-            async with aclosing(run_all(jobs, in_flight)) as outcomes:
+            async with aclosing(run_all(map(job, queries), in_flight, total)) as outcomes:
                 async for number, outcome in outcomes:
                     ended += 1
                     failed += isinstance(outcome, Exception)

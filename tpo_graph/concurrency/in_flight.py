@@ -6,7 +6,7 @@ is what the caller said, or what `knee.py` measures.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sized
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from tpo_graph.concurrency.knee import Knee
@@ -138,7 +138,7 @@ class Flight:
 
 
 async def run_all(
-    jobs: Iterable[Callable[[Flight], Awaitable[T]]], in_flight: InFlight
+    jobs: Iterable[Callable[[Flight], Awaitable[T]]], in_flight: InFlight, total: int | None = None
 ) -> AsyncGenerator[tuple[int, T | Exception]]:
     """Run jobs side by side; (position, result or error) of each as it ends.
 
@@ -147,6 +147,7 @@ async def run_all(
     Args:
         jobs: taken one by one, each when there is room for it.
         in_flight: where they report; `Flight.end` is called for them.
+        total: how many there are, if that is known.
     """
     outcomes: asyncio.Queue[tuple[int, T | Exception] | None] = asyncio.Queue()
     claimed = asyncio.Event()
@@ -163,7 +164,7 @@ async def run_all(
             flight.end()
 
     async def start() -> None:
-        remaining = len(jobs) if isinstance(jobs, Sized) else None
+        remaining = total
         source = enumerate(jobs)
         try:
             while remaining != 0:
