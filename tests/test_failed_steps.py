@@ -177,7 +177,7 @@ async def test_limits_may_be_raised_for_what_is_left(sqlite_url: str) -> None:
     options: dict[str, Any] = {**OPTIONS, "max_tokens": 10}
     failed = await aoptimize("Why?", **handles, database=sqlite_url, run_id="r", **options)
     assert failed.stop_reason == "failed"
-    with pytest.raises(ConfigurationError, match=r"'width'.*there are temperature, .*max_tokens"):
+    with pytest.raises(ConfigurationError, match=r"'width'; there are .*max_tokens"):
         await aresume("r", database=sqlite_url, **handles, width=3)
     with pytest.raises(ConfigurationError, match="max_tokens=0 is not valid"):
         await aresume("r", database=sqlite_url, **handles, max_tokens=0)

@@ -65,7 +65,8 @@ def test_paths_in_the_file_are_relative_to_it(tmp_path: Path):
     ("text", "message"),
     [
         ("depth = ", "cannot be read"),
-        ("dept = 3", "'dept'"),
+        ("dept = 3", r"no setting 'dept' in '.*tpo\.toml'; did you mean 'depth'\?"),
+        ('databse = "sqlite:///x.db"', "did you mean 'database'"),
         ("depth = -3", r"depth=-3 is not valid"),
         ('width = "wide"', r"width='wide' is not valid"),
     ],

@@ -17,7 +17,7 @@ from pydantic import (
     create_model,
 )
 
-from tpo_graph.errors import ConfigurationError, instead
+from tpo_graph.errors import ConfigurationError, invalid_settings
 
 _SAMPLING = ["sample", "update"]
 _CRITIC = ["loss", "gradient"]
@@ -43,6 +43,46 @@ class Sampling(TypedDict):
     top_p: float | None
     max_tokens: int | None
     seed: int | None
+
+
+class Limits(TypedDict, total=False):
+    """Settings that a run which is resumed may get other values of: what servers refuse, what
+    decides the draws, and what a run may use."""
+
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    critic_temperature: float | None
+    critic_top_p: float | None
+    critic_max_tokens: int | None
+    seed: int | None
+    max_total_tokens: int | None
+    max_seconds: float | None
+    max_cost: float | None
+    input_price: float
+    cached_price: float | None
+    output_price: float
+
+
+class CommonSettings(Limits, total=False):
+    """Fields of `RunOptions`, for type checkers and editors: all but width, depth and strategies,
+    which not every function takes in one form."""
+
+    criteria: str | None
+    target_reward: float | None
+    patience: int | None
+    min_gain: float
+    stop_on_same_pair: bool
+
+
+class NamedSettings(CommonSettings, total=False):
+    """All fields of `RunOptions`, strategies by their names."""
+
+    width: int
+    depth: int
+    select: str
+    pick: str
+    stop: str | None
 
 
 class RunOptions(BaseModel):
@@ -327,23 +367,7 @@ class TPOContext(RunOptions):
         return create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, **fields)
 
 
-LIMITS = (
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "critic_temperature",
-    "critic_top_p",
-    "critic_max_tokens",
-    "seed",
-    "max_total_tokens",
-    "max_seconds",
-    "max_cost",
-    "input_price",
-    "cached_price",
-    "output_price",
-)
-"""Settings that a run which is resumed may get other values of: what servers refuse, what decides
-the draws, and what a run may use."""
+LIMITS = tuple(Limits.__annotations__)
 BUDGETS = ("max_total_tokens", "max_seconds", "max_cost")
 """Those of them that end a run; the stop reasons of the same names."""
 
@@ -365,21 +389,3 @@ def part_for_tpo(given: Any) -> Mapping[str, Any] | None:
     raise ConfigurationError(
         f'"tpo" is {part!r}: give a mapping of settings, such as {{"depth": 2}}'
     )
-
-
-def invalid_settings(error: ValidationError, model: type[BaseModel]) -> ConfigurationError:
-    """One clear error from pydantic's: each wrong setting with its value and what it must be."""
-    problems: list[str] = []
-    for problem in error.errors(include_url=False):
-        name = ".".join(map(str, problem["loc"]))
-        if problem["type"] == "extra_forbidden":
-            known = sorted(model.model_fields)
-            problems.append(f"there is no setting {name!r}; {instead(name, known)}")
-        elif problem["type"] == "missing":
-            problems.append(f"{name} is missing: give it a value")
-        else:
-            # Options of a connection may hold a key, wherever in a text that is not even JSON.
-            shown = "" if name.endswith(("_options", "api_key")) else f"={problem['input']!r:.200}"
-            why = problem["msg"].removeprefix("Value error, ")
-            problems.append(f"{name}{shown} is not valid: {why}")
-    return ConfigurationError("; ".join(problems))

@@ -17,10 +17,14 @@ Each message shows the offending value with ``repr`` and says the fix; the cause
 ``__cause__``. Errors of LangGraph itself (recursion limit, interrupts) pass through untouched.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 from tpo_graph.redaction import redacted
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
 
 
 class TPOError(Exception):
@@ -85,3 +89,92 @@ def instead(name: str, known: Collection[str]) -> str:
     """What an error says after a wrong name: the one that was meant, or all there are."""
     close = nearest(name, known)
     return f"there are {', '.join(known)}" if close is None else f"did you mean {close!r}?"
+
+
+def refuse_unknown(given: Collection[str], known: Collection[str]) -> None:
+    """Refuse names of settings that do not exist.
+
+    Args:
+        given: the names.
+        known: those there are, arguments of the function among them.
+
+    Raises:
+        ConfigurationError: one is unknown; says which was meant.
+    """
+    if wrong := [name for name in given if name not in known]:
+        told = (f"there is no setting {name!r}; {instead(name, sorted(known))}" for name in wrong)
+        raise ConfigurationError("; ".join(told))
+
+
+def invalid_settings(
+    error: "ValidationError", model: "type[BaseModel]", others: Collection[str] = ()
+) -> ConfigurationError:
+    """One clear error from pydantic's: each wrong setting with its value and what it must be.
+
+    Args:
+        error: what pydantic raised.
+        model: whose fields are the settings there are.
+        others: names beside these that could have been meant.
+    """
+    problems: list[str] = []
+    for problem in error.errors(include_url=False):
+        name = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "extra_forbidden":
+            known = sorted({*model.model_fields, *others})
+            problems.append(f"there is no setting {name!r}; {instead(name, known)}")
+        elif problem["type"] == "missing":
+            problems.append(f"{name} is missing: give it a value")
+        else:
+            # Options of a connection may hold a key, wherever in a text that is not even JSON.
+            secret = name.endswith(("_options", "api_key"))
+            value = problem["input"]
+            if problem["type"] in _OUT_OF_BOUNDS and isinstance(value, str):
+                value = _Number(value.strip())
+            shown = "" if secret else f"={value!r:.200}"
+            why = _requirement(problem["type"], problem.get("ctx", {}), problem["msg"])
+            problems.append(f"{name}{shown} is not valid: {why}")
+    return ConfigurationError("; ".join(problems))
+
+
+class _Number(str):
+    """A number as somebody wrote it, on a command line or in the environment."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+_OUT_OF_BOUNDS = {
+    "greater_than_equal": "it must be at least {ge}",
+    "greater_than": "it must be above {gt}",
+    "less_than_equal": "it must be at most {le}",
+    "less_than": "it must be below {lt}",
+    "finite_number": "it must be a finite number",
+}
+_REQUIREMENTS = {
+    **_OUT_OF_BOUNDS,
+    "string_too_short": "it is too short (at least {min_length})",
+    "string_too_long": "it must have at most {max_length} characters",
+    "literal_error": "it must be {expected}",
+}
+"""By pydantic's types of errors, with the values that come with them."""
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a text",
+    "dict": "a table of names and values",
+    "mapping": "a table of names and values",
+    "list": "a list",
+    "tuple": "a list",
+}
+"""By how pydantic's types of errors begin."""
+
+
+def _requirement(kind: str, bounds: Mapping[str, Any], said: str) -> str:
+    """What a value must be, in words that fit Python, a command and a file."""
+    if kind in _REQUIREMENTS:
+        return _REQUIREMENTS[kind].format_map(bounds)
+    word, _, how = kind.partition("_")
+    if word in _KINDS and how in ("type", "parsing", "from_float"):
+        return f"it must be {_KINDS[word]}"
+    return "it has too many digits" if how == "parsing_size" else said.removeprefix("Value error, ")

@@ -6,8 +6,9 @@
 Best-of-N is depth 0; revision is another prompt set. There are no modes.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -17,6 +18,7 @@ from langgraph.graph.state import CompiledStateGraph
 from tpo_graph import nodes
 from tpo_graph.cache import Cache, MemoryCache
 from tpo_graph.context import TPOContext
+from tpo_graph.errors import refuse_unknown
 from tpo_graph.models.connection import connected
 from tpo_graph.models.load import load_chat_model
 from tpo_graph.nodes.handles import Handles
@@ -24,7 +26,7 @@ from tpo_graph.nodes.step import Node
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.state import TPOInput, TPOState
-from tpo_graph.strategies import Strategy, by_name, split_objects
+from tpo_graph.strategies import RunSettings, Strategy, by_name, split_objects
 
 TPOGraph = CompiledStateGraph[TPOState, TPOContext, TPOInput, TPOState]
 
@@ -47,6 +49,7 @@ def create_tpo_graph(
     model_options: Mapping[str, Any] | None = None,
     critic_options: Mapping[str, Any] | None = None,
     reward_model_options: Mapping[str, Any] | None = None,
+    **settings: Unpack[RunSettings],
 ) -> TPOGraph:
     """Test-Time Preference Optimization as a compiled graph (paper, Algorithm 1).
 
@@ -73,13 +76,18 @@ def create_tpo_graph(
         model_options, critic_options, reward_model_options: how the server of a role that is given
             by name is reached, in LangChain's words: `base_url`, `api_key` or `api_key_env` (the
             name of a variable), `default_headers`, `extra_body`, `timeout`, `max_retries`.
+        settings: `depth`, `width`, `criteria` and so on, for runs that do not set them: the same as
+            in `defaults`.
 
     Raises:
         ConfigurationError: a name cannot be resolved, a prompt set breaks a rule, or the defaults
             cannot be followed.
     """
     context_schema = TPOContext
-    plain, objects = split_objects(defaults or {})
+    refuse_unknown(
+        settings, {*inspect.signature(create_tpo_graph).parameters, *TPOContext.model_fields}
+    )
+    plain, objects = split_objects({**(defaults or {}), **settings})
     if plain or interrupt_at:
         context_schema = TPOContext.with_defaults({"interrupt_at": interrupt_at, **plain})
     policy = load_chat_model(connected(model, model_options, "model"))

@@ -18,8 +18,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from tpo_graph.context import RunOptions, invalid_settings
-from tpo_graph.errors import ConfigurationError, nearest
+from tpo_graph.context import RunOptions
+from tpo_graph.errors import ConfigurationError, instead, invalid_settings, nearest
 from tpo_graph.models.connection import ROLES, connected, read_options
 from tpo_graph.rewards.anchoring import anchored
 from tpo_graph.rewards.forms import written
@@ -329,9 +329,9 @@ def _read(path: Path) -> dict[str, Any]:
     if "database" in values:  # as the option is called; only the environment says database_url
         values.setdefault("database_url", values.pop("database"))
     if unknown := sorted(set(values) - set(Settings.model_fields)):
+        known = sorted({*Settings.model_fields, "database"} - {"database_url"})
         raise ConfigurationError(
-            f"unknown names {unknown!r} in {str(path)!r}; known are "
-            f"{', '.join(sorted(Settings.model_fields))}"
+            f"there is no setting {unknown[0]!r} in {str(path)!r}; {instead(unknown[0], known)}"
         )
     return {
         name: {key: _anchored(each, path.parent) for key, each in cast("Any", value).items()}

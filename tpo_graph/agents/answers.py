@@ -59,6 +59,12 @@ def before_stop(text: str, stop: Iterable[str]) -> str:
     return text[: min((at for word in stop if word and (at := text.find(word)) >= 0), default=None)]
 
 
+def ended(answer: AIMessage, stop: Iterable[str]) -> AIMessage:
+    """The answer up to the first of these words."""
+    text = before_stop(answer.text, stop)
+    return answer if text == answer.text else answer.model_copy(update={"content": text})
+
+
 def unrefined(draft: AIMessage, error: TPOError) -> AIMessage:
     """The draft as it is, with what went wrong in `response_metadata["tpo"]`."""
     about = {"error": f"{type(error).__name__}: {error}"}

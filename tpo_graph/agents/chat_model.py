@@ -5,7 +5,7 @@ call, beneath it in traces, without checkpoints: like any model call it is repea
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 from uuid import uuid4
 
 from langchain_core.callbacks import (
@@ -28,12 +28,19 @@ from pydantic import (
     model_validator,
 )
 
-from tpo_graph.agents.answers import before_stop, is_final_answer, refined
+from tpo_graph.agents.answers import ended, is_final_answer, refined
 from tpo_graph.agents.callbacks import RUN, announced, beneath
+from tpo_graph.agents.inputs import ChatInputs
 from tpo_graph.agents.structured import FittingReward, StructuredForm, requested_form
 from tpo_graph.concurrency.background import run_in_background
-from tpo_graph.context import RunOptions, TPOContext, invalid_settings
-from tpo_graph.errors import ConfigurationError, RewardInputError, TPOError, nearest
+from tpo_graph.context import RunOptions, TPOContext
+from tpo_graph.errors import (
+    ConfigurationError,
+    RewardInputError,
+    TPOError,
+    invalid_settings,
+    nearest,
+)
 from tpo_graph.graph import TPOGraph
 from tpo_graph.models import load_chat_model
 from tpo_graph.models import model_name as name_of
@@ -42,12 +49,12 @@ from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.redaction import redacted
 from tpo_graph.rewards import as_reward_model
 from tpo_graph.session.running import run_config
-from tpo_graph.session.setup import Setup, make_context
+from tpo_graph.session.setup import Choices, Setup, make_context
 from tpo_graph.state import TPOInput, TPOState
+from tpo_graph.strategies import split_objects
 
 _CONNECTION = ("timeout", "max_retries", "api_key", "streaming")
 """What LangChain gives any chat model when it makes one; here it is `model`'s own affair."""
-
 
 _OF_A_TURN = {"tools", "tool_choice", "parallel_tool_calls", "response_format", "functions"}
 """What concerns the inner model's own turn alone: whether and how it calls tools."""
@@ -88,14 +95,22 @@ class ChatTPO(BaseChatModel):
     prompts: SkipValidation[Any] = "tpo"
     """ "tpo", "revision", a folder, or a loaded set."""
     settings: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Other fields of `TPOContext`."""
+    """Other settings of a run; `ChatTPO(criteria="Be brief.")` puts them here. A further stop rule
+    (`stop` of a run) stands here only."""
     tpo_cache: SkipValidation[Any] = None
     """A `Cache`: where candidates, steps and usage go; in memory when None."""
     _graph: TPOGraph = PrivateAttr()
 
-    if not TYPE_CHECKING:  # editors go by the fields
+    if TYPE_CHECKING:
+
+        def __init__(self, **values: Unpack[ChatInputs]) -> None: ...
+
+    else:  # whose settings may stand among the fields
 
         def __init__(self, **values):
+            own = RunOptions.model_fields.keys() - type(self).model_fields
+            if settings := {name: values.pop(name) for name in own & values.keys()}:
+                values["settings"] = {**values.get("settings", {}), **settings}
             try:
                 super().__init__(**values)
             except ValidationError as e:
@@ -103,7 +118,7 @@ class ChatTPO(BaseChatModel):
                 cause = first.get("ctx", {}).get("error")
                 if isinstance(cause, TPOError):
                     raise cause from None
-                raise invalid_settings(e, type(self)) from None
+                raise invalid_settings(e, type(self), own) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -123,6 +138,7 @@ class ChatTPO(BaseChatModel):
             reward_model=reward_model,
             critic=self.critic,
             prompts=self.prompts,
+            choices=Choices(strategies=split_objects(self.settings)[1]),
         )
         return setup.graph(
             cache=self.tpo_cache, checkpointer=False, defaults=defaults, name=type(self).__name__
@@ -362,22 +378,17 @@ class ChatTPO(BaseChatModel):
         answer = refined(draft or AIMessage(""), cast(TPOState, state))
         answer = answer.model_copy(update={"id": answer_id})
         answer.response_metadata["model_name"] = f"tpo:{self.model_name}"
-        return _ended(answer, stop)
+        return ended(answer, stop or ())
 
     def _context(self, options: dict[str, Any]) -> TPOContext:
-        fields = {name: getattr(self, name) for name in ("depth", "width")}
-        fields |= {name: getattr(self, name) for name in ("temperature", "max_tokens")}
-        return make_context({**fields, **self.settings, **options})
+        own = ("depth", "width", "temperature", "max_tokens")
+        fields = {name: getattr(self, name) for name in own}
+        return make_context(split_objects({**fields, **self.settings, **options})[0])
 
 
 def _configuration(model: BaseChatModel) -> dict[str, Any]:
     """A model's class and the parameters that it says identify it, without keys."""
     return {"class": type(model).__qualname__, **redacted(model.asdict())}
-
-
-def _ended(answer: AIMessage, stop: list[str] | None) -> AIMessage:
-    text = before_stop(answer.text, stop or ())
-    return answer if text == answer.text else answer.model_copy(update={"content": text})
 
 
 def _result(message: AIMessage) -> ChatResult:

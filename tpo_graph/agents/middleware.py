@@ -4,10 +4,11 @@ It wraps the agent's model call. The agent's own answer is the draft: the first 
 samples. What the agent returns and streams is the best response, in one message.
 """
 
+import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict, cast
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict, Unpack, cast
 from uuid import uuid4
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
@@ -21,8 +22,8 @@ from langgraph.runtime import Runtime
 from tpo_graph.agents.answers import is_final_answer, refined, unrefined
 from tpo_graph.agents.structured import FittingReward, StructuredForm, form_of, with_value
 from tpo_graph.cache import Cache, MemoryCache
-from tpo_graph.context import RunOptions, TPOContext, part_for_tpo
-from tpo_graph.errors import ConfigurationError, TPOError
+from tpo_graph.context import NamedSettings, RunOptions, TPOContext, part_for_tpo
+from tpo_graph.errors import ConfigurationError, TPOError, instead, refuse_unknown
 from tpo_graph.graph import TPOGraph
 from tpo_graph.models import load_chat_model
 from tpo_graph.nodes.handles import check_criteria
@@ -30,8 +31,9 @@ from tpo_graph.nodes.review import can_wait
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.rewards import RewardFunction, RewardModel, as_reward_model
 from tpo_graph.session.running import run_config
-from tpo_graph.session.setup import Setup
+from tpo_graph.session.setup import Choices, Setup
 from tpo_graph.state import TPOInput, TPOState
+from tpo_graph.strategies import MoreSettings, split_objects
 
 _log = logging.getLogger("tpo_graph")
 
@@ -39,15 +41,11 @@ When = Callable[[ModelRequest[Any], AIMessage], bool]
 """(request, draft) -> whether to improve this draft."""
 
 
-class TPORequest(TypedDict, total=False):
-    """What one request to the agent may say about its own answer."""
+class TPORequest(NamedSettings, total=False):
+    """What one request to the agent may say about its own answer: settings of its run, and:"""
 
     skip: bool
     """Leave the answer as the agent wrote it."""
-    depth: int
-    width: int
-    criteria: str
-    """What the person asking cares about, in their own words."""
 
 
 class TPOAgentState(AgentState[Any]):
@@ -91,7 +89,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
     conversation, tool results included, is the query. The answer is never worse, by the reward
     model, than the agent's own. Put it last in `middleware`, next to the model.
 
-    A request may set `skip`, `depth`, `width` and `criteria`: in the agent's state
+    A request may set `skip` and every setting of a run, such as `depth`: in the agent's state
     (`agent.invoke({"messages": ..., "tpo": {"depth": 2}})`, for this request only) or in its
     context (key or attribute `tpo`).
 
@@ -129,8 +127,10 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         when: When | None = None,
         on_error: Literal["keep", "raise"] = "keep",
         cache: Cache | None = None,
-        **settings: Any,
+        **settings: Unpack[MoreSettings],
     ) -> None:
+        known = inspect.signature(TPOMiddleware).parameters
+        refuse_unknown(settings, {*known, *TPOContext.model_fields})
         super().__init__()
         self.tools = []
         if on_error not in ("keep", "raise"):
@@ -138,7 +138,9 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         if when is not None and not callable(when):
             raise ConfigurationError(f"when={when!r} is not a function of (request, draft)")
         on_failure = "raise" if on_error == "raise" else "answer"
-        self._settings = {"depth": depth, "width": width, "on_failure": on_failure, **settings}
+        plain, strategies = split_objects(settings)
+        self._settings = {"depth": depth, "width": width, "on_failure": on_failure, **plain}
+        self._choices = Choices(strategies=strategies)
         self._defaults = TPOContext.checked(self._settings)
         if self._defaults.policy is not None:
             raise ConfigurationError(
@@ -226,9 +228,11 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
 
     def _start(self, request: ModelRequest[Any], draft: "_Draft") -> tuple[TPOGraph, _Start]:
         wishes = {name: value for name, value in _wishes(request).items() if name != "skip"}
-        if unknown := wishes.keys() - RunOptions.model_fields.keys():
-            known = ", ".join(["skip", *sorted(RunOptions.model_fields)])
-            raise ConfigurationError(f"a request cannot set {sorted(unknown)!r}; it can: {known}")
+        known = ["skip", *sorted(RunOptions.model_fields)]
+        if unknown := sorted(wishes.keys() - set(known)):
+            raise ConfigurationError(
+                f"a request cannot set {unknown[0]!r}; {instead(unknown[0], known)}"
+            )
         context = TPOContext.checked({**self._settings, **wishes})
         system = [] if request.system_message is None else [request.system_message]
         messages: list[Any] = [*system, *request.messages]
@@ -247,6 +251,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
                 reward_model=reward_model,
                 critic=self._critic,
                 prompts=self._prompts,
+                choices=self._choices,
             ).graph(cache=self._cache)
 
         if form is not None:

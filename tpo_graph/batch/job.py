@@ -8,10 +8,9 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from langgraph.runtime import RunControl
-from typing_extensions import TypedDict
 
 from tpo_graph.batch.engine import Engine, Job, LocalEngine
 from tpo_graph.batch.progress import BatchProgress, Counting, OnProgress, progress_bar
@@ -65,7 +64,7 @@ class BatchOptions(TypedDict, total=False):
     `unfinished` rows."""
 
 
-class BatchInputs(BatchOptions, StoredInputs, total=False, extra_items=Any):
+class BatchInputs(BatchOptions, StoredInputs, total=False):
     """The inputs of a batch: `BatchOptions`, and those of all its runs."""
 
 

@@ -57,13 +57,12 @@ class RayEngine:
         self,
         database: str,
         *,
-        width: int = 5,
         max_in_flight: int | None = None,
         wait_for_server: float = WAIT_SECONDS,
         cluster: Cluster | None = None,
         **inputs: Unpack[StoredInputs],
     ) -> None:
-        setup, _ = Setup.given(inputs, database=database)
+        setup, context = Setup.given(inputs, database=database)
         for what in (*ROLES, "prompts", "database"):
             given = getattr(setup, what)
             if given is not None and not isinstance(given, str):
@@ -76,7 +75,7 @@ class RayEngine:
             url = url.set(database=str(Path(url.database).expanduser().resolve()))
         self._database = url.render_as_string(hide_password=False)
         self._setup = replace(setup, database=self._database)
-        self._width = width
+        self._width = context.width
         self._max_in_flight = need_positive(max_in_flight)
         self._wait_for_server = wait_for_server
         self._cluster = cluster or Cluster()

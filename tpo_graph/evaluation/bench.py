@@ -138,7 +138,7 @@ class Bench:
             )
 
 
-class BenchInputs(BatchOptions, Inputs, total=False, extra_items=Any):
+class BenchInputs(BatchOptions, Inputs, total=False):
     """The inputs of all runs of a comparison, and `BatchOptions` of all its batches."""
 
 

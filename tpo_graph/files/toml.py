@@ -6,8 +6,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tpo_graph.context import invalid_settings
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.errors import ConfigurationError, invalid_settings
 
 M = TypeVar("M", bound=BaseModel)
 

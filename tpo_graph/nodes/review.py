@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tpo_graph.cache import Step
 from tpo_graph.candidates import Candidate
-from tpo_graph.context import TPOContext, invalid_settings
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.context import TPOContext
+from tpo_graph.errors import ConfigurationError, invalid_settings
 from tpo_graph.events import Reviewed
 from tpo_graph.nodes.handles import Handles
 from tpo_graph.state import Place, Review, StateUpdate, TPOState, candidates_at_hand, compared

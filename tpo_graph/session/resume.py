@@ -20,7 +20,7 @@ from tpo_graph.rewards import RewardModel, as_reward_model
 from tpo_graph.session.audit import audited
 from tpo_graph.session.result import TPOResult
 from tpo_graph.session.running import OnEvent
-from tpo_graph.session.setup import Choices, InputsAgain, Setup, spelled_out
+from tpo_graph.session.setup import Choices, InputsAgain, ResumeInputs, Setup, spelled_out
 from tpo_graph.session.stored import FAILED, go_on, held, need_same_rewards, opened
 from tpo_graph.store import Store
 from tpo_graph.store.attempts import change_settings, open_again
@@ -35,7 +35,7 @@ async def aresume(
     database: str | Store,
     on_event: OnEvent | None = None,
     control: RunControl | None = None,
-    **inputs: Unpack[InputsAgain],
+    **inputs: Unpack[ResumeInputs],
 ) -> TPOResult:
     """Resume a run from its last finished node; no finished call is made again.
 
@@ -49,9 +49,9 @@ async def aresume(
         on_event, control: as in `aoptimize`.
         inputs: what the run began with and its database does not hold (objects, secrets), described
             in `InputsAgain` (`tpo_graph.session.setup`). An auditor that is missing does not stop
-            the run: the result's `audit_error` tells. `strategies`: the objects of your own that
-            the run began with. Other values for settings of what is left of the run, among
-            `context.LIMITS` (`max_tokens`, `temperature`, `seed`, `max_total_tokens` and so on).
+            the run: the result's `audit_error` tells. Other values for settings of what is left of
+            the run, among `context.LIMITS` (`max_tokens`, `temperature`, `seed`,
+            `max_total_tokens` and so on).
 
     Raises:
         RunNotFoundError: no such run is stored.
@@ -61,7 +61,6 @@ async def aresume(
     """
     again: dict[str, Any] = {**inputs}
     limits = {name: again.pop(name) for name in LIMITS if name in again}
-    _checked(again, LIMITS)
     async with opened(database) as store:
         reopen = {*FAILED, "no_usable_update", *(limits.keys() & BUDGETS)}
         if limits.keys() - BUDGETS:  # the critic may say something else then
@@ -103,7 +102,7 @@ async def aextend(
         ConfigurationError: `depth` is not greater, or as in `aresume`.
         RunNotFoundError, RunBusyError, StoreError: as in `aresume`.
     """
-    again = _checked(inputs)
+    again: dict[str, Any] = {**inputs}
     depth = TPOContext.checked({"depth": depth}).depth
     async with opened(database) as store, held(store, run_id) as run:
         before = run["settings"]["depth"]
@@ -200,14 +199,6 @@ def _need_open(run: StoredRun, limits: Mapping[str, Any], reopen: Collection[str
             f"{', '.join(f'{n}={v!r}' for n, v in limits.items())} would change nothing. "
             f"Use instead: {other}"
         )
-
-
-def _checked(again: Mapping[str, Any], others: Sequence[str] = ()) -> Mapping[str, Any]:
-    declared = InputsAgain.__optional_keys__
-    if unknown := sorted(again.keys() - {*declared, "strategies", *others}):
-        known = [*others, "strategies", *sorted(declared)]
-        raise ConfigurationError(f"there is no argument {unknown!r}; there are {', '.join(known)}")
-    return again
 
 
 def _rebuild(store: Store, run: StoredRun, again: Mapping[str, Any]) -> TPOGraph:

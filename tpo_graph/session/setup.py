@@ -6,23 +6,24 @@ it on unseen; for the commands it is a field of `settings.Settings`, too.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Required, Self, TypeVar, get_args
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Required, Self, TypedDict, TypeVar, get_args
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from typing_extensions import TypedDict
 
 from tpo_graph.cache import Cache
-from tpo_graph.context import TPOContext
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.context import Limits, TPOContext
+from tpo_graph.errors import ConfigurationError, refuse_unknown
 from tpo_graph.graph import TPOGraph, create_tpo_graph
 from tpo_graph.models.connection import ROLES, connected
 from tpo_graph.prompts import PromptSet
 from tpo_graph.redaction import redacted
 from tpo_graph.rewards import RewardFunction, RewardModel
-from tpo_graph.strategies import Strategy, split_objects
+from tpo_graph.strategies import RunSettings, Strategy, split_objects
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -50,7 +51,7 @@ class _Roles(TypedDict, total=False):
     """The same for the audit's."""
 
 
-class _Begun(_Roles, total=False):
+class _Begun(_Roles, RunSettings, total=False):
     model: Required[str | BaseChatModel]
     """The policy: "provider:model", "local:PATH_OR_HUB_ID" or a LangChain chat model."""
     reward_model: Required[str | RewardModel | RewardFunction]
@@ -62,12 +63,12 @@ class _Begun(_Roles, total=False):
     """Whether rewards that the database knows already are taken from it."""
 
 
-class StoredInputs(_Begun, total=False, extra_items=Any):
+class StoredInputs(_Begun, total=False):
     """The inputs of runs whose database is an argument of its own; and, as in `optimize`, fields of
     `TPOContext`."""
 
 
-class Inputs(_Begun, total=False, extra_items=Any):
+class Inputs(_Begun, total=False):
     """The inputs of a run; and fields of `TPOContext`: `depth`, `width`, `seed`, `criteria` and so
     on. `select`, `pick` and `stop` may be objects of your own (`tpo_graph.strategies`)."""
 
@@ -76,7 +77,7 @@ class Inputs(_Begun, total=False, extra_items=Any):
     a store that is open already. None keeps nothing."""
 
 
-class InputsAgain(_Roles, total=False, extra_items=Any):
+class InputsAgain(_Roles, total=False):
     """What a stored run may be given again; what is None or absent is as the run began."""
 
     model: str | BaseChatModel | None
@@ -85,6 +86,12 @@ class InputsAgain(_Roles, total=False, extra_items=Any):
     """Needed, as the policy, in place of an object."""
     prompts: str | PromptSet | None
     """Needed, as the policy, in place of an object."""
+    strategies: Sequence[Strategy]
+    """The objects of your own that the run began with."""
+
+
+class ResumeInputs(InputsAgain, Limits, total=False):
+    """`InputsAgain`, and other values for settings of what is left of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +136,9 @@ class Setup:
             options = taken.pop(f"{role}_options", None)
             if options is not None:
                 taken[role] = connected(taken.get(role), options, role)
+        for name in ("model", "reward_model"):
+            if name not in {**taken, **more}:
+                raise TypeError(f"the argument {name!r} is missing: give a name or an object")
         taken.setdefault("choices", Choices(strategies=tuple(strategies)))
         return cls(**{**taken, **more}), make_context(settings)
 
@@ -161,23 +171,27 @@ class Setup:
         )
 
 
-KEYS = Inputs.__required_keys__ | Inputs.__optional_keys__
-"""The inputs of a run, by name."""
-_DEFAULTS = {each.name: each.default for each in fields(Setup)}
+KEYS = frozenset(Inputs.__annotations__) - set(RunSettings.__annotations__)
+"""The inputs of a run, by name, without its settings."""
+_DEFAULTS = {
+    **{name: field.default for name, field in TPOContext.model_fields.items()},
+    **{each.name: each.default for each in fields(Setup)},
+}
 
 
 def spelled_out(function: F, others: Mapping[str, Any] | None = None) -> F:
-    """Let `help` and `inspect.signature` show the arguments behind `**inputs` one by one.
+    """Let `help` and `inspect.signature` show the arguments behind `**inputs` one by one, and
+    refuse others before anything is done.
 
     Args:
-        function: the one that takes them.
+        function: the one that takes them; it may be async, or an async generator.
         others: defaults of those that are no field of `Setup`.
     """
     signature = inspect.signature(function)
     *own, rest = signature.parameters.values()
     (declared,) = get_args(rest.annotation)  # Unpack[...]
-    defaults = {"audit_fallback": False} if declared is InputsAgain else _DEFAULTS
-    defaults = {**defaults, **(others or {})}
+    begun = "model" in declared.__required_keys__
+    defaults = {**(_DEFAULTS if begun else {"audit_fallback": False}), **(others or {})}
     shown = [
         inspect.Parameter(
             name,
@@ -189,9 +203,42 @@ def spelled_out(function: F, others: Mapping[str, Any] | None = None) -> F:
         for required in [name in declared.__required_keys__]
     ]
     shown.sort(key=lambda each: each.name not in declared.__required_keys__)
-    settings = inspect.Parameter("settings", inspect.Parameter.VAR_KEYWORD, annotation=Any)
-    function.__signature__ = signature.replace(parameters=[*own, *shown, settings])  # pyright: ignore[reportFunctionMemberAccess]
-    return function
+    # What a run can be told nowhere but in a graph's context has an error of its own.
+    known = {each.name for each in (*own, *shown)} | (
+        TPOContext.model_fields.keys() if begun else set[str]()
+    )
+    checked = _checked(function, known)
+    checked.__signature__ = signature.replace(parameters=[*own, *shown])
+    return checked
+
+
+def _checked(function: Any, known: Collection[str]) -> Any:
+    """The function, refusing the names of arguments that it does not know."""
+    if inspect.isasyncgenfunction(function):
+
+        @wraps(function)
+        async def items(*args: Any, **given: Any) -> AsyncGenerator[Any]:
+            refuse_unknown(given, known)
+            async with aclosing(function(*args, **given)) as found:
+                async for item in found:
+                    yield item
+
+        return items
+    if inspect.iscoroutinefunction(function):
+
+        @wraps(function)
+        async def awaited(*args: Any, **given: Any) -> Any:
+            refuse_unknown(given, known)
+            return await function(*args, **given)
+
+        return awaited
+
+    @wraps(function)
+    def called(*args: Any, **given: Any) -> Any:
+        refuse_unknown(given, known)
+        return function(*args, **given)
+
+    return called
 
 
 def make_context(settings: Mapping[str, Any]) -> TPOContext:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 
+from tpo_graph.context import CommonSettings
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.strategies.argmax import Argmax
 from tpo_graph.strategies.base import Pick, Pool, Select, Shown, StopRule, Strategy
@@ -24,12 +25,14 @@ __all__ = [
     "Argmax",
     "ExpectedGain",
     "Knockout",
+    "MoreSettings",
     "Newest",
     "Pair",
     "Pick",
     "Pool",
     "RandomSubset",
     "ReversedPair",
+    "RunSettings",
     "Select",
     "Shown",
     "StopRule",
@@ -39,6 +42,29 @@ __all__ = [
     "named",
     "split_objects",
 ]
+
+
+class MoreSettings(CommonSettings, total=False):
+    """Settings of a run but width and depth, whose strategies may be objects."""
+
+    select: str | Select
+    """What critic and update are shown."""
+    pick: str | Pick
+    """How the answer is picked."""
+    stop: str | StopRule | None
+    """A further stop rule."""
+    on_failure: Literal["answer", "raise"]
+    """When a step fails for good and there is an answer: end with it, or raise."""
+
+
+class RunSettings(MoreSettings, total=False):
+    """Settings of a run, whose strategies may be objects; for type checkers and editors."""
+
+    width: int
+    """N: responses sampled at the start and written by each update."""
+    depth: int
+    """D: how many times the loss, gradient, update loop runs. 0 is best-of-N."""
+
 
 Kind = Literal["select", "pick", "stop"]
 KINDS: tuple[Kind, ...] = ("select", "pick", "stop")
