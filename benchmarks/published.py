@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.pipes import quiet_pipe
 from tpo_graph.evaluation.benchmarks.refusals import load_refusal_judge
 from tpo_graph.evaluation.statistics import estimate_share
 
@@ -184,7 +185,8 @@ def main() -> None:
     labels.add_argument("--first", type=int, help="so many completions")
     labels.set_defaults(lines=lambda g: asyncio.run(xstest(g.completions, g.judge, g.first)))
     given = parser.parse_args()
-    print("\n".join(given.lines(given)))
+    with quiet_pipe():
+        print("\n".join(given.lines(given)))
 
 
 if __name__ == "__main__":

@@ -144,3 +144,19 @@ async def test_a_run_without_changes_asks_its_critic_again_under_another_seed(
     asked = [messages[-1].text.split()[0] for messages, _ in model.calls[calls:]]
     assert asked[-1] == "write"
     assert result.usage["loss"]["requests"] == 2  # both are paid for
+
+
+@pytest.mark.parametrize(
+    ("prompts", "gives"), [("feedback", False), ("feedback", True), ("tpo", False)]
+)
+def test_a_set_that_lives_on_reasons_warns_once_of_a_reward_without_any(
+    prompts: str, gives: bool, caplog: pytest.LogCaptureFixture
+):
+    def score(query: str, response: str) -> float:
+        return Score(len(response), "It is short." if gives else "")
+
+    for _ in range(2):
+        run(score, prompts)
+    told = [record.getMessage() for record in caplog.records if "no reason" in record.message]
+    assert len(told) == (prompts == "feedback" and not gives)
+    assert all("Score(value, reason)" in text and "method 'tpo'" in text for text in told)

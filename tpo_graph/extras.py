@@ -1,5 +1,6 @@
 """Optional dependencies: what needs one that is not there says which package, and which extra."""
 
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -25,7 +26,10 @@ def extra(name: str, needed_by: str, instead: str = "") -> Generator[None]:
         ConfigurationError: a library is missing, or is broken.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            # tqdm, of a notebook without ipywidgets: nothing here needs them.
+            warnings.filterwarnings("ignore", "IProgress not found")
+            yield
     except ImportError as error:
         module = error.name or ""
         package = next(

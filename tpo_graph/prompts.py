@@ -129,6 +129,13 @@ class PromptSet:
         """Whether any stage shows the person's criteria to the model."""
         return any("criteria" in p.variables for p in (self.loss, self.gradient, self.update))
 
+    @property
+    def lives_on_reasons(self) -> bool:
+        """Whether the reward model's reasons are all that an update is told: no critic is called,
+        and where a reward is only a number, nothing says what to change."""
+        asked = self.loss.standing is None or self.gradient.standing is None
+        return not asked and "reasons" in self.update.variables
+
     def needs_no_change(self, gradient: str) -> bool:
         """Whether the critic's reply says that the chosen answer is to stay as it is."""
         agreed = self.gradient.no_change

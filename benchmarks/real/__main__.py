@@ -15,6 +15,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.pipes import quiet_pipe
 from benchmarks.real import methods, rewrites
 from benchmarks.real.reward_server import agree
 from benchmarks.real.rewrites import Plan, Record, read
@@ -63,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     served.set_defaults(command=lambda g: agree(g.local, g.server))
     given = parser.parse_args(arguments)
     try:
-        given.command(given)
+        with quiet_pipe():
+            given.command(given)
     except TPOError as error:
         raise SystemExit(f"Error: {error} Run the same command again to resume.") from None
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from tpo_graph import optimize
-from tpo_graph.cli import tpo
+from tpo_graph.cli import main, tpo
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.rewards import load
 from tpo_graph.rewards.function import FunctionReward
@@ -64,6 +64,28 @@ def test_list_is_newest_first_and_filters():
     assert runs("list", "--json", "--status", "failed").stdout == ""
     assert len(runs("list", "--json", "--model", "ScriptedChatModel").stdout.splitlines()) == 3
     assert runs("list", "--json", "--model", "another").stdout == ""
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["runs", "show", "zzz"],
+        ["runs", "list", "--batch", "zzz"],
+        ["runs", "export", "--batch", "zzz"],
+        ["batches", "show", "zzz"],
+        ["report", "zzz"],
+    ],
+)
+def test_what_does_not_exist_is_one_exit_code_everywhere(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "argv", ["tpo", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out) == (2, "")
+    assert "'zzz'" in told.err
 
 
 @pytest.mark.usefixtures("stored")

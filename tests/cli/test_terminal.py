@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -110,3 +112,21 @@ def test_files_may_begin_with_a_byte_order_mark(tmp_path: Path):
     query.write_bytes(b"\xef\xbb\xbfWhy?\r\n")
     assert Settings.load({}, config).depth == 3
     assert _query(None, query) == "Why?"
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [("tpo_graph.cli", ["benchmark", "list"]), ("benchmarks.real.__main__", ["prompts"])],
+)
+def test_output_that_nobody_reads_to_its_end_is_no_traceback(module: str, arguments: list[str]):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-c", f"from {module} import main; main()", *arguments],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TPO_TASKS": "requirements"},
+        check=False,
+    )
+    os.close(writing)
+    assert (ended.stderr, ended.returncode) == (b"", 1)

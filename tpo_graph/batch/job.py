@@ -112,8 +112,8 @@ async def arun_batch(
         engine: what runs the rows; it must have been given the same models and database. None:
             this process.
         on_progress: see `OnProgress`.
-        progress: whether a bar on standard error shows how far the batch is; None: on a terminal,
-            unless there is an `on_progress`.
+        progress: whether a bar on standard error shows how far the batch is; None: on a terminal
+            and in a notebook, unless there is an `on_progress`.
         inputs: `BatchOptions`; the others as in `aoptimize`, where settings are for all rows that
             set nothing of their own.
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tpo_graph.batch.engine import Done
@@ -72,16 +73,21 @@ def progress_bar(
         total: how many there are, if that is known.
         what: its title.
         unit: of what there are so many.
-        shown: None where standard error is a terminal.
+        shown: None where standard error is a terminal or a notebook's.
 
     Yields:
         A function of how many have ended so far, their total (None: as before) and a few words
         about them.
     """
-    if not (sys.stderr.isatty() if shown is None else shown):
+    in_notebook = type(sys.stderr).__module__.startswith("ipykernel.")
+    if not (sys.stderr.isatty() or in_notebook if shown is None else shown):
         yield lambda *_: None
         return
-    from tqdm.auto import tqdm
+    # tqdm.auto warns of a notebook without ipywidgets, and shows a bar of text there all the same.
+    if find_spec("ipywidgets") is None:
+        from tqdm import tqdm
+    else:
+        from tqdm.auto import tqdm
 
     bar: Any
     with tqdm(total=total, desc=what, unit=unit) as bar:

@@ -2,7 +2,7 @@
 
 Answers go to stdout, everything else to stderr. Exit codes: 0 done, 1 a model, the reward model,
 the database or a check failed (an answer from before is printed all the same), 2 wrong usage or
-configuration, 130 and 143 stopped by SIGINT and SIGTERM.
+configuration, or a run or batch that is not there, 130 and 143 stopped by SIGINT and SIGTERM.
 """
 
 import errno
@@ -72,7 +72,7 @@ tpo.add_command(analyze)
 
 def main() -> None:
     """Entry point of the `tpo` command."""
-    from tpo_graph.errors import ConfigurationError, TPOError
+    from tpo_graph.errors import ConfigurationError, RunNotFoundError, TPOError
     from tpo_graph.redaction import redacted
 
     for stream in (sys.stdout, sys.stderr):
@@ -90,7 +90,7 @@ def main() -> None:
         sys.exit(130)
     except TPOError as e:
         say(f"Error: {redacted(str(e))}")
-        sys.exit(2 if isinstance(e, ConfigurationError) else 1)
+        sys.exit(2 if isinstance(e, (ConfigurationError, RunNotFoundError)) else 1)
     except OSError as e:
         if e.errno not in _UNWRITABLE:
             raise

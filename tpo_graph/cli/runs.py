@@ -17,10 +17,12 @@ from tpo_graph.models.connection import ROLES
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
+    from tpo_graph.store.runs import RunSummary
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
+_STATUS = ["running", "finished", "interrupted", "failed"]
 _AGE = {"h": "hours", "d": "days", "w": "weeks"}
 _HANDLES = {
     "model": "Policy, where the run was given an object instead of a name.",
@@ -102,13 +104,25 @@ def _filters(command: F) -> F:
     return command
 
 
+async def _need_batch(store: "Store", name: str | None) -> None:
+    """Tell a batch that does not exist from one without runs.
+
+    Raises:
+        RunNotFoundError: there is none of that name.
+    """
+    from tpo_graph.store.batches import get_batch
+
+    if name is not None:
+        await get_batch(store, name)
+
+
 @runs.command("list")
 @click.option(
     "--limit", type=click.IntRange(1), default=20, show_default=True, help="Maximum number of runs."
 )
 @click.option(
     "--status",
-    type=click.Choice(["running", "finished", "interrupted", "failed"]),
+    type=click.Choice(_STATUS),
     help="Only runs of this status.",
 )
 @_filters
@@ -120,7 +134,12 @@ def list_(limit: int, as_json: bool, database: str, **wanted: Any) -> None:
     from tpo_graph.store.runs import RunFilter, list_runs
 
     filters = RunFilter(**wanted)
-    found = with_store(database, lambda store: list_runs(store, limit=limit, filters=filters))
+
+    async def look(store: "Store") -> "list[RunSummary]":
+        await _need_batch(store, filters.batch)
+        return await list_runs(store, limit=limit, filters=filters)
+
+    found = with_store(database, look)
     if as_json:
         for run in found:
             print_json(run)
@@ -256,7 +275,7 @@ def rescore(run_id: str, reward_model: str, as_json: bool, database: str) -> Non
 )
 @click.option(
     "--status",
-    metavar="STATUS",
+    type=click.Choice([*_STATUS, "any"]),
     help="Only runs of this status, or any.  [default: finished for preferences, else any]",
 )
 @click.option(
@@ -301,6 +320,7 @@ def export(
     with click.open_file(str(output or "-"), "w", encoding="utf-8") as file:
 
         async def write(store: "Store") -> None:
+            await _need_batch(store, filters.batch)
             async for trajectory in export_runs(store, whole, filters):
                 if form == "runs":
                     file.write(as_json_text(trajectory) + "\n")

@@ -1,5 +1,6 @@
 """Step 2 of the algorithm, update: the policy writes N new responses that follow the gradient."""
 
+import logging
 import time
 from collections.abc import Sequence
 from functools import reduce
@@ -18,6 +19,9 @@ from tpo_graph.nodes.tracing import call_metadata
 from tpo_graph.rewards.together import together
 from tpo_graph.state import StateUpdate, TPOState, person_stops, shown
 from tpo_graph.usage import add_usage, charge
+
+_log = logging.getLogger(__name__)
+_told: set[str] = set()
 
 
 async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
@@ -42,6 +46,10 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
             iteration=iteration, rewards=[], finish_reasons=[], reasons=[], samples=[]
         )
         return {**nothing, **reviewed}
+    if tpo.prompts.lives_on_reasons:
+        _tell_of_no_reasons(
+            tpo.prompts.name, (await tpo.reward_model_for(runtime.context)).name, state
+        )
     generated = await _written(state, runtime, tpo, iteration)
 
     runtime.stream_writer(
@@ -69,6 +77,21 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         **reviewed,
         "samples": generated.texts,
     }
+
+
+def _tell_of_no_reasons(prompts: str, reward_model: str, state: TPOState) -> None:
+    """Warn, once for each reward model, where no answer that the update sees has a reason."""
+    if reward_model in _told or any(one.get("reason") for group in shown(state) for one in group):
+        return
+    _told.add(reward_model)
+    _log.warning(
+        "the reward model %r gave no reason for any answer, and the prompt set %r asks no critic: "
+        "nothing says what to change, so each iteration only draws other versions of the best "
+        "answer. Return Score(value, reason) from the reward, use one that gives reasons "
+        "(docs/rewards.md), or take method 'tpo', whose critic finds what to change.",
+        reward_model,
+        prompts,
+    )
 
 
 async def _written(
