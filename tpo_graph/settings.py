@@ -289,15 +289,33 @@ def configured_probes(config: str | Path | None) -> Path | None:
     Raises:
         ConfigurationError: the file cannot be read, or the table has anything else.
     """
-    if config is None:
-        return None
-    table = table_of(config, "check")
-    if table.keys() - {"probes"}:
+    probes = _only_name(config, "check", "probes", '"FILE"')
+    return None if probes is None else Path(_anchored(str(probes), Path(str(config)).parent))
+
+
+def configured_methods(config: str | Path | None) -> list[str]:
+    """The methods that a configuration names for `tpo compare`: `methods` in its `[compare]`.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or the table has anything else.
+    """
+    methods: Any = _only_name(config, "compare", "methods", '["tpo", "NAME=FOLDER"]')
+    if not isinstance(methods, list | None):
         raise ConfigurationError(
-            f'[check] in {str(config)!r} is {table!r}; it knows one name, probes = "FILE"'
+            f"methods={methods!r} in [compare] of {str(config)!r} is not valid: it must be a list"
         )
-    probes = table.get("probes")
-    return None if probes is None else Path(anchored(str(probes), Path(config).parent))
+    folder = Path(str(config)).parent
+    found = (str(method).partition("=") for method in cast("list[Any]", methods or []))
+    return [f"{name}{equals}{anchored(source, folder)}" for name, equals, source in found]
+
+
+def _only_name(config: str | Path | None, table: str, name: str, form: str) -> Any:
+    values = table_of(config, table)
+    if values.keys() - {name}:
+        raise ConfigurationError(
+            f"[{table}] in {str(config)!r} is {values!r}; it knows one name, {name} = {form}"
+        )
+    return values.get(name)
 
 
 def table_of(config: str | Path | None, name: str) -> dict[str, Any]:
@@ -324,7 +342,7 @@ def _toml(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     values = _toml(path)
-    for command in ("check", "serve"):  # of these commands alone
+    for command in ("check", "compare", "serve"):  # of these commands alone
         values.pop(command, None)
     if "database" in values:  # as the option is called; only the environment says database_url
         values.setdefault("database_url", values.pop("database"))

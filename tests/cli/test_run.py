@@ -142,8 +142,8 @@ def test_a_config_file_with_paths_relative_to_it(server: OpenAIServer, reward: s
     [
         (["hi"], ["no model is configured", "--model", "TPO_MODEL", "make demo"]),
         (["hi", "--model", "openai:x"], ["no reward model", "--reward-model", "TPO_REWARD_MODEL"]),
-        (["hi", "--depth", "-1"], ["depth='-1'", "greater than or equal to 0"]),
-        (["hi", "--width", "many"], ["width='many'", "integer"]),
+        (["hi", "--depth", "-1"], ["depth=-1 is not valid", "at least 0"]),
+        (["hi", "--width", "many"], ["width='many'", "a whole number"]),
         (["hi", "--config", "no.toml"], ["'no.toml'", "cannot be read"]),
         (["hi", "--file", "no.txt"], ["no.txt"]),
         ([""], ["the query is empty: ''"]),

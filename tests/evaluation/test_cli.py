@@ -1,6 +1,7 @@
 """`tpo compare` and `tpo analyze`, through the commands: HTTP to a local server, a fake reward."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tests.openai_server import Behaviour, OpenAIServer
 from tpo_graph.cli import tpo
 from tpo_graph.errors import ConfigurationError, TPOError
 from tpo_graph.evaluation.results import load as load_comparison
+from tpo_graph.files.shipped import data_folder
 from tpo_graph.rewards import load
 from tpo_graph.rewards.function import FunctionReward
 
@@ -101,6 +103,21 @@ def test_another_comparison_is_not_overwritten(server: OpenAIServer):
     assert Path("out/comparison.json").read_text() == before
     assert len(server.calls) == calls
     assert compare("--method", "tpo", "--limit", "1", "--fresh").exit_code == 0
+
+
+def test_a_configuration_names_methods_and_their_prompts(server: OpenAIServer):
+    shutil.copytree(data_folder("prompts") / "tpo", "mine")
+    Path("tpo.toml").write_text('[compare]\nmethods = ["tpo", "other=./mine"]\n')
+    assert compare().exit_code == 0
+    assert [each.method.label for each in load_comparison("out").methods] == [
+        "TPO D1-N2",
+        "other D1-N2",
+    ]
+    for wrong in ("method = 'tpo'", "methods = 'tpo'"):
+        Path("tpo.toml").write_text(f"[compare]\n{wrong}\n")
+        error = compare().exception
+        assert isinstance(error, ConfigurationError)
+        assert "methods" in str(error)
 
 
 def test_a_judge_that_says_nothing_is_shown(server: OpenAIServer):

@@ -130,7 +130,10 @@ def test_runs_beyond_the_limit_count_and_have_no_texts(database: str, output: Pa
     (series,) = write_report(["trial"], output, database=database, limit=1).series
     assert len(series.counted) == 2
     assert output.read_text(encoding="utf-8").count('class="trajectory"') == 1
-    assert "(--limit)" in output.read_text(encoding="utf-8")
+    assert "tpo report --limit N" in output.read_text(encoding="utf-8")
+    arguments = ["report", "trial", "-o", str(output), "--limit", "1", "--database", database]
+    told = CliRunner().invoke(tpo, arguments).stderr
+    assert "1 of them without their texts; --limit 2 takes all" in told
 
 
 def test_what_names_nothing_or_several_runs_is_refused(database: str, output: Path):

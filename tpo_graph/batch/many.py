@@ -51,8 +51,7 @@ async def aoptimize_many(
             the calls that failed wait for it and are made again, and no more queries begin. Then
             the error in their places is `ServerAwayError`. 0: it is not waited for.
         on_event: called with the progress events of all runs; each names its `run_id`.
-        progress: whether a bar on standard error shows how many have ended; None: on a terminal and
-            in a notebook.
+        progress: whether a bar shows how many have ended; None: on a terminal and in a notebook.
         control: its `request_drain()` stops all runs before their next steps; the error in their
             places is `GraphDrained`.
         inputs: as in `aoptimize`, for all queries alike.

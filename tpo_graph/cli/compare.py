@@ -14,6 +14,7 @@ from tpo_graph.cli.evaluating import (
     seeds_option,
     settings_for,
 )
+from tpo_graph.settings import configured_methods
 
 if TYPE_CHECKING:
     from tpo_graph.cli.evaluating import Progress
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
     "methods",
     multiple=True,
     metavar="METHOD",
-    default=("tpo", "revision", "best-of-n"),
     help="Names of methods (docs/methods.md), best-of-n, best-of-2n (each loop against best-of-N "
     "at its own cost and at twice that), best-of-30 (your own number), or NAME=SET for a prompt "
     "set of your own; repeatable, or with commas. all: every method, control and best-of-N. The "
-    "judge compares the first with each of the others.  [default: tpo, revision, best-of-n]",
+    "judge compares the first with each of the others.  [default: methods in the table "
+    "[compare] of the configuration; or else tpo, revision, best-of-n]",
 )
 @click.option(
     "--budget",
@@ -64,6 +65,8 @@ def compare(
     same command again to resume.
     """
     settings = settings_for(options, config)
+    wanted = [name for given in methods for name in given.split(",")]
+    wanted = wanted or configured_methods(config) or ["tpo", "revision", "best-of-n"]
     judge_model = load_judge(judge, judge_options, output)
     audit = load_audit(audit_reward_model, settings)
 
@@ -72,7 +75,7 @@ def compare(
 
         return await run(
             bench,
-            [name for given in methods for name in given.split(",")],
+            wanted,
             budget=budget,
             judge=judge_model,
             audit=audit,

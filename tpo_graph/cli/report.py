@@ -21,7 +21,7 @@ from tpo_graph.cli.output import say
 @click.option(
     "--limit",
     type=click.IntRange(1),
-    default=1000,
+    default=300,
     show_default=True,
     help="Maximum number of trajectories; with no TARGET, of runs, the newest.",
 )
@@ -51,6 +51,11 @@ def report(
     made = write_report(
         targets, output, database=database, limit=limit, costs=table, command=same_command()
     )
-    runs = sum(len(series.runs) for series in made.series)
+    runs = [run for series in made.series for run in series.runs]
     size = output.stat().st_size / 1e6
-    say(f"{output}: {runs:,} runs, {size:.1f} MB")
+    say(f"{output}: {len(runs):,} runs, {size:.1f} MB")
+    stored = [run for run in runs if run.run_id]
+    if left_out := sum(run.details is None for run in stored):
+        say(f"{left_out:,} of them without their texts; --limit {len(stored)} takes all of them.")
+    elif not targets and len(runs) == limit:
+        say(f"These are the newest {limit:,}; --limit N takes more.")

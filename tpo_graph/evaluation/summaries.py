@@ -232,7 +232,8 @@ def stuck(arms: Sequence[Arm]) -> list[str]:
     counts = [(arm, sum(batch.stuck for batch in arm.batches)) for arm in arms]
     return [
         f"{arm.method.label}: {count} of {len(arm.runs)} runs ended early because the model wrote "
-        "no usable loss, gradient or rewrite: its prompts do not suit it (see `tpo check`)."
+        "no usable loss, gradient or rewrite: its prompts do not suit the model (see `tpo check`). "
+        "With NAME=FOLDER among the methods it gets prompts of your own."
         for arm, count in counts
         if count
     ]

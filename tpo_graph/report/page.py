@@ -113,7 +113,7 @@ def _about(report: Report) -> list[tuple[str, str, str]]:
         known = found.setdefault(name, [])
         known += [value for value in values if value not in known]
     facts: list[tuple[str, str, str]] = []
-    for name, values in found.items():
+    for name, values in sorted(found.items(), key=lambda fact: fact[0] == "command"):
         # The digest of a prompt set tells it from another of its name.
         cut = str if name == "command" else _last_part if name == "prompt set" else short_name
         short = [cut(value) for value in values[:_SHOWN_VALUES]]

@@ -13,7 +13,7 @@ from tpo_graph.report.page import page
 from tpo_graph.report.sources import Reader
 from tpo_graph.store import DEFAULT_URL, open_store
 
-LIMIT = 1000
+LIMIT = 300
 """Trajectories of a report, unless told otherwise."""
 
 
