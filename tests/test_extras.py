@@ -108,7 +108,6 @@ def test_a_missing_library_that_postgres_needs_once_it_is_connected(
     module: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("LANGGRAPH_AES_KEY")
-    monkeypatch.delitem(sys.modules, "tpo_graph.store.grouped_postgres", raising=False)
     hide(module, monkeypatch)
     with pytest.raises(ConfigurationError, match=named(module, "postgres")):
         answered(postgres_url)

@@ -170,7 +170,8 @@ async def test_extend_that_fails_is_resumed_at_the_new_depth(store: Store) -> No
 async def test_extending_answers_once(store: Store) -> None:
     await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
     result = await aextend("r", depth=3, database=store, model=model(), reward_model=prefer_longer)
-    found = await store.checkpointer.aget_tuple({"configurable": {"thread_id": "r"}})
+    thread = {"thread_id": (await get_run(store, "r"))["thread_id"]}
+    found = await store.checkpointer.aget_tuple({"configurable": thread})
     assert found is not None
     messages = found.checkpoint["channel_values"]["messages"]
     assert [type(m) for m in messages] == [HumanMessage, AIMessage]
@@ -181,12 +182,12 @@ async def test_a_finished_run_keeps_one_checkpoint(database_url: str) -> None:
     async with open_store(database_url) as store:
         for run_id in ("r", "other"):
             await aoptimize("Why?", model=model(), database=store, run_id=run_id, **OPTIONS)
-        for run_id in ("r", "other"):
-            thread = {"configurable": {"thread_id": run_id}}
-            assert len([c async for c in store.checkpointer.alist(thread)]) == 1
         result = await aextend(
             "r", depth=3, database=store, model=model(), reward_model=prefer_longer
         )
+        kept = [c.config["configurable"]["thread_id"] async for c in store.checkpointer.alist(None)]
+        named = [(await get_run(store, run_id))["thread_id"] for run_id in ("r", "other")]
+        assert sorted(kept) == sorted(named)
         expected = await aoptimize("Why?", model=model(), **{**OPTIONS, "depth": 3})
         assert (result.candidates, result.steps) == (expected.candidates, expected.steps)
         assert (await aresume("other", database=store)).response

@@ -47,7 +47,7 @@ class End:
     @property
     def between_nodes(self) -> bool:
         """Whether it died with the latest node's results stored, and no other node begun."""
-        return self.events[-1:] in (["write:after"], ["put:after"])
+        return self.events[-1:] in (["writes:after"], ["put:after"])
 
 
 @dataclass
@@ -152,16 +152,19 @@ def _comparable(connection: Connection, table: str) -> list[dict[str, Any]]:
     for row in plain:
         for name in JSON_COLUMNS & row.keys():
             row[name] = json.loads(row[name]) if isinstance(row[name], str) else row[name]
-        if row.get("stage") == "reward_score":
-            # A scoring that was stored, but whose node was not, finds its own rewards again.
-            row["requests"] += row.pop("score_cache_hits") > 0
     return plain
 
 
-def threads(url: str) -> set[str]:
-    """LangGraph threads that have checkpoints."""
+def checkpoints(url: str) -> list[str]:
+    """Threads of all of LangGraph's checkpoints."""
     with connected(url) as connection:
-        return set(connection.scalars(text("SELECT DISTINCT thread_id FROM checkpoints")))
+        return list(connection.scalars(text("SELECT thread_id FROM checkpoints")))
+
+
+def threads(url: str) -> list[str]:
+    """Threads that the runs say they have."""
+    with connected(url) as connection:
+        return list(connection.scalars(text("SELECT thread_id FROM tpo_runs")))
 
 
 def run_ids(url: str) -> list[str]:

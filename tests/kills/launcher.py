@@ -4,7 +4,7 @@ Reads a JSON object per line on standard input: {"arguments", "log", "die_at"}. 
 child's process id, and, once it has ended, with its exit status (negative: the signal).
 
 `die_at` makes the child kill itself at its nth event: before and after each `record` of the cache,
-each checkpoint (`put`) and each commit (`write`), which is every node boundary there is.
+each commit of rows (`write`), and all that LangGraph's saver commits (`writes`, `put`, `delete`).
 The reward model "local:length" is a fake: the length of the response.
 """
 
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import langchain_openai  # noqa: F401  (imported here once instead of in every child)
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 import tpo_graph.batch.job
 import tpo_graph.batch.output
@@ -31,7 +33,6 @@ from tpo_graph.cli import main
 from tpo_graph.rewards import load
 from tpo_graph.rewards.function import FunctionReward
 from tpo_graph.store.cache import SqlCache
-from tpo_graph.store.grouped import Grouped
 from tpo_graph.store.writer import Writer
 from tpo_graph.testing import prefer_longer
 
@@ -68,8 +69,12 @@ def child(arguments: list[str], log: str, die_at: int | None) -> None:
     """Be `tpo` with these arguments."""
     events = Events(Path(log), die_at)
     events.watch(SqlCache, "record", "record")
-    events.watch(Grouped, "aput", "put")
     events.watch(Writer, "write", "write")
+    events.watch(Writer, "run", "write")
+    for saver in (AsyncSqliteSaver, AsyncPostgresSaver):
+        events.watch(saver, "aput_writes", "writes")
+        events.watch(saver, "aput", "put")
+        events.watch(saver, "adelete_thread", "delete")
     sys.argv = ["tpo", *arguments]
     main()
 

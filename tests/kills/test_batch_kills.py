@@ -72,11 +72,8 @@ def output_rows(path: Path) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for row in found:
         row.pop("run_id")
-        for stage, usage in (row["usage"] or {}).items():
+        for usage in (row["usage"] or {}).values():
             usage.pop("seconds")
-            if stage == "reward_score":
-                # A scoring that was stored, but whose node was not, finds its own rewards again.
-                usage["requests"] += usage.pop("score_cache_hits") > 0
     return found
 
 

@@ -12,7 +12,7 @@ from tests.databases import make_candidates, make_run
 from tpo_graph.cache import Cache, MemoryCache, Scores, Step
 from tpo_graph.errors import StoreError
 from tpo_graph.store import Store, open_store
-from tpo_graph.store.tables import CandidateRow, RewardRow, RunRow, StepRow, UsageRow
+from tpo_graph.store.tables import CandidateRow, RewardRow, RunRow, StepRow, UnusableRow, UsageRow
 from tpo_graph.usage import no_usage
 
 SCORES = Scores(reward_model="local:reward", conversation="c" * 64)
@@ -90,7 +90,9 @@ async def test_a_node_that_runs_twice_leaves_one_set_of_rows(store: Store) -> No
             candidates=candidates,
             scores=SCORES,
             step=Step(iteration=0, chosen=candidates[0]),
+            unusable=[("", "empty")] * (3 - int(reward)),
         )
+    assert count(store, UnusableRow) == 1
     assert [count(store, m) for m in (RunRow, CandidateRow, StepRow, RewardRow, UsageRow)] == [
         *(1, 2, 1, 2, 1)
     ]

@@ -9,14 +9,14 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointMetadata, empty_checkpoint
-from sqlalchemy import Connection, text
 
 from tpo_graph.serve.base import Completion
 from tpo_graph.serve.refusals import other_request
 from tpo_graph.store import Store
-from tpo_graph.store.runs import read
 
 _THREAD = "tpo-turn-"
+_METADATA: Any = {"source": "input", "step": -1}
+"""Of a turn's checkpoint: that of a thread's input."""
 _SWEEP_SECONDS = 600.0
 """How often the store is searched for turns whose time is over."""
 
@@ -65,32 +65,31 @@ class Turns:
             "turn": {"completion": completion, "fingerprint": fingerprint, "at": time.time()}
         }
         checkpoint["channel_versions"] = {"turn": "1"}
-        metadata = CheckpointMetadata(source="input", step=-1, parents={})
+        metadata = CheckpointMetadata(**_METADATA, parents={})
         saver = self._store.checkpointer
         await saver.adelete_thread(_THREAD + run_id)  # one whose time is over
         await saver.aput(_place(run_id), checkpoint, metadata, {"turn": "1"})
         now = time.monotonic()
         if self._swept is None or now - self._swept > _SWEEP_SECONDS:
             self._swept = now
-            before = time.time() - self._longest
-            for thread in await read(self._store, lambda connection: _older(connection, before)):
-                await saver.adelete_thread(thread)
+            oldest = _checkpoint_id(time.time() - self._longest)
+            before = RunnableConfig(configurable={"checkpoint_id": oldest})
+            found = saver.alist(None, filter=_METADATA, before=before)
+            names = {c.config.get("configurable", {})["thread_id"] async for c in found}
+            for name in names:
+                if name.startswith(_THREAD):
+                    await saver.adelete_thread(name)
 
 
 def _place(run_id: str) -> RunnableConfig:
     return RunnableConfig(configurable={"thread_id": _THREAD + run_id, "checkpoint_ns": ""})
 
 
-def _older(connection: Connection, before: float) -> list[str]:
-    """Threads of turns kept before a moment (Unix time): a checkpoint's id tells its time.
+def _checkpoint_id(moment: float) -> str:
+    """The id of a checkpoint made then (Unix time).
 
     It is a UUID of version 6 (RFC 9562): 60 bits of time, the highest first, in units of 100 ns
     since 1582-10-15.
     """
-    ticks = f"{int(before * 1e7) + 0x01B21DD213814000:015x}"
-    query = text(
-        "SELECT thread_id FROM checkpoints WHERE thread_id LIKE :turns "
-        "GROUP BY thread_id HAVING max(checkpoint_id) < :first"
-    )
-    first = f"{ticks[:8]}-{ticks[8:12]}-6{ticks[12:]}"
-    return list(connection.scalars(query, {"turns": f"{_THREAD}%", "first": first}))
+    ticks = f"{int(moment * 1e7) + 0x01B21DD213814000:015x}"
+    return f"{ticks[:8]}-{ticks[8:12]}-6{ticks[12:]}"

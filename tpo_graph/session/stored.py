@@ -3,6 +3,7 @@
 Apart from `running.py` because it brings SQLAlchemy and Alembic, which no run in memory needs.
 """
 
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -14,7 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception, wait_exponential
 
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import from_turns
-from tpo_graph.errors import ConfigurationError, RewardInputError, RunNotFoundError
+from tpo_graph.errors import ConfigurationError, RewardInputError, RunNotFoundError, StoreError
 from tpo_graph.graph import TPOGraph
 from tpo_graph.nodes.step import BEFORE
 from tpo_graph.redaction import redacted
@@ -25,9 +26,11 @@ from tpo_graph.state import TPOState
 from tpo_graph.store import Store
 from tpo_graph.store.attempts import change_settings, open_again, set_aside
 from tpo_graph.store.failures import explained, is_passing
+from tpo_graph.store.history import drop_history, other_thread, place
 from tpo_graph.store.opening import shared_store
 from tpo_graph.store.runs import StoredRun, get_run
 
+_log = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 60.0
 """How long, all told, a run waits for a database server that restarts."""
 FAILED = frozenset({"failed"})
@@ -45,7 +48,8 @@ async def run_stored(
 ) -> TPOState:
     """`run_graph` on a thread of the store, every step durable; the caller holds the run's lease.
 
-    A server that restarts is waited for: the run resumes from its last checkpoint.
+    A server that restarts is waited for: the run resumes from its last checkpoint. A run that ends
+    keeps only that.
 
     Raises:
         GraphDrained: `control` asked for a stop; the run can be resumed.
@@ -72,7 +76,19 @@ async def run_stored(
         )
 
     with explained(store.engine.url):
-        return await again(once)
+        state = await again(once)
+    if state.get("stop_reason") is not None:
+        names = config.get("configurable", {})
+        await _without_history(store, names["tpo_run_id"], names["thread_id"])
+    return state
+
+
+async def _without_history(store: Store, run_id: str, thread_id: str) -> None:
+    try:
+        with explained(store.engine.url):
+            await drop_history(store, run_id, thread_id)
+    except StoreError as e:  # the run has its answer, and can go deeper all the same
+        _log.warning("the earlier checkpoints of run %r were not dropped: %s", run_id, e)
 
 
 @asynccontextmanager
@@ -132,8 +148,10 @@ async def go_on(
             f"run {run['run_id']!r} has no checkpoints in {store.url!r}: it ran inside a host "
             "graph, which keeps them (resume that graph's thread), or it was pruned."
         )
-    thread = {"thread_id": run["thread_id"] or "", "checkpoint_ns": ""}
-    found = await store.checkpointer.aget_tuple(RunnableConfig(configurable=thread))
+    thread_id = run["thread_id"] or ""
+    # What a kill may have left of an earlier end.
+    await store.checkpointer.adelete_thread(other_thread(run["run_id"], thread_id))
+    found = await store.checkpointer.aget_tuple(place(thread_id))
     # Killed before its first checkpoint: there is nothing yet but what was asked.
     graph_input = None
     if found is None:
@@ -151,6 +169,8 @@ async def go_on(
         state = await run_stored(
             store, built, graph_input, context, config, on_event, control, on_task
         )
+    else:  # a kill may have come between its end and this
+        await _without_history(store, run["run_id"], thread_id)
     names = {role: run[role] for role in ("policy", "critic", "reward_model")}
     return await read_result(state, store.cache, TPOContext(**run["settings"]), names)
 
@@ -160,8 +180,8 @@ async def _forget_unscored(store: Store, run: StoredRun) -> None:
     run_id = run["run_id"]
     if await store.cache.candidates(run_id):
         return
-    await store.checkpointer.adelete_thread(run["thread_id"] or run_id)
     await set_aside(store, run_id, [(0, "sample"), (0, "reward_score")])
+    await store.checkpointer.adelete_thread(run["thread_id"] or run_id)
 
 
 async def _reopen(store: Store, graph: TPOGraph, config: RunnableConfig, state: TPOState) -> None:

@@ -1,7 +1,7 @@
 """The cache C in SQL: the same promises as `tpo_graph.cache.Cache`, kept in a database.
 
-Nodes call it as they finish; what a call wrote is committed when the call returns, or with the
-node's checkpoint (`Outbox`). Rows go through the `Writer`; `tpo_graph.store.runs` reads them.
+Nodes call it as they finish; what a call wrote is committed when the call returns. Rows go through
+the `Writer`; `tpo_graph.store.runs` reads them.
 """
 
 import asyncio
@@ -16,8 +16,6 @@ from tpo_graph.conversation import conversation_key, response_key
 from tpo_graph.redaction import redacted, redacted_row
 from tpo_graph.rewards import Score
 from tpo_graph.store.failures import explained
-from tpo_graph.store.outbox import Outbox
-from tpo_graph.store.statements import Statement, execute
 from tpo_graph.store.tables import (
     Base,
     CandidateRow,
@@ -28,7 +26,7 @@ from tpo_graph.store.tables import (
     UsageRow,
     now,
 )
-from tpo_graph.store.upserts import upsertion
+from tpo_graph.store.upserts import Statement, execute, upsertion
 from tpo_graph.store.writer import Writer
 from tpo_graph.usage import Usage
 
@@ -41,55 +39,34 @@ class SqlCache:
     Args:
         engine: for reading.
         writer: for everything that must be committed.
-        outbox: where rows of the runs that this process holds wait for their checkpoint.
         reuse_scores: whether `known_rewards` looks into the score cache (`--no-score-cache`).
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        writer: Writer,
-        outbox: Outbox,
-        *,
-        reuse_scores: bool = True,
-    ) -> None:
+    def __init__(self, engine: Engine, writer: Writer, *, reuse_scores: bool = True) -> None:
         self._engine = engine
         self._writer = writer
-        self._outbox = outbox
         self.reuse_scores = reuse_scores
 
     def reusing(self, reuse_scores: bool) -> "SqlCache":
         """The same cache, which looks into the score cache only if both it and you want so."""
         both = self.reuse_scores and reuse_scores
-        return SqlCache(self._engine, self._writer, self._outbox, reuse_scores=both)
+        return SqlCache(self._engine, self._writer, reuse_scores=both)
 
     async def begin(self, run: Run) -> None:
         """See `Cache.begin`."""
-        waiting = self._outbox.of(run["run_id"])
-        if waiting is not None and waiting.begun:
-            return
         row = run_row(run)
         # created_at stays the first one's: a node that runs twice begins the same run.
         columns = tuple(name for name in row if name != "created_at")
         await self._writer.write([upsertion(RunRow, [row], columns, self._writer.dialect)])
 
     async def record(self, run_id: str, iteration: int, stage: str, **said: Unpack[Said]) -> None:
-        """See `Cache.record`.
-
-        Committed when it returns; for a run that this process holds, with the node's checkpoint.
+        """See `Cache.record`. Committed when it returns.
 
         Raises:
             StoreError: the database failed, or the run was never begun.
         """
-        statements = _statements(run_id, iteration, stage, said, self._writer.dialect)
-        waiting = self._outbox.of(run_id)
-        if waiting is None:
-            await self._writer.write(statements)
-        else:
-            waiting.rows += statements
-            # `select` costs nothing and follows at once: its checkpoint will do for both.
-            waiting.more_follows = stage == "reward_score"
-            waiting.finished = said.get("stop_reason") is not None
+        dialect = self._writer.dialect
+        await self._writer.write(_statements(run_id, iteration, stage, said, dialect))
 
     async def set_aside(self, run_id: str, stage: str, usage: Usage) -> None:
         """See `Cache.set_aside`. Committed when it returns, as an iteration below 0."""
@@ -187,11 +164,13 @@ def _statements(
 ) -> list[Statement]:
     """What `record` writes."""
     statements: list[Statement] = []
+    here = {"run_id": run_id, "iteration": iteration}
 
     def put(model: type[Base], rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
         statements.append(upsertion(model, rows, columns, dialect))
 
     if candidates := said.get("candidates"):
+        statements.append(_beyond(CandidateRow, here, len(candidates), dialect))
         keys = [response_key(candidate["response"]) for candidate in candidates]
         rows = [
             {**_UNSAID, **candidate, "run_id": run_id, "response_key": key}
@@ -204,13 +183,17 @@ def _statements(
                 for candidate, key in zip(candidates, keys, strict=True)
             }
             put(RewardRow, _reward_rows(rewards, scores), ("reward", "reason"))
-    here = {"run_id": run_id, "iteration": iteration}
     if (step := said.get("step")) is not None:
         fields = _step_fields(step)
         put(StepRow, [{**here, **fields}], tuple(fields))
     if (usage := said.get("usage")) is not None:
-        put(UsageRow, [{**here, "stage": stage, **usage}], tuple(usage))
-    if unusable := said.get("unusable"):
+        row = {**here, "stage": stage, **usage}
+        # A scoring that runs again finds its own scores and pays nothing: what it paid stays.
+        statements.append(upsertion(UsageRow, [row], tuple(usage), dialect, "requests"))
+    if (unusable := said.get("unusable")) is not None:
+        at = {**here, "stage": stage}
+        statements.append(_beyond(UnusableRow, at, len(unusable), dialect))
+    if unusable:
         rows = [
             {**here, "stage": stage, "position": position, "text": text, "why": why}
             for position, (text, why) in enumerate(unusable)
@@ -219,6 +202,14 @@ def _statements(
     if (stop_reason := said.get("stop_reason")) is not None:
         statements.append(_finish(run_id, stop_reason, said.get("error"), dialect))
     return statements
+
+
+def _beyond(model: type[Base], place: Mapping[str, Any], count: int, dialect: str) -> Statement:
+    """Delete what an earlier attempt of a node had more of, whose checkpoint did not come about."""
+    mark = ":{}" if dialect == "sqlite" else "%({})s"
+    where = " AND ".join(f"{name} = {mark.format(name)}" for name in place)
+    sql = f"DELETE FROM {model.__tablename__} WHERE {where} AND position >= {mark.format('count')}"
+    return sql, [{**place, "count": count}]
 
 
 def _finish(run_id: str, stop_reason: str, error: str | None, dialect: str) -> Statement:
@@ -233,10 +224,7 @@ def _finish(run_id: str, stop_reason: str, error: str | None, dialect: str) -> S
     }
     mark = ":{}" if dialect == "sqlite" else "%({})s"
     changes = ", ".join(f"{name} = {mark.format(name)}" for name in values)
-    sql = (
-        f"UPDATE tpo_runs SET {changes}, lease_owner = NULL, lease_seen_at = NULL "
-        f"WHERE run_id = {mark.format('run_id')}"
-    )
+    sql = f"UPDATE tpo_runs SET {changes} WHERE run_id = {mark.format('run_id')}"
     return sql, [{**values, "run_id": run_id}]
 
 

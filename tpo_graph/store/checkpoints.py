@@ -5,6 +5,7 @@
 
 import asyncio
 import os
+import select
 import sqlite3
 import time
 from collections.abc import AsyncGenerator
@@ -17,14 +18,13 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from sqlalchemy import URL
 
 from tpo_graph.errors import ConfigurationError, StoreError
 from tpo_graph.extras import extra
-from tpo_graph.store.grouped import GroupedSqliteSaver
-from tpo_graph.store.outbox import Outbox
-from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK, shown
-from tpo_graph.store.writer import Writer
+from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK, shown, sqlite_pragmas
+from tpo_graph.store.writer import PATIENCE_SECONDS
 
 KEY_VARIABLE = "LANGGRAPH_AES_KEY"
 _SETUP_TRIES = 20
@@ -86,29 +86,31 @@ class _Cipher(CipherProtocol):
 
 
 @asynccontextmanager
-async def open_checkpointer(
-    url: URL, writer: Writer, outbox: Outbox
-) -> AsyncGenerator[BaseCheckpointSaver[str]]:
+async def open_checkpointer(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSaver[str]]:
     """The official saver for `url`, closed at the end; on PostgreSQL its tables must be there.
 
     It belongs to the event loop that opened it.
+
+    Args:
+        synchronous: SQLite's pragma of that name (`urls.make_engine`).
     """
     if url.get_backend_name() == "sqlite":
-        async with _sqlite(url, writer, outbox) as saver:
+        async with _sqlite(url, synchronous) as saver:
             yield saver
     else:
-        async with _postgres(url, writer, outbox) as saver:
+        async with _postgres(url) as saver:
             yield saver
 
 
 @asynccontextmanager
-async def _sqlite(
-    url: URL, writer: Writer, outbox: Outbox
-) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
-    place, options = url.get_dialect()().create_connect_args(url)
-    options["timeout"] = BUSY_SECONDS
+async def _sqlite(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
+    place, given = url.get_dialect()().create_connect_args(url)
+    # IMMEDIATE: a transaction waits for the write lock at its beginning, where it still can.
+    options: dict[str, Any] = {**given, "timeout": BUSY_SECONDS, "isolation_level": "IMMEDIATE"}
     async with aiosqlite.connect(place[0], **options) as connection:
-        saver = GroupedSqliteSaver(connection, writer, outbox, strict_serializer())
+        for pragma in sqlite_pragmas(synchronous):
+            await connection.execute(pragma)
+        saver = AsyncSqliteSaver(connection, serde=strict_serializer())
         # Turning a new file to WAL does not wait for a process that does so at the same moment.
         for attempt in range(_SETUP_TRIES):
             try:
@@ -122,24 +124,35 @@ async def _sqlite(
 
 
 @asynccontextmanager
-async def _postgres(
-    url: URL, writer: Writer, outbox: Outbox
-) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
+async def _postgres(url: URL) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
     with extra("postgres", f"the database {shown(url)!r}"):
+        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
         from psycopg.rows import dict_row
         from psycopg_pool import AsyncConnectionPool
-
-        from tpo_graph.store.grouped_postgres import GroupedPostgresSaver
     pool: Any = AsyncConnectionPool(
         _conninfo(url),
-        min_size=0,  # a new run reads no checkpoint
-        max_size=4,
+        min_size=0,  # listing runs needs none
+        max_size=1,  # the saver does one thing at a time
         open=False,
+        timeout=PATIENCE_SECONDS,
         kwargs={**_POSTGRES, "row_factory": dict_row},
-        check=AsyncConnectionPool.check_connection,
+        check=_is_open,
     )
     async with pool:
-        yield GroupedPostgresSaver(pool, writer, outbox, strict_serializer())
+        yield AsyncPostgresSaver(pool, serde=strict_serializer())
+
+
+async def _is_open(connection: Any) -> None:
+    """Raise what psycopg does where the server has closed the connection: the pool makes another.
+
+    A journey to the server only where it has said something unasked, as it does when it closes.
+    """
+    try:
+        heard, _, _ = select.select([connection.fileno()], [], [], 0)
+    except ValueError:  # too many open files for `select`
+        heard = [connection]
+    if heard:
+        await connection.execute("")
 
 
 def set_up_postgres(url: URL) -> None:

@@ -4,27 +4,47 @@ What each step said is in `tpo_steps` and `tpo_candidates`, once; a checkpoint p
 every text of a D2-N5 run several times more.
 """
 
-from tpo_graph.store.statements import Statement
+from langchain_core.runnables import RunnableConfig
+from sqlalchemy import update
 
-_NEWEST = "SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = {0}"
-_CHECKPOINTS = f"DELETE FROM checkpoints WHERE thread_id = {{0}} AND checkpoint_id <> ({_NEWEST})"
-_STATEMENTS = {
-    "sqlite": ("DELETE FROM writes WHERE thread_id = {0}", _CHECKPOINTS),
-    "postgresql": (
-        "DELETE FROM checkpoint_writes WHERE thread_id = {0}",
-        _CHECKPOINTS,
-        "DELETE FROM checkpoint_blobs b WHERE thread_id = {0} AND NOT EXISTS ("
-        "SELECT 1 FROM checkpoints c, jsonb_each_text(c.checkpoint -> 'channel_versions') v "
-        "WHERE c.thread_id = b.thread_id AND v.key = b.channel AND v.value = b.version)",
-    ),
-}
+from tpo_graph.store.opening import Store
+from tpo_graph.store.tables import RunRow
+
+_OTHER = "/last"
 
 
-def drop_history(thread_id: str, dialect: str) -> list[Statement]:
-    """Delete all checkpoints of a thread of ours but the newest, and what only they refer to.
+def place(thread_id: str) -> RunnableConfig:
+    """Where the savers find the newest checkpoint of a thread."""
+    return RunnableConfig(configurable={"thread_id": thread_id, "checkpoint_ns": ""})
 
-    Args:
-        dialect: SQLAlchemy's name of the back end.
+
+def both_threads(run_id: str) -> tuple[str, str]:
+    """The names that the thread of a run of ours may have; its row says which one it has."""
+    return run_id, run_id + _OTHER
+
+
+def other_thread(run_id: str, thread_id: str) -> str:
+    """The name that the thread of a run does not have at present."""
+    first, second = both_threads(run_id)
+    return second if thread_id == first else first
+
+
+async def drop_history(store: Store, run_id: str, thread_id: str) -> None:
+    """Leave a finished run, which the caller holds, only its last checkpoint.
+
+    The savers delete whole threads only. So the checkpoint is copied to a thread of another name,
+    the run's row is pointed there, and only then the old thread is deleted: a kill in between
+    leaves a whole thread that the row names, and at worst another, which goes the next time or
+    with the run.
     """
-    mark = ":thread" if dialect == "sqlite" else "%(thread)s"
-    return [(sql.format(mark), [{"thread": thread_id}]) for sql in _STATEMENTS[dialect]]
+    saver = store.checkpointer
+    last = await saver.aget_tuple(place(thread_id))
+    if last is None:
+        return
+    kept = other_thread(run_id, thread_id)
+    versions = last.checkpoint["channel_versions"]
+    await saver.aput(place(kept), last.checkpoint, last.metadata, versions)
+    mine = RunRow.run_id == run_id, RunRow.lease_owner == store.leases.owner
+    moved = update(RunRow).where(*mine).values(thread_id=kept)
+    if await store.writer.run(lambda connection: connection.execute(moved).rowcount):
+        await saver.adelete_thread(thread_id)  # unless another process has taken the run over

@@ -30,7 +30,6 @@ from tpo_graph.errors import (
 )
 from tpo_graph.redaction import redacted
 from tpo_graph.store.cache import run_row
-from tpo_graph.store.outbox import Outbox
 from tpo_graph.store.tables import RunRow, now
 from tpo_graph.store.upserts import upsertion
 from tpo_graph.store.writer import Writer
@@ -46,8 +45,6 @@ class Leases:
     def __init__(self, writer: Writer) -> None:
         self.owner = f"{_machine()}|{os.getpid()}|{_started(os.getpid())}|{uuid4().hex[:8]}"
         self._writer = writer
-        self.outbox = Outbox()
-        """Where what the held runs have to write waits for their checkpoints."""
         self._taken: set[str] = set()
         """Runs that some task of this process holds, is about to hold, or is letting go."""
         self._holders: dict[str, asyncio.Task[Any]] = {}
@@ -89,15 +86,12 @@ class Leases:
         self._taken.add(run_id)
         try:
             before = await self._claim(run_id, new, launch)
-            self.outbox.open(run_id, begun=new is not None)
             self._holders[run_id] = task
             try:
                 yield
-                await self._writer.write(self.outbox.close(run_id))
             finally:  # a heartbeat must not cancel what notes the end
                 del self._holders[run_id]
-            if new is None:  # a run that `select` finished in here has let go of it already
-                await self._end(run_id)
+            await self._end(run_id)
         except GraphDrained:
             await self._end(run_id, "interrupted")
             raise
@@ -122,7 +116,6 @@ class Leases:
             raise
         finally:
             self._taken.discard(run_id)
-            self.outbox.close(run_id)
             self._lost.discard(run_id)
 
     async def _claim(
@@ -179,7 +172,6 @@ class Leases:
 
         # Whatever ended the run matters more than a database that cannot take note of it.
         with suppress(StoreError):
-            await shielded(self._writer.write(self.outbox.close(run_id)))
             await shielded(self._writer.run(work))
 
     async def _beat(self) -> None:

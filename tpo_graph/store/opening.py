@@ -73,15 +73,12 @@ async def open_store(
             stack.push_async_callback(asyncio.to_thread, database.writer.close)
         with explained(parsed):
             await asyncio.to_thread(database.prepare)
-            leases = Leases(database.writer)
-            saver = open_checkpointer(parsed, database.writer, leases.outbox)
+            saver = open_checkpointer(parsed, synchronous)
             checkpointer = await stack.enter_async_context(saver)
-        await stack.enter_async_context(leases)
+        leases = await stack.enter_async_context(Leases(database.writer))
         yield Store(
             url=shown(parsed),
-            cache=SqlCache(
-                database.engine, database.writer, leases.outbox, reuse_scores=reuse_scores
-            ),
+            cache=SqlCache(database.engine, database.writer, reuse_scores=reuse_scores),
             leases=leases,
             checkpointer=checkpointer,
             engine=database.engine,

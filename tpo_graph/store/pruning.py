@@ -1,15 +1,16 @@
 """Delete old runs: ours in SQL and LangGraph's checkpoints, a batch at a time."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, select, update
+from sqlalchemy import Connection, Select, delete, func, or_, select, update
 
 from tpo_graph.candidates import best
 from tpo_graph.store.batches import get_batch
 from tpo_graph.store.cache import read_candidates
-from tpo_graph.store.leases import refuse_if_alive
+from tpo_graph.store.history import both_threads
+from tpo_graph.store.leases import STALE_SECONDS, refuse_if_alive
 from tpo_graph.store.opening import Store
 from tpo_graph.store.runs import read
 from tpo_graph.store.tables import (
@@ -21,6 +22,7 @@ from tpo_graph.store.tables import (
     StepRow,
     UnusableRow,
     UsageRow,
+    now,
 )
 
 _BATCH = 100
@@ -40,7 +42,8 @@ async def prune(
     Returns:
         How many runs were (or would be) pruned.
     """
-    old = RunRow.created_at < before, RunRow.lease_owner.is_(None)
+    abandoned = RunRow.lease_seen_at < now() - timedelta(seconds=STALE_SECONDS)
+    old = RunRow.created_at < before, or_(RunRow.lease_owner.is_(None), abandoned)
     if keep_best:  # those that were reduced to their best already have no steps any more
         old = *old, RunRow.run_id.in_(select(StepRow.run_id))
     query = select(RunRow.run_id, RunRow.thread_id, RunRow.launch).where(*old)
@@ -105,7 +108,8 @@ async def _delete_runs(store: Store, rows: Sequence[Any], *, keep_best: bool = F
         some = rows[start : start + _BATCH]
         for row in some:
             if row.launch is not None:  # a host graph's thread is the host's
-                await store.checkpointer.adelete_thread(row.thread_id)
+                for thread in both_threads(row.run_id):
+                    await store.checkpointer.adelete_thread(thread)
         ids = [row.run_id for row in some]
         await store.writer.run(lambda connection, ids=ids: _delete(connection, ids, keep_best))
 

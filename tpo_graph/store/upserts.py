@@ -1,19 +1,22 @@
 """Insert-or-overwrite, straight through the driver: SQL compiled once, no per-row machinery.
 
-SQLAlchemy writes the statement and names the columns; `statements.execute` runs it.
+SQLAlchemy writes a statement and names its columns; `execute` runs it with others.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, inspect, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tpo_graph.store.statements import Statement, execute
 from tpo_graph.store.tables import Base
+
+Statement = tuple[str, list[Any]]
+"""SQL in the driver's own parameter style, and the rows to execute it for."""
 
 _SQLITE = sqlite.dialect(paramstyle="named")
 _POSTGRES = postgresql.psycopg.dialect()
@@ -34,26 +37,36 @@ def upsertion(
     rows: Sequence[Mapping[str, Any]],
     columns: tuple[str, ...],
     dialect: str,
+    where_positive: str | None = None,
 ) -> Statement:
     """What `upsert` executes.
 
     Args:
         dialect: SQLAlchemy's name of the back end.
+        where_positive: a column; only rows in which it is above 0 overwrite others.
     """
     is_sqlite = dialect == "sqlite"
-    sql = _sql(model, tuple(rows[0]), columns, is_sqlite)
+    sql = _sql(model, tuple(rows[0]), columns, is_sqlite, where_positive)
     return sql, [{k: plain(v, is_sqlite=is_sqlite) for k, v in row.items()} for row in rows]
 
 
 @lru_cache
 def _sql(
-    model: type[Base], given: tuple[str, ...], columns: tuple[str, ...], is_sqlite: bool
+    model: type[Base],
+    given: tuple[str, ...],
+    columns: tuple[str, ...],
+    is_sqlite: bool,
+    where_positive: str | None,
 ) -> str:
     insert = (sqlite.insert if is_sqlite else postgresql.insert)(model)
     keys = [column.name for column in inspect(model).primary_key]
     if columns:
         statement = insert.on_conflict_do_update(
-            index_elements=keys, set_={name: insert.excluded[name] for name in columns}
+            index_elements=keys,
+            set_={name: insert.excluded[name] for name in columns},
+            where=None
+            if where_positive is None
+            else insert.excluded[where_positive] > literal_column("0"),
         )
     else:
         statement = insert.on_conflict_do_nothing(index_elements=keys)
@@ -68,3 +81,31 @@ def plain(value: Any, *, is_sqlite: bool) -> Any:
     if is_sqlite and isinstance(value, datetime):
         return value.isoformat(" ", "microseconds")
     return value
+
+
+def execute(connection: Connection, statements: Iterable[Statement]) -> None:
+    """Execute statements on the connection's own transaction, those of the same SQL together.
+
+    Of different SQL, what appears first is executed first. Straight through the driver:
+    SQLAlchemy's machinery costs several times what a row does.
+    """
+    together: dict[str, list[Any]] = {}
+    for sql, rows in statements:
+        together.setdefault(sql, []).extend(rows)
+    raw: Any = connection.connection.driver_connection
+    with _sent_at_once(connection, raw):
+        cursor = raw.cursor()
+        try:
+            for sql, rows in together.items():
+                cursor.executemany(sql, rows)
+        finally:
+            cursor.close()
+
+
+@contextmanager
+def _sent_at_once(connection: Connection, raw: Any) -> Generator[None]:
+    if connection.dialect.name == "sqlite":
+        yield
+    else:  # without waiting for the answer to each: a pipeline costs one journey in all
+        with raw.pipeline():
+            yield

@@ -1,6 +1,7 @@
 """A database URL: which back ends there are, their engines, and a form of it safe to show."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -69,7 +70,7 @@ def make_engine(url: URL, *, synchronous: str = "FULL") -> Engine:
     """
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-        event.listen(engine, "connect", _sqlite_pragmas(synchronous))
+        event.listen(engine, "connect", _told(sqlite_pragmas(synchronous)))
         return engine
     with extra("postgres", f"the database {shown(url)!r}"):
         return create_engine(url, pool_pre_ping=True)
@@ -96,11 +97,19 @@ def make_reading_engine(url: URL) -> Engine:
     return create_engine(url.set(database=address, query=mode), connect_args=timeout)
 
 
-def _sqlite_pragmas(synchronous: str) -> Any:
-    def on_connect(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute(f"PRAGMA synchronous={synchronous}")
+def sqlite_pragmas(synchronous: str) -> tuple[str, ...]:
+    """What every connection to a SQLite file is told first."""
+    return (
+        "PRAGMA foreign_keys=ON",
+        f"PRAGMA synchronous={synchronous}",
         # 16 MB of log before it is copied into the file: most pages change again and again.
-        connection.execute("PRAGMA wal_autocheckpoint=4000")
+        "PRAGMA wal_autocheckpoint=4000",
+    )
+
+
+def _told(pragmas: Iterable[str]) -> Any:
+    def on_connect(connection: Any, _: Any) -> None:
+        for pragma in pragmas:
+            connection.execute(pragma)
 
     return on_connect

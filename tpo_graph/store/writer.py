@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 
 from tpo_graph.errors import StoreError
 from tpo_graph.store.failures import in_our_words, is_passing
-from tpo_graph.store.statements import Statement, execute
+from tpo_graph.store.upserts import Statement, execute
 
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
@@ -50,6 +50,8 @@ class Writer:
         self._queue: SimpleQueue[_Task | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="tpo-writer", daemon=True)
         self._closed = False
+        self._connection: Connection | None = None
+        """The thread's own, kept: a checkout for each commit would cost PostgreSQL a journey."""
         self._thread.start()
 
     @property
@@ -95,6 +97,12 @@ class Writer:
             self._thread.join()
 
     def _serve(self) -> None:
+        try:
+            self._serve_all()
+        finally:
+            self._disconnect()
+
+    def _serve_all(self) -> None:
         batch: list[_Task] = []
         while (first := self._queue.get()) is not None:
             if len(batch) > 1:
@@ -130,7 +138,10 @@ class Writer:
         pause = 0.05
         while True:
             try:
-                with self._engine.begin() as connection:
+                if self._connection is None:
+                    self._connection = self._engine.connect()
+                with self._connection.begin() as transaction:
+                    connection = transaction.connection
                     begin_write(connection)
                     results = [t.work(connection) if callable(t.work) else None for t in batch]
                     statements = [t.work for t in batch if not callable(t.work)]
@@ -138,10 +149,16 @@ class Writer:
                         execute(connection, chain.from_iterable(statements))
                     return results
             except Exception as e:
+                self._disconnect()  # the next one is looked at before it is used
                 if not is_passing(e) or time.monotonic() > deadline:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _explain(self, error: Exception) -> Exception:
         told = in_our_words(error, self._engine.url)
