@@ -46,8 +46,8 @@ class End:
 
     @property
     def between_nodes(self) -> bool:
-        """Whether it died with the latest node's results stored, and no other node begun."""
-        return self.events[-1:] in (["writes:after"], ["put:after"])
+        """Whether it died with the latest node's checkpoint stored, and no other node begun."""
+        return self.events[-1:] == ["put:after"]
 
 
 @dataclass
