@@ -76,7 +76,7 @@ async def run_stored(
         )
 
     with explained(store.engine.url):
-        state = await again(once)
+        state: TPOState = await again(once)
     if state.get("stop_reason") is not None:
         names = config.get("configurable", {})
         await _without_history(store, names["tpo_run_id"], names["thread_id"])
