@@ -96,19 +96,20 @@ def jobs(count: int, label: str) -> list[Job]:
     ]
 
 
-async def rate(engine: RayEngine, asked: Sequence[Job]) -> float:
-    """Queries per second over the last two thirds."""
-    ended: list[float] = []
+async def rate(engine: RayEngine, asked: Sequence[Job]) -> tuple[float, float]:
+    """Over the last two thirds: queries per second, and CPU seconds of this process per query."""
+    ended: list[tuple[float, float]] = []
     async for one in engine.run(asked, control=RunControl()):
         if one.error is not None:
             raise RuntimeError(one.error)
-        ended.append(time.perf_counter())
+        ended.append((time.perf_counter(), time.process_time()))
     late = ended[len(ended) // 3 :]
-    return (len(late) - 1) / (late[-1] - late[0])
+    (began, used_before), (end, used) = late[0], late[-1]
+    return (len(late) - 1) / (end - began), (used - used_before) / (len(late) - 1)
 
 
-def measure(count: int, queries: int, folder: Path) -> float:
-    """The rate on so many nodes."""
+def measure(count: int, queries: int, folder: Path) -> tuple[float, float]:
+    """`rate` on so many nodes."""
     cluster = Cluster(workers=1, worker_cpus=0.0, reward_actors=count, reward_cpus=1.0)
     engine = RayEngine(
         f"sqlite:///{folder / f'{time.time_ns()}.db'}",
@@ -139,9 +140,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         save_classifier(folder / "classifier", options.layers)
         ratios: list[float] = []
         for _ in range(options.rounds):
-            one, two = (measure(count, options.queries, folder) for count in (1, 2))
+            (one, _), (two, driver) = (measure(n, options.queries, folder) for n in (1, 2))
             ratios.append(two / one)
-            print(f"1 node {one:6.2f} queries/s   2 nodes {two:6.2f} queries/s", flush=True)
+            print(
+                f"1 node {one:6.2f} queries/s   2 nodes {two:6.2f} queries/s   "
+                f"driver {1000 * driver:.1f} ms of CPU per query",
+                flush=True,
+            )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"2 nodes against 1: {statistics.median(ratios):.2f} (this machine has {cores} cores)")
 

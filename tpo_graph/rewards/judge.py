@@ -130,13 +130,8 @@ class JudgeRewardModel:
         Raises:
             ConfigurationError: the file cannot be read, or says something else.
         """
-        given = read_toml(path, _File)
-        return cls(
-            Connected(given.model, options or {}),
-            criteria=given.criteria,
-            scale=given.scale,
-            max_tokens=given.max_tokens,
-        )
+        given = dict(read_toml(path, _File))
+        return cls(Connected(given.pop("model"), options or {}), **given)
 
     @classmethod
     def by_rubric(cls, model: str | BaseChatModel, path: Path) -> Self:
@@ -145,8 +140,7 @@ class JudgeRewardModel:
         Raises:
             ConfigurationError: the file cannot be read, or says something else.
         """
-        given = read_toml(path, _Rubric)
-        return cls(model, criteria=given.criteria, scale=given.scale, max_tokens=given.max_tokens)
+        return cls(model, **dict(read_toml(path, _Rubric)))
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
         """See `RewardModel.score`.

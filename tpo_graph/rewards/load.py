@@ -91,33 +91,35 @@ def _load(scheme: str, source: str, *_decides: object) -> Any:
 
 
 def _vllm(source: str) -> RewardModel:
-    from tpo_graph.rewards.served import endpoint_options, parse_served
     from tpo_graph.rewards.vllm import VLLMRewardModel
 
-    served = parse_served(source, "vllm")
-    options = endpoint_options(source, served.url, "VLLM_API_KEY")
-    return VLLMRewardModel(model=served.model, tokenizer=served.tokenizer, **options)
+    return _served(VLLMRewardModel, source, "vllm")
 
 
 def _sglang(source: str) -> RewardModel:
-    from tpo_graph.rewards.served import endpoint_options, parse_served
     from tpo_graph.rewards.sglang import SGLangRewardModel
 
-    served = parse_served(source, "sglang")
-    options = endpoint_options(source, served.url, "SGLANG_API_KEY")
-    return SGLangRewardModel(model=served.model, tokenizer=served.tokenizer, **options)
+    return _served(SGLangRewardModel, source, "sglang")
+
+
+def _served(kind: Callable[..., RewardModel], source: str, scheme: str) -> RewardModel:
+    from tpo_graph.rewards.served import endpoint_options, parse_served
+
+    served = parse_served(source, scheme)
+    options = endpoint_options(source, served.url, f"{scheme.upper()}_API_KEY")
+    return kind(model=served.model, tokenizer=served.tokenizer, **options)
 
 
 def _judge(source: str) -> RewardModel:
     from tpo_graph.rewards.judge import JudgeRewardModel
 
     model, options = _options(source, "judge", "rubric")
-    if not options and source.endswith(".toml"):
+    if options:
+        rubric = Path(options["rubric"]).expanduser()
+        return JudgeRewardModel.by_rubric(Connected(model, options_of(source)), rubric)
+    if source.endswith(".toml"):
         return JudgeRewardModel.from_file(Path(source).expanduser(), options_of(source))
-    if not options:
-        return JudgeRewardModel(source)
-    rubric = Path(options["rubric"]).expanduser()
-    return JudgeRewardModel.by_rubric(Connected(model, options_of(source)), rubric)
+    return JudgeRewardModel(source)
 
 
 def _python(source: str) -> RewardModel:
