@@ -267,7 +267,7 @@ class _Work:
                 if end.error is not None or (clear and end.stop_reason is not None):
                     await note_error(self.store, self.name, end.position, end.error)
                 if end.away is not None and not self.control.drain_requested:
-                    self.progress.away = end.away
+                    self.progress.stop(end.away)
                     self.control.request_drain("a model server is away")
                 if end.error is not None and end.may_pass:
                     again.add(end.position)

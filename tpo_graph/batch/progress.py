@@ -5,12 +5,12 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tpo_graph.batch.engine import Done
-from tpo_graph.usage import Ledger, Usage, add_usage, no_usage
+from tpo_graph.usage import Ledger, Usage, add_ledgers
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -106,24 +106,15 @@ class Counting:
     """Keeps the numbers of one call; what earlier calls did is read from the database."""
 
     def __init__(
-        self,
-        store: "Store",
-        name: str,
-        models: Mapping[str, str],
-        on_progress: OnProgress | None,
+        self, store: "Store", name: str, models: Mapping[str, str], on_progress: OnProgress
     ) -> None:
         self._store = store
         self._name = name
-        self._models = models
         self._on_progress = on_progress
+        self._now = BatchProgress(total=0, done=0, failed=0, new=0, seconds=0.0, models=models)
         self._began = time.monotonic()
-        self._total = self._done = self._failed = self._new = self._in_flight = 0
-        self._waiting: str | None = None
-        self.away: str | None = None
-        """Of `BatchProgress`."""
-        self._answered_with_error = 0
         self._gain = 0.0
-        self._usage: Ledger = {}
+        """Sum over the rows that are done."""
 
     async def begin(self, *, retry_failed: bool) -> None:
         """Count what has ended already. Failed rows that are retried count as unfinished."""
@@ -148,66 +139,58 @@ class Counting:
 
     def start(self) -> None:
         """Count a row that an engine has taken."""
-        self._in_flight += 1
+        self._now = replace(self._now, in_flight=self._now.in_flight + 1)
 
     def wait(self, said: str | None) -> None:
         """Tell that the batch waits for a model server; None: not any more."""
-        self._waiting = said
-        self._tell()
+        self._tell(waiting=said)
 
     def retry(self, count: int) -> None:
         """Count rows that failed in this call as unfinished: they are run once more."""
-        self._failed -= count
-        self._new -= count
+        self._now = replace(self._now, failed=self._now.failed - count, new=self._now.new - count)
+
+    def stop(self, away: str) -> None:
+        """Take note that the batch stops: a model server was away for too long."""
+        self._now = replace(self._now, away=away)
 
     def add(self, end: Done) -> None:
         """Count a row that has ended, or was stopped."""
-        self._in_flight -= 1
+        now = self._now = replace(self._now, in_flight=self._now.in_flight - 1)
         if end.error is None and end.stop_reason is None:
             return
-        self._new += 1
-        if end.error is None:
-            self._done += 1
+        done = end.error is None
+        if done:
             self._gain += (end.reward or 0.0) - (end.first_best or 0.0)
-        else:
-            self._failed += 1
-        for stage, usage in end.usage.items():
-            self._usage[stage] = add_usage(self._usage.get(stage, no_usage()), usage)
-        self._tell()
+        self._tell(
+            new=now.new + 1,
+            done=now.done + done,
+            failed=now.failed + (not done),
+            usage=add_ledgers([now.usage, end.usage]),
+        )
 
     async def end(self) -> BatchProgress:
         """Recount all rows, exactly."""
         gain = self._gain
-        self._in_flight, self._waiting = 0, None
         await self._read(None)
         self._gain = gain
-        return self._tell()
+        return self._tell(in_flight=0, waiting=None)
 
     async def _read(self, ended: tuple[str, ...] | None) -> None:
         from tpo_graph.store.batches import batch_totals
 
         totals = await batch_totals(self._store, self._name, ended)
-        self._total = sum(totals.counts.values())
-        self._done = totals.counts.get("finished", 0)
-        self._failed = 0 if ended == ("finished",) else totals.counts.get("failed", 0)
-        self._usage, self._gain = totals.usage, totals.gain
-        self._answered_with_error = totals.answered_with_error
-
-    def _tell(self) -> BatchProgress:
-        progress = BatchProgress(
-            total=self._total,
-            done=self._done,
-            failed=self._failed,
-            answered_with_error=self._answered_with_error,
-            new=self._new,
-            seconds=time.monotonic() - self._began,
-            usage=dict(self._usage),
-            models=self._models,
-            gain=self._gain / self._done if self._done else None,
-            in_flight=self._in_flight,
-            waiting=self._waiting,
-            away=self.away,
+        self._gain = totals.gain
+        self._now = replace(
+            self._now,
+            total=sum(totals.counts.values()),
+            done=totals.counts.get("finished", 0),
+            failed=0 if ended == ("finished",) else totals.counts.get("failed", 0),
+            usage=totals.usage,
+            answered_with_error=totals.answered_with_error,
         )
-        if self._on_progress is not None:
-            self._on_progress(progress)
-        return progress
+
+    def _tell(self, **changes: Any) -> BatchProgress:
+        now = self._now = replace(self._now, seconds=time.monotonic() - self._began, **changes)
+        now = self._now = replace(now, gain=self._gain / now.done if now.done else None)
+        self._on_progress(now)
+        return now

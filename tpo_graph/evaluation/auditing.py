@@ -7,12 +7,12 @@ is resumed pays for none again.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tpo_graph.cache import Scores
-from tpo_graph.conversation import Turn, conversation_key
+from tpo_graph.conversation import Turn
 from tpo_graph.errors import RewardInputError
 from tpo_graph.evaluation.finished import Finished
-from tpo_graph.rewards import RewardModel, Score, checked_scores, reuses_scores
+from tpo_graph.rewards import RewardModel
 from tpo_graph.rewards.together import Slots, together
+from tpo_graph.session.audit import scored_once
 from tpo_graph.store import Store
 
 _AT_ONCE = Slots(32)
@@ -54,26 +54,14 @@ async def audit_answers(
 
     async def score(row_id: str) -> dict[tuple[str, str], float] | str:
         async with _AT_ONCE.here():
-            conversation, responses = conversations[row_id], list(texts[row_id])
-            about = Scores(
-                reward_model=reward_model.name, conversation=conversation_key(conversation)
-            )
-            stored: list[Score | None] = [None for _ in responses]
-            if reuses_scores(reward_model):
-                stored = await store.cache.known_rewards(about, responses)
-            known = {
-                text: score
-                for text, score in zip(responses, stored, strict=True)
-                if score is not None
-            }
-            missing = [text for text in responses if text not in known]
+            responses = list(texts[row_id])
             try:
-                fresh = await checked_scores(reward_model, conversation, missing)
+                values = await scored_once(
+                    reward_model, conversations[row_id], responses, store.cache
+                )
             except RewardInputError as e:
                 return str(e)
-            new = dict(zip(missing, fresh, strict=True))
-            await store.cache.remember(about, new)
-            return {(row_id, text): value for text, value in {**known, **new}.items()}
+            return {(row_id, text): v for text, v in zip(responses, values, strict=True)}
 
     found = await together(score(row_id) for row_id in texts)
     scores: dict[tuple[str, str], float] = {}

@@ -99,11 +99,11 @@ async def scored_once(
     if cache is None:
         return list(await checked_scores(model, conversation, texts))
     scores = Scores(reward_model=model.name, conversation=conversation_key(conversation))
-    known: dict[str, float | None] = dict.fromkeys(texts)
+    stored: Sequence[float | None] = [None for _ in texts]
     if reuses_scores(model):
-        known = dict(zip(texts, await cache.known_rewards(scores, texts), strict=True))
-    missing = [text for text, reward in known.items() if reward is None]
+        stored = await cache.known_rewards(scores, texts)
+    found = {t: reward for t, reward in zip(texts, stored, strict=True) if reward is not None}
+    missing = [text for text in texts if text not in found]
     fresh = dict(zip(missing, await checked_scores(model, conversation, missing), strict=True))
     await cache.remember(scores, fresh)
-    found = {**{text: r for text, r in known.items() if r is not None}, **fresh}
-    return [found[text] for text in texts]
+    return [{**found, **fresh}[text] for text in texts]
