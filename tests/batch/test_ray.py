@@ -112,7 +112,7 @@ async def test_a_local_reward_model_in_the_pool_and_one_of_its_actors_dies(
 @pytest.mark.slow
 async def test_what_cannot_start_is_one_clear_error(cluster, policy, reward, tmp_path):
     url = f"sqlite:///{tmp_path / 'ray.db'}"
-    with pytest.raises(ConfigurationError, match=r"0\.5 GPU.* 3 CPU and 0 GPU in all"):
+    with pytest.raises(ConfigurationError, match=r"0\.5 GPU \(reward model\).* 3 CPU and 0 GPU"):
         await by_ray(jobs(1), engine(url, reward, reward_gpus=0.5, startup_seconds=2.0))
     with pytest.raises(ConfigurationError, match=r"no model at '\./nowhere'"):
         await by_ray(jobs(1), engine(url, "local:./nowhere"))

@@ -137,6 +137,8 @@ def settle(environment: Mapping[str, str], folder: str) -> None:
 class RewardActor:
     """An actor that holds the reward model; `spec` is as `load_reward_model` takes it."""
 
+    called = "reward model"
+
     def __init__(self, environment: Mapping[str, str], folder: str, spec: str) -> None:
         settle(environment, folder)
         self._spec = spec
@@ -201,6 +203,8 @@ class PolicyWorker:
         rewards: the reward model's own name, and those of its actors.
         wait_for_server: seconds that a model server may be away.
     """
+
+    called = "policy worker"
 
     def __init__(
         self,

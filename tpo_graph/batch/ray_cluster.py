@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tpo_graph.batch.ray_actors import answered
+from tpo_graph.batch.ray_actors import PolicyWorker, RewardActor, answered
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.extras import extra
 from tpo_graph.store.urls import parse_url
@@ -112,7 +112,7 @@ def _join(ray: Any, address: str | None) -> None:
 async def actors(
     ray: Any,
     seconds: float,
-    kind: type,
+    kind: type[RewardActor | PolicyWorker],
     arguments: Sequence[Any],
     names: Sequence[str],
     cpus: float,
@@ -145,7 +145,7 @@ async def actors(
         for name in names
     ]
     starting = [asyncio.ensure_future(answered(handle.ready.remote())) for handle in handles]
-    asks = f"actor with {cpus:g} CPU, {gpus:g} GPU ({kind.__name__})"
+    asks = f"actor with {cpus:g} CPU, {gpus:g} GPU ({kind.called})"
     try:
         done, _ = await asyncio.wait(starting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not done:
