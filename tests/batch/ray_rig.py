@@ -120,8 +120,9 @@ class Pace:
     async def once_at_work(self, url: str, server: OpenAIServer, workers: int) -> list[int]:
         """Go faster once so many workers have runs in hand; their process ids, some calls later."""
         await asyncio.to_thread(wait_until, lambda: len(holders(url)) >= workers)
-        begun, self.seconds = len(server.calls), 0.3
+        begun = len(server.calls)
         await asyncio.to_thread(wait_until, lambda: len(server.calls) >= begun + 8)
+        self.seconds = 0.3
         return holders(url)
 
 
