@@ -12,7 +12,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -78,6 +78,7 @@ def bare_query(client: openai.AsyncOpenAI) -> Query:
                 "chosen": max(candidates, key=len),
                 "rejected": min(candidates, key=len),
                 "criteria": "",
+                "reasons": "",
             }
             values["loss"] = (await ask(prompts.loss, values, 1))[0]
             values["gradient"] = (await ask(prompts.gradient, values, 1))[0]
@@ -127,21 +128,12 @@ class Side:
 
 
 def ablations(url: str, pooled: Any) -> dict[str, Side]:
-    """The graph without each of the three things that make its client fast, and without all."""
+    """The graph without each of the two things that make its client fast, and without both."""
     typed = partial(patch, "tpo_graph.models.completions.Completions", lambda c: c.chat.completions)
-    heard = partial(patch, "tpo_graph.models.sampling._heard", lambda *_: True)
-
-    def neither() -> ExitStack:
-        stack = ExitStack()
-        stack.enter_context(typed())
-        stack.enter_context(heard())
-        return stack
-
     return {
         "without aiohttp": Side(graph_query(chat(url, http_async_client=pooled))),
         "without plain JSON": Side(graph_query(chat(url)), typed),
-        "always as if heard": Side(graph_query(chat(url)), heard),
-        "without all three": Side(graph_query(chat(url, http_async_client=pooled)), neither),
+        "without both": Side(graph_query(chat(url, http_async_client=pooled)), typed),
     }
 
 

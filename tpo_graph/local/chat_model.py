@@ -14,7 +14,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from pydantic import BaseModel, Field, PrivateAttr
 
 from tpo_graph.conversation import turns
@@ -141,9 +141,21 @@ class ChatLocal(BaseChatModel):
         total = {name: sum(usage[name] for usage in usages) for name in usages[0]} if usages else {}
         return {"token_usage": total, "model_name": self.model}
 
-    def _streaming_disabled(self, **kwargs: Any) -> bool:
+    def generate(
+        self, messages: list[list[BaseMessage]], *arguments: Any, **options: Any
+    ) -> LLMResult:
+        """See `BaseChatModel.generate`."""
+        return super().generate(messages, *arguments, **self._unmerged(options))
+
+    async def agenerate(
+        self, messages: list[list[BaseMessage]], *arguments: Any, **options: Any
+    ) -> LLMResult:
+        """See `BaseChatModel.agenerate`."""
+        return await super().agenerate(messages, *arguments, **self._unmerged(options))
+
+    def _unmerged(self, options: dict[str, Any]) -> dict[str, Any]:
         # A stream carries one reply: a handler that asks for tokens must not merge n of them.
-        return kwargs.get("n", self.n) > 1 or super()._streaming_disabled(**kwargs)
+        return {**options, "stream": False} if options.get("n", self.n) > 1 else options
 
     def _generate(
         self,

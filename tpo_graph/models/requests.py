@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from langchain_core.callbacks import AsyncCallbackManager, Callbacks
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
@@ -74,7 +73,6 @@ class Call:
     metadata: dict[str, Any]
 
     def __post_init__(self) -> None:
-        self._plain = all(isinstance(message.content, str) for message in self.messages)
         self._greedy = self.sampling["temperature"] == 0
 
     async def ask(self, count: int, first: int) -> Answers:
@@ -193,10 +191,6 @@ class Call:
         messages = self.messages if manners.takes_system else without_system(self.messages)
         config = ensure_config()
         callbacks = config.get("callbacks")
-        plain = self._plain and not manners.only_streams
-        if plain and not _heard(model, callbacks):
-            # What `agenerate` adds to this is for listeners, and takes as long as the call itself.
-            return await model._agenerate(messages)  # pyright: ignore[reportPrivateUsage]
         tags = [*config.get("tags", ()), _NOSTREAM, f"tpo:{self.stage}"]
         metadata = {**config.get("metadata", {}), **self.metadata}
         if manners.only_streams:
@@ -297,12 +291,6 @@ def _declared(model_class: type[BaseChatModel]) -> dict[str, str]:
                 found[parameter] = field
                 break
     return found
-
-
-def _heard(model: BaseChatModel, callbacks: Callbacks) -> bool:
-    """Whether anything listens to or slows down the model's calls: tracers, handlers, limits."""
-    manager = AsyncCallbackManager.configure(callbacks, model.callbacks, model.verbose)
-    return bool(manager.handlers) or model.rate_limiter is not None
 
 
 def _usage(result: ChatResult) -> Usage:
