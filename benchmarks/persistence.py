@@ -4,7 +4,7 @@ The model's server answers at once, so that nothing hides the cost. Sides altern
 the ratio to the side without a database is what matters, absolute numbers depend on the machine.
 Then the size: bytes per run at several depths, which must grow linearly.
 
-    python -m benchmarks.persistence [--queries 100] [--rounds 3] [--in-flight 32]
+    python -m benchmarks.persistence [--queries 100] [--rounds 3] [--in-flight 32] [--ablate]
 """
 
 import argparse
@@ -16,9 +16,14 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.base import Checkpoint, CheckpointTuple
+from langgraph.checkpoint.memory import InMemorySaver
 from sqlalchemy import text
 
 from benchmarks.instant_server import instant_server
@@ -36,6 +41,25 @@ class LengthReward:
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
         return [float(len(response)) for response in responses]
+
+
+class NoCheckpoints(InMemorySaver):
+    """Stores nothing: what is left is LangGraph's own work for checkpoints, and our rows."""
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return None
+
+    async def aput(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: Any, new_versions: Any
+    ) -> RunnableConfig:
+        place = {**config["configurable"], "checkpoint_id": checkpoint["id"]}  # pyright: ignore
+        return RunnableConfig(configurable=place)
+
+    async def aput_writes(self, *arguments: Any, **options: Any) -> None:
+        pass
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        pass
 
 
 @contextmanager
@@ -141,7 +165,7 @@ def _bytes(store: Store, file: Path) -> int:
 
 
 async def compare(
-    url: str, postgres_url: str | None, queries: int, rounds: int, in_flight: int
+    url: str, postgres_url: str | None, queries: int, rounds: int, in_flight: int, ablate: bool
 ) -> str:
     """The whole report."""
     model = ChatOpenAI(model="instant", base_url=url, api_key="none")  # pyright: ignore
@@ -149,13 +173,20 @@ async def compare(
         folder = Path(name)
         async with AsyncExitStack() as stack:
             sides: dict[str, Query] = {"no database": query_of(model, None)}
+
+            def add(name: str, store: Store) -> None:
+                sides[name] = query_of(model, store)
+                if ablate:
+                    bare = replace(store, checkpointer=NoCheckpoints())
+                    sides[f"{name}, rows alone"] = query_of(model, bare)
+
             for mode in ("FULL", "NORMAL"):
                 opened = open_store(f"sqlite:///{folder / mode}.db", synchronous=mode)
                 store = await stack.enter_async_context(opened)
-                sides[f"sqlite, {mode}"] = query_of(model, store)
+                add(f"sqlite, {mode}", store)
             if postgres_url is not None:
                 store = await stack.enter_async_context(open_store(postgres_url))
-                sides["postgresql"] = query_of(model, store)
+                add("postgresql", store)
             lines = await speed(sides, queries, rounds, in_flight)
         lines += await size(model, folder)
     return "\n".join(lines)
@@ -166,11 +197,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, default=32)
-    options = parser.parse_args(arguments)
+    parser.add_argument("--ablate", action="store_true", help="also without a saver")
+    given = parser.parse_args(arguments)
     with postgres() as database, instant_server() as url:
-        print(
-            asyncio.run(compare(url, database, options.queries, options.rounds, options.in_flight))
-        )
+        sizes = given.queries, given.rounds, given.in_flight
+        print(asyncio.run(compare(url, database, *sizes, given.ablate)))
 
 
 if __name__ == "__main__":
