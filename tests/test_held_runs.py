@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.base import empty_checkpoint
 from sqlalchemy import update
 
 from tests.databases import make_run
@@ -19,6 +20,7 @@ from tpo_graph.errors import (
     StoreError,
 )
 from tpo_graph.store import Store, leases, open_store
+from tpo_graph.store.pruning import prune
 from tpo_graph.store.tables import RunRow, now
 from tpo_graph.testing import prefer_longer
 
@@ -69,6 +71,17 @@ async def test_a_dead_owner_is_followed_at_once_and_a_silent_one_later(store: St
         await claim(store, owner, age)
         async with store.leases.hold("r"):
             pass
+
+
+async def test_prune_takes_a_killed_process_s_run_with_both_its_threads(store: Store) -> None:
+    saver, place = store.checkpointer, {"configurable": {"thread_id": "r", "checkpoint_ns": ""}}
+    await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
+    await saver.aput(place, empty_checkpoint(), {}, {})  # as a kill may leave it
+    assert len([found async for found in saver.alist(None)]) == 2
+    for age, pruned in ((leases.STALE_SECONDS - 5, 0), (leases.STALE_SECONDS + 1, 1)):
+        await claim(store, "another host|1|12345|x", age)
+        assert await prune(store, now() + timedelta(seconds=1)) == pruned
+    assert not [found async for found in saver.alist(None)]
 
 
 async def test_a_run_that_was_taken_over_stops(
