@@ -276,11 +276,16 @@ def _refuse_misspelt(known: Collection[str]) -> None:
 def _ways_to_name(name: str, forms: str) -> str:
     shown = name.replace("_", " ")
     return f"""no {shown} is configured. Name one in one of these ways:
-  --{name.replace("_", "-")} SPEC    on the command line
-  TPO_{name.upper()}=SPEC    in the environment
-  {name} = "SPEC"    in a file given with --config
+  --{name.replace("_", "-")} SPEC    as an option of a command of tpo
+  TPO_{name.upper()}=SPEC    in the environment, of LangGraph's server too
+  {name} = "SPEC"    in ./tpo.toml, or in the file that --config or TPO_CONFIG names
 where SPEC is {forms}.
 To see TPO work without any model of your own, run: make demo"""
+
+
+def found_config() -> str | None:
+    """The configuration file where none is named: tpo.toml in the working directory, if any."""
+    return "tpo.toml" if Path("tpo.toml").is_file() else None
 
 
 def configured_probes(config: str | Path | None) -> Path | None:

@@ -1,24 +1,32 @@
 """What `langgraph.json` names: the graph for LangGraph Server and Studio, and its checkpointer.
 
 Both read what the command line reads: the `TPO_*` variables, and the TOML file that `TPO_CONFIG`
-names. The options of a run become the defaults of the graph's context, so Studio's form shows them.
+names, or tpo.toml in the working directory. The options of a run become the defaults of the graph's
+context, so Studio's form shows them.
 """
 
 import asyncio
 import os
 import re
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
+from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 
 from tpo_graph.cache import Cache
 from tpo_graph.context import TPOContext
+from tpo_graph.errors import TPOError
 from tpo_graph.graph import TPOGraph
-from tpo_graph.settings import Settings
+from tpo_graph.models.load import load_chat_model
+from tpo_graph.rewards import as_reward_model
+from tpo_graph.session.setup import Setup
+from tpo_graph.settings import Settings, found_config
+from tpo_graph.state import TPOInput
 from tpo_graph.store import open_store
 
 if TYPE_CHECKING:  # LangGraph Server resolves the name by itself
@@ -45,13 +53,13 @@ async def checkpointer() -> AsyncGenerator[BaseCheckpointSaver[Any]]:
     """
     settings = await asyncio.to_thread(_settings)
     if settings.database_url is None:
-        await asyncio.to_thread(_graph)
+        await _warmed()
         yield InMemorySaver()
         return
     async with open_store(settings.database_url, reuse_scores=settings.score_cache) as store:
         _caches.append(store.cache)
         try:
-            await asyncio.to_thread(_graph)
+            await _warmed()
             yield store.checkpointer
         finally:
             _caches.remove(store.cache)
@@ -77,13 +85,40 @@ async def graph(runtime: "ServerRuntime[Any] | None" = None) -> TPOGraph:
     return await asyncio.to_thread(_graph)
 
 
+async def _warmed() -> None:
+    """Load the models, and let those of this process answer once: their first call takes seconds
+    longer than others, which the first request would wait for."""
+    await asyncio.to_thread(_graph)
+    settings = _settings()
+    names = (settings.policy_name(), settings.reward_model_name())
+    if all(str(name).startswith("local:") for name in names):
+        trial = await asyncio.to_thread(_loaded().graph)
+        # Two samples, of which one is there, so that both models have something to do.
+        asked = TPOInput(messages=[HumanMessage("Hello.")], drafts=["Hello there."])
+        with suppress(TPOError):  # whatever is wrong is told when somebody asks
+            await trial.ainvoke(asked, context=TPOContext(depth=0, width=2, max_tokens=8))
+
+
+@cache
+def _loaded() -> Setup:
+    """The configured models, loaded once for every graph that is made of them."""
+    setup = _settings().setup()
+    return replace(
+        setup,
+        model=load_chat_model(setup.model),
+        reward_model=as_reward_model(setup.reward_model),
+        critic=None if setup.critic is None else load_chat_model(setup.critic),
+    )
+
+
 @cache
 def _settings() -> Settings:
-    return Settings.load({}, os.environ.get("TPO_CONFIG"))
+    config = os.environ.get("TPO_CONFIG") or found_config()
+    return Settings.load({}, None if config == "none" else config)
 
 
 @cache
 def _graph() -> TPOGraph:
     settings = _settings()
     cache = _caches[0] if _caches else None
-    return settings.setup().graph(cache=cache, defaults=settings.run_options())
+    return _loaded().graph(cache=cache, defaults=settings.run_options())

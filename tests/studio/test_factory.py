@@ -24,7 +24,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 def forget() -> None:
-    for cached in (studio._settings, studio._graph):  # what a process reads once
+    for cached in (studio._settings, studio._loaded, studio._graph):  # what a process reads once
         cached.cache_clear()
 
 
@@ -33,7 +33,7 @@ def forget() -> None:
     [
         ("TPO_REWARD_MODEL", "none", "no reward model is configured"),
         ("TPO_MODEL", "none", "no model is configured"),
-        ("TPO_WIDTH", "0", "width='0'"),
+        ("TPO_WIDTH", "0", "width=0 is not valid"),
         ("TPO_CONFIG", "missing.toml", "missing.toml"),
         ("TPO_DATABASE_URL", "mysql://x", "mysql"),
     ],
@@ -45,6 +45,16 @@ async def test_a_wrong_setting_ends_the_start(
     with pytest.raises(ConfigurationError, match=why):
         async with studio.checkpointer():
             pass
+
+
+async def test_the_file_in_the_working_directory_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tpo.toml").write_text("width = 7\n")
+    async with studio.checkpointer():
+        shown = (await studio.graph()).get_context_jsonschema()
+    assert shown["properties"]["width"]["default"] == 7
 
 
 async def test_checkpoints_go_to_the_configured_database(

@@ -236,6 +236,9 @@ def test_the_documented_fork_runs(
     assert SERVED
     for snippet in SERVED:
         exec(compile(snippet, "docs/studio.md", "exec"), {})  # noqa: S102
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, *told, answer = capsys.readouterr().out.splitlines()
+    assert told[:2] == ["0 samples", "0 rewards"]
+    assert told[-1].endswith(" stopped")
+    assert answer
     assert "Be polite." in first
     assert "another time" in second

@@ -6,14 +6,13 @@ Which database a command works on is decided here for all of them.
 import re
 from collections.abc import Awaitable, Callable, Collection
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args, get_origin
 
 import click
 
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.connection import read_options
-from tpo_graph.settings import Settings
+from tpo_graph.settings import Settings, found_config
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
@@ -79,21 +78,16 @@ wait_option = click.option(
 )
 
 
-def _found() -> str | None:
-    return _HERE if Path(_HERE).is_file() else None
-
-
 def _or_none(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     return None if value == "none" else value
 
 
-_HERE = "tpo.toml"
 _config = click.option(
     "--config",
     metavar="FILE",
     type=click.Path(dir_okay=False),
     envvar="TPO_CONFIG",
-    default=_found,
+    default=found_config,
     callback=_or_none,
     help='TOML file with the same names, for example model = "openai:gpt-4o-mini"; "none" reads '
     "no file.  [default: ./tpo.toml, if there is one]",
