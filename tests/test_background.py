@@ -63,3 +63,12 @@ def test_a_forked_process_gets_a_loop_of_its_own():
     child.join(20)
     assert child.exitcode == 0
     assert results.get() == "before the fork"
+
+
+def test_more_blocking_calls_wait_at_once_than_there_are_cores():
+    together = threading.Barrier(32, timeout=20)
+
+    async def wait_for_all() -> None:
+        await asyncio.gather(*(asyncio.to_thread(together.wait) for _ in range(32)))
+
+    run_in_background(wait_for_all())

@@ -279,3 +279,17 @@ def test_a_function_whose_file_is_not_python_has_a_name(tmp_path: Path):
     code = "def reward(query, response):\n    return 1.0\n"
     exec(compile(code, str(document), "exec"), names)  # noqa: S102
     assert FunctionReward(names["reward"]).name.startswith("function:snippet.reward@")
+
+
+async def test_errors_say_where_a_function_stands_and_a_given_name_where_there_is_one():
+    def broken(query: str, response: str) -> float:
+        return 1 / 0
+
+    line = broken.__code__.co_firstlineno
+    for reward, called in (
+        (FunctionReward(broken), f"reward function broken (test_function.py:{line}) failed"),
+        (FunctionReward(broken, name="mine-1"), "reward model 'mine-1' failed"),
+    ):
+        with pytest.raises(RewardError) as error:
+            await reward.score([{"role": "user", "content": "q"}], ["a"])
+        assert str(error.value).startswith(called)

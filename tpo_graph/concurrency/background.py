@@ -11,6 +11,7 @@ import inspect
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from typing import Any, ParamSpec, TypeVar, get_args, overload
 
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 _CLOSING_SECONDS = 3.0
 """How long the end of the process may be held up by what is still to be closed."""
+
+_THREADS = 64
 
 _lock = threading.Lock()
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
@@ -83,6 +86,9 @@ def _background_loop() -> asyncio.AbstractEventLoop:
         loop = _loops.get(os.getpid())
         if loop is None:
             loop = asyncio.new_event_loop()
+            # For models and rewards without an async form: the usual number follows the cores, and
+            # these threads only wait.
+            loop.set_default_executor(ThreadPoolExecutor(_THREADS, "tpo_graph"))
             threading.Thread(target=loop.run_forever, name="tpo_graph", daemon=True).start()
             _loops[os.getpid()] = loop
             atexit.register(_close, os.getpid())

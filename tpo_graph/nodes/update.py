@@ -16,6 +16,7 @@ from tpo_graph.nodes.handles import Handles
 from tpo_graph.nodes.rendering import render
 from tpo_graph.nodes.review import review_gradient
 from tpo_graph.nodes.tracing import call_metadata
+from tpo_graph.rewards.base import title_of
 from tpo_graph.rewards.together import together
 from tpo_graph.state import StateUpdate, TPOState, person_stops, shown
 from tpo_graph.usage import add_usage, charge
@@ -48,7 +49,7 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         return {**nothing, **reviewed}
     if tpo.prompts.lives_on_reasons:
         _tell_of_no_reasons(
-            tpo.prompts.name, (await tpo.reward_model_for(runtime.context)).name, state
+            tpo.prompts.name, title_of(await tpo.reward_model_for(runtime.context)), state
         )
     generated = await _written(state, runtime, tpo, iteration)
 
@@ -85,7 +86,7 @@ def _tell_of_no_reasons(prompts: str, reward_model: str, state: TPOState) -> Non
         return
     _told.add(reward_model)
     _log.warning(
-        "the reward model %r gave no reason for any answer, and the prompt set %r asks no critic: "
+        "the reward %s gave no reason for any answer, and the prompt set %r asks no critic: "
         "nothing says what to change, so each iteration only draws other versions of the best "
         "answer. Return Score(value, reason) from the reward, use one that gives reasons "
         "(docs/rewards.md), or take method 'tpo', whose critic finds what to change.",

@@ -172,6 +172,12 @@ async def _attempt(
     return await reached(model.name, ask)
 
 
+def title_of(model: RewardModel) -> str:
+    """What errors and warnings call it: "model 'judge:openai:gpt-4o'", "function f (app.py:12)"."""
+    title: str | None = getattr(model, "title", None)
+    return f"model {model.name!r}" if title is None else title
+
+
 async def _asked(
     model: RewardModel,
     conversation: Sequence[Turn],
@@ -186,13 +192,13 @@ async def _asked(
         raise
     except Exception as error:
         raise RewardError(
-            f"reward model {model.name!r} failed: {type(error).__name__}: {error}"
+            f"reward {title_of(model)} failed: {type(error).__name__}: {error}"
         ) from error
     finally:
         kept.update(_sound(model.name, dict(early)))
     if len(scores) != len(responses):
         raise RewardError(
-            f"reward model {model.name!r} returned {len(scores)} scores for {len(responses)} "
+            f"reward {title_of(model)} returned {len(scores)} scores for {len(responses)} "
             "responses: score must return one per response, in order."
         )
     checked = [_checked(model.name, i, score) for i, score in enumerate(scores)]

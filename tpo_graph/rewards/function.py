@@ -7,7 +7,12 @@ from typing import Any
 
 from tpo_graph.conversation import Turn, transcript
 from tpo_graph.errors import ConfigurationError, RewardInputError, TPOError
-from tpo_graph.rewards.function_identity import UnseenError, display_name, function_digest
+from tpo_graph.rewards.function_identity import (
+    UnseenError,
+    display_name,
+    function_digest,
+    place_in_source,
+)
 from tpo_graph.rewards.together import keep, scored_together
 
 RewardFunction = Callable[[str, str], float] | Callable[[str, str], Awaitable[float]]
@@ -33,6 +38,8 @@ class FunctionReward:
     def __init__(self, function: RewardFunction, name: str | None = None) -> None:
         _need_two_arguments(function)
         self._function: Callable[[str, str], Any] = function
+        self.title = f"function {place_in_source(function)}" if name is None else f"model {name!r}"
+        """What errors call it."""
         self.nameless: str | None = None
         """Why the name does not tell this function from others, if so; see `reuses_scores`."""
         if name is None:
@@ -59,7 +66,7 @@ class FunctionReward:
             if isinstance(error, TPOError):
                 raise
             raise RewardInputError(
-                f"reward model {self.name!r} failed: {type(error).__name__}: {error}"
+                f"reward {self.title} failed: {type(error).__name__}: {error}"
             ) from error
 
     def _one(self, query: str, response: str) -> Any:
@@ -80,7 +87,7 @@ def _need_two_arguments(function: Callable[..., Any]) -> None:
         signature.bind("query", "response")
     except TypeError as error:
         raise ConfigurationError(
-            f"the reward function {display_name(function)!r} takes {signature}, and must take "
+            f"the reward function {place_in_source(function)} takes {signature}, and must take "
             f"(query, response): {error}"
         ) from error
 

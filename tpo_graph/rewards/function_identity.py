@@ -287,9 +287,21 @@ def _of_a_library(module: str | None) -> bool:
     return bool(file) and file.startswith((paths["purelib"], paths["platlib"]))
 
 
+def place_in_source(function: Callable[..., Any]) -> str:
+    """How people find it: "prefer_short (app.py:12)"; its name alone where it has no source."""
+    inner = _innermost(function)
+    name = getattr(inner, "__name__", repr(inner))
+    code: CodeType | None = getattr(inner, "__code__", None)
+    return name if code is None else f"{name} ({Path(code.co_filename).name}:{code.co_firstlineno})"
+
+
 def display_name(function: Callable[..., Any]) -> str:
     """Module and qualified name, of what a partial wraps or the class of an object."""
+    return _name(_innermost(function))
+
+
+def _innermost(function: Callable[..., Any]) -> Any:
     inner: Any = function
     while isinstance(inner, partial):
         inner = cast("partial[Any]", inner).func
-    return _name(inspect.unwrap(inner) if hasattr(inner, "__qualname__") else type(inner))
+    return inspect.unwrap(inner) if hasattr(inner, "__qualname__") else cast("Any", type(inner))
