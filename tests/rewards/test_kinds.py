@@ -240,6 +240,8 @@ def test_an_answer_by_a_pattern():
         ("openai:gpt-5", "judge:openai:gpt-5"),
         ("Skywork/Skywork-Reward", "local:Skywork/Skywork-Reward"),
         ("rewards.py", "python:rewards.py"),
+        ("regx:rules.toml", "regex:rules.toml"),
+        ("opnai:gpt-5", "judge:openai:gpt-5"),
     ],
 )
 def test_what_was_probably_meant_is_named(name, likely):

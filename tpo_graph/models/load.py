@@ -20,7 +20,7 @@ from langchain_core.runnables.configurable import (
 )
 from pydantic import ValidationError
 
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.errors import ConfigurationError, instead
 from tpo_graph.models.connection import clean_key, options_of
 from tpo_graph.models.failures import one_line
 from tpo_graph.redaction import AMBIGUOUS, is_ambiguous
@@ -35,6 +35,18 @@ _RETRIES = 4
 """Of one request, after 408, 409, 429, 5xx, a timeout or a lost connection."""
 
 _lock = threading.Lock()
+
+
+_OPTIONS = (
+    "base_url",
+    "api_key",
+    "api_key_env",
+    "default_headers",
+    "extra_body",
+    "timeout",
+    "max_retries",
+)
+"""Of a connection."""
 
 
 def load_chat_model(spec: str | BaseChatModel | Runnable[Any, Any]) -> BaseChatModel:
@@ -193,9 +205,8 @@ def _made(spec: str, given: dict[str, Any]) -> BaseChatModel:
     unknown: dict[str, Any] = getattr(model, "model_kwargs", None) or {}
     if strange := sorted(given.keys() & unknown.keys()):
         raise ConfigurationError(
-            f"{type(model).__name__} has no option {strange!r}. Options of the connection are "
-            "base_url, api_key, api_key_env, default_headers, timeout, max_retries; fields of the "
-            "request's body go into extra_body."
+            f"{type(model).__name__} has no option {strange[0]!r}; {instead(strange[0], _OPTIONS)} "
+            "Fields of the request's body go into extra_body."
         )
     if getattr(model, "use_responses_api", None) is True:
         raise ConfigurationError(

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from tpo_graph.errors import nearest
+
 Touch = Literal["files", "network", "code"]
 """What naming a reward model gives access to: files of this machine, addresses on the network, or
 code that is run."""
@@ -60,7 +62,8 @@ def meant(name: str) -> str | None:
     """The name that was probably meant by one of no known kind: a chat model or a hub id."""
     scheme, colon, rest = name.partition(":")
     if colon and rest and "/" not in scheme and scheme.replace("_", "").isalnum():
-        return f"judge:{name}" if scheme in _PROVIDERS else None
+        close = nearest(scheme, [*FORMS, *_PROVIDERS], cutoff=0.75)
+        return f"judge:{close}:{rest}" if close in _PROVIDERS else close and f"{close}:{rest}"
     if not colon and name.count("/") == 1 and not name.startswith(("/", ".", "~")):
         return f"local:{name}"
     if not colon and name.endswith(".py"):
