@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from tpo_graph.cli import tpo
+from tpo_graph.context import RunOptions
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "cli.md"
 BLOCKS = re.compile(r"\n## `tpo.*", re.DOTALL)
@@ -45,3 +46,16 @@ def test_the_docs_show_every_command():
     elif docs != expected:
         changes = "".join(unified_diff(docs.splitlines(True), expected.splitlines(True), n=0))
         pytest.fail(f"docs/cli.md is not what the commands say.{__doc__}\n{changes}")
+
+
+@pytest.mark.parametrize(
+    "command", [["run"], ["batch"], ["compare"], ["analyze", "grid"], ["serve"]]
+)
+def test_the_settings_of_a_run_stand_in_sections(command: list[str]):
+    told = CliRunner().invoke(tpo, [*command, "--help"]).output
+    sections = re.split(r"^(\w[\w ]*):\n", told, flags=re.MULTILINE)
+    titles, texts = sections[1::2], sections[2::2]
+    assert titles == ["Options", "Models", "Search", "Sampling", "Early stopping", "Storage"]
+    own = set(re.findall(r"^  --([\w-]+)", texts[0], flags=re.MULTILINE))
+    assert not {name.replace("_", "-") for name in RunOptions.model_fields} & own
+    assert "--max-cost" in texts[4]

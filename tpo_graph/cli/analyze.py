@@ -14,6 +14,7 @@ from tpo_graph.cli.evaluating import (
     seeds_option,
     settings_for,
 )
+from tpo_graph.cli.options import SettingsCommand
 
 if TYPE_CHECKING:
     from tpo_graph.cli.evaluating import Progress
@@ -40,7 +41,7 @@ def analyze() -> None:
     """The paper's analyses of TPO; runs are kept as in `tpo compare`."""
 
 
-@analyze.command()
+@analyze.command(cls=SettingsCommand)
 @_source
 @_loops("tpo", "revision")
 @click.option(
@@ -69,7 +70,7 @@ def curves(
     evaluate(work, settings, **options)
 
 
-@analyze.command()
+@analyze.command(cls=SettingsCommand)
 @_source
 @_loops("tpo")
 @seeds_option(5)
@@ -86,7 +87,7 @@ def stability(methods: tuple[str, ...], config: str | None, **options: Any) -> N
     evaluate(work, settings, **options)
 
 
-@analyze.command()
+@analyze.command(cls=SettingsCommand)
 @_source
 @click.option(
     "--widths",
@@ -113,7 +114,7 @@ def grid(widths: str, config: str | None, **options: Any) -> None:
     evaluate(work, settings, **options)
 
 
-@analyze.command("best-of-n")
+@analyze.command(cls=SettingsCommand, name="best-of-n")
 @_source
 @click.option(
     "--sizes",

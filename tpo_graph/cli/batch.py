@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tpo_graph.cli.engines import engine_options, ray_engine, take_cluster
-from tpo_graph.cli.options import setting_options, wait_option
+from tpo_graph.cli.options import SettingsCommand, setting_options, wait_option
 from tpo_graph.cli.output import say
 from tpo_graph.errors import ConfigurationError, ServerAwayError
 from tpo_graph.settings import Settings
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tpo_graph.batch.job import BatchProgress
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.argument("source", metavar="IN")
 @click.option(
     "--output",

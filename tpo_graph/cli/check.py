@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tpo_graph.cli.options import setting_options
+from tpo_graph.cli.options import SettingsCommand, setting_options
 from tpo_graph.cli.output import print_json
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.settings import Settings, configured_probes
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tpo_graph.check import Finding
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.option(
     "--against",
     metavar="SPEC",

@@ -14,6 +14,7 @@ from tpo_graph.cli.evaluating import (
     seeds_option,
     settings_for,
 )
+from tpo_graph.cli.options import SettingsCommand
 from tpo_graph.settings import configured_methods
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tpo_graph.evaluation.results import Budget, Comparison
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.argument("source", metavar="PROMPTS")
 @click.option(
     "--methods",

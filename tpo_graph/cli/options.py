@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args, get_origin
 
 import click
 
+from tpo_graph.context import BUDGETS, Sampling
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.models.connection import read_options
+from tpo_graph.models.connection import ROLES, read_options
 from tpo_graph.settings import Settings, found_config
 
 if TYPE_CHECKING:
@@ -19,6 +20,35 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+_SECTIONS = {
+    "Models": {"model", "reward_model", "critic", "audit", "audit_fallback", "prompts", "method"}
+    | {f"{role}_options" for role in ROLES},
+    "Search": {"width", "depth", "criteria", "select", "pick", "stop"},
+    "Sampling": {f"{who}{name}" for who in ("", "critic_") for name in Sampling.__annotations__},
+    "Early stopping": {"target_reward", "patience", "min_gain", "stop_on_same_pair", *BUDGETS}
+    | {"input_price", "cached_price", "output_price"},
+    "Storage": {"database_url", "score_cache"},
+}
+"""What the help of a command puts together; all else comes first."""
+
+
+class SettingsCommand(click.Command):
+    """A command whose help shows the settings of a run in sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See `click.Command.format_options`."""
+        shown: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Options", *_SECTIONS)}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
+            if record is not None:
+                of = [title for title, names in _SECTIONS.items() if option.name in names]
+                shown[of[0] if of else "Options"].append(record)
+        for title, records in shown.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
 
 def setting_options(command: F, without: Collection[str] = ()) -> F:
@@ -39,7 +69,8 @@ def setting_options(command: F, without: Collection[str] = ()) -> F:
         flag = f"--{name.replace('_', '-')}"
         if field.annotation is bool:
             switch = f"{flag}/--no-{flag.removeprefix('--')}"
-            command = click.option(switch, name, default=None, help=field.description)(command)
+            about = f"{field.description}  [default: {'on' if default else 'off'}]"
+            command = click.option(switch, name, default=None, help=about)(command)
             continue
         shown = "" if default is None else f"  [default: {default}]"
         command = click.option(
@@ -158,4 +189,6 @@ def _metavar(name: str, kind: Any) -> str:
         return "JSON"
     strategies = dict.fromkeys(("method", "select", "pick", "stop"), "NAME")
     words = {"prompts": "SET", "database_url": "URL", **strategies}
-    return words.get(name, "TEXT" if str in (kind, *get_args(kind)) else "NUMBER")
+    kinds = (kind, *get_args(kind))
+    number = "NUMBER" if float in kinds else "INTEGER"
+    return words.get(name, "TEXT" if str in kinds else number)

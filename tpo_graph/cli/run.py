@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import click
 
-from tpo_graph.cli.options import setting_options
+from tpo_graph.cli.options import SettingsCommand, setting_options
 from tpo_graph.cli.output import print_answer, print_json
 from tpo_graph.settings import Settings
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.argument("query", required=False)
 @click.option(
     "--file",

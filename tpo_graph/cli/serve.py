@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from tpo_graph.cli.logs import show_logs
-from tpo_graph.cli.options import setting_options
+from tpo_graph.cli.options import SettingsCommand, setting_options
 from tpo_graph.extras import extra
 from tpo_graph.serve.options import ServeOptions
 from tpo_graph.settings import Settings
@@ -29,7 +29,7 @@ def _server_options(command: F) -> F:
     return command
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @_server_options
 @setting_options
 def serve(config: str | None, **given: Any) -> None:

@@ -202,7 +202,8 @@ def spelled_out(function: F, others: Mapping[str, Any] | None = None) -> F:
         for name, kind in declared.__annotations__.items()
         for required in [name in declared.__required_keys__]
     ]
-    shown.sort(key=lambda each: each.name not in declared.__required_keys__)
+    required = declared.__required_keys__
+    shown.sort(key=lambda each: (each.name not in required, each.name not in ("width", "depth")))
     # What a run can be told nowhere but in a graph's context has an error of its own.
     known = {each.name for each in (*own, *shown)} | (
         TPOContext.model_fields.keys() if begun else set[str]()
