@@ -104,7 +104,9 @@ def test_a_method_is_its_settings_and_single_ones_of_the_same_place_win(tmp_path
     monkeypatch.setenv("TPO_METHOD", "best-of-n")
     assert Settings.load({}, file).depth == 0
     assert Settings.load({"method": "fusion"}, file).select == "top-k:5"
-    with pytest.raises(ConfigurationError, match=r"method='rs' is no method: did you mean 'rsa'"):
+    with pytest.raises(
+        ConfigurationError, match=r"method='rs' is not a method: did you mean 'rsa'"
+    ):
         Settings.load({"method": "rs"})
 
 

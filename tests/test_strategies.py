@@ -221,7 +221,7 @@ def test_an_object_of_ones_own_is_a_strategy_and_a_resume_asks_for_it(tmp_path: 
 
     with pytest.raises(GraphDrained):
         run(model, select=Second(), database=url, run_id="r", on_event=stop_early, control=drain)
-    with pytest.raises(ConfigurationError, match=r"select='second' is no strategy.*OBJECT"):
+    with pytest.raises(ConfigurationError, match=r"select='second' is not a strategy.*OBJECT"):
         resume("r", database=url, model=model, reward_model=later_is_better)
     given: dict[str, Any] = {"database": url, "model": model, "reward_model": later_is_better}
     result = resume("r", strategies=[Second()], **given)

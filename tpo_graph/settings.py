@@ -268,7 +268,7 @@ def _refuse_misspelt(known: Collection[str]) -> None:
             continue
         if not name.startswith("serve_") and (close := nearest(name, known, cutoff=0.8)):
             raise ConfigurationError(
-                f"the environment variable {variable!r} is no setting; did you mean "
+                f"the environment variable {variable!r} is not a setting; did you mean "
                 f"{f'TPO_{close.upper()}'!r}?"
             )
 

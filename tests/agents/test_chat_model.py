@@ -194,7 +194,7 @@ class TestTools:
 
             text: str
 
-        replies = ['{"text": "hi"}', "a long reply that is no JSON", '{"text": "hi, you"}']
+        replies = ['{"text": "hi"}', "a long reply that is not JSON", '{"text": "hi, you"}']
         scored: list[str] = []
 
         def longer(query: str, response: str) -> float:

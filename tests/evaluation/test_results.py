@@ -25,7 +25,7 @@ def test_what_is_written_is_read_back(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda text: text[:-40], "is no JSON"),
+        (lambda text: text[:-40], "is not JSON"),
         (lambda text: "[1]", 'has no "format"'),
         (lambda text: text.replace('"format": 1', '"format": 99'), "reads up to 1: upgrade"),
         (lambda text: text.replace('"width": 5', '"width": "five"'), "methods.0.method.width"),

@@ -179,7 +179,7 @@ def test_json_by_a_schema(tmp_path):
     assert "'name' is a required property" in wrong[1]
     assert "$.age: 'three' is not of type 'integer'" in wrong[1]
     assert none[0] == 0
-    assert "no JSON" in none[1]
+    assert "not JSON" in none[1]
     with pytest.raises(ConfigurationError, match="not a JSON schema"):
         JsonSchemaReward({"type": "nothing"})
 
@@ -197,7 +197,7 @@ def test_rules_by_weight_and_what_they_say(tmp_path):
         (0.25, "end with a summary"),
     ]
     file.write_text('[[rule]]\npattern = "("')
-    with pytest.raises(ConfigurationError, match="no regular expression"):
+    with pytest.raises(ConfigurationError, match="not a regular expression"):
         load_reward_model(f"regex:{file}")
 
 
@@ -227,7 +227,7 @@ def test_an_answer_by_a_pattern():
     assert [s for s, _ in scored(model, "Answer: B", "answer: B.", "Answer: A 7")] == pytest.approx(
         [2 / 3, 2 / 3, 1 / 3]
     )
-    with pytest.raises(ConfigurationError, match="no regular expression"):
+    with pytest.raises(ConfigurationError, match="not a regular expression"):
         load_reward_model("self-consistency?pattern=(")
 
 

@@ -199,7 +199,7 @@ async def test_scores_that_are_all_one_are_refused():
     with RewardServer("vllm", classifier()) as server:
         for _ in range(2):
             squashing(server, 1.0)
-        with pytest.raises(RewardError, match=r"exactly 1\.0, which is no raw score.*tpo check"):
+        with pytest.raises(RewardError, match=r"exactly 1\.0, which is not a raw score.*tpo check"):
             await VLLMRewardModel(server.url, "rm").score(ASKED, ["a", "b"])
 
 

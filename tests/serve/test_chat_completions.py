@@ -139,7 +139,7 @@ def test_numbers_and_characters_that_json_does_not_have(server: Serving, path: s
     reply = httpx.post(f"{server.url}/v1/{path}", content=body, headers=headers, timeout=30)
     assert reply.status_code == (200 if "half" in value else 400), reply.text
     if reply.status_code == 400:
-        assert "the body is no JSON" in reply.json()["error"]["message"]
+        assert "the body is not JSON" in reply.json()["error"]["message"]
 
 
 def test_unknown_fields_outside_are_ignored(server: Serving):

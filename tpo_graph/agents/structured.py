@@ -62,7 +62,7 @@ class StructuredForm:
         """The value that an answer holds, alone or in a code fence.
 
         Raises:
-            ValueError: it is no JSON, or breaks the schema; says where.
+            ValueError: it is not JSON, or breaks the schema; says where.
         """
         blocks = _FENCED.findall(text)
         inner = str(blocks[0]) if len(blocks) == 1 else text

@@ -64,7 +64,7 @@ async def aoptimize_many(
     need_positive(max_in_flight)
     if isinstance(queries, str) or not hasattr(queries, "__iter__"):
         raise ConfigurationError(
-            f"queries={queries!r:.200} are no list. For one query there is aoptimize(...)."
+            f"queries={queries!r:.200} are not a list. For one query there is aoptimize(...)."
         )
     async with open_session(setup) as runs:
         in_flight, wait = awaited(context.width, max_in_flight, wait_for_server, control=control)

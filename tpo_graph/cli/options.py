@@ -94,7 +94,7 @@ class Duration(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
         """Seconds of such a text."""
         match = re.fullmatch(r"(\d{1,6})([smhd]?)", str(value).strip())
         if match is None or (not match[2] and match[1].strip("0")):
-            self.fail(f"{value!r} is no duration: write it as 90s, 30m, 2h or 0", param, ctx)
+            self.fail(f"{value!r} is not a duration: write it as 90s, 30m, 2h or 0", param, ctx)
         return float(int(match[1]) * self._UNITS[match[2] or "s"])
 
 

@@ -26,7 +26,7 @@ _STATUS = ["running", "finished", "interrupted", "failed"]
 _AGE = {"h": "hours", "d": "days", "w": "weeks"}
 _HANDLES = {
     "model": "Policy, where the run was given an object instead of a name.",
-    "reward_model": "Reward model, likewise; it must be the one that the run began with.",
+    "reward_model": "Reward model, where the run was given an object; it must be the same one.",
     "critic": "Another critic than the run began with.",
     "prompts": "Another prompt set than the run began with.",
     "audit": "A second reward model that scores the best first sample and the answer.",
@@ -154,7 +154,7 @@ def list_(limit: int, as_json: bool, database: str, **wanted: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @database_option
 def show(run_id: str, iteration: int | None, full: bool, as_json: bool, database: str) -> None:
-    """Show how the answer of RUN came about."""
+    """Show the trajectory of RUN: its samples, rewards, critiques and answer."""
     from tpo_graph.cli.stored import print_stored_run
     from tpo_graph.store.trajectory import read_trajectory
 

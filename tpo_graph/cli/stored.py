@@ -12,7 +12,7 @@ from tpo_graph.store.trajectory import ScoredCandidate, Trajectory
 
 _SHORT = 400
 """Characters of a text that is shown without --full."""
-_BEFORE_QUERY = 72
+_BEFORE_QUERY = 82
 """Columns of a terminal that the list needs for a run's id, time, status and reward."""
 
 
@@ -20,6 +20,10 @@ def _console() -> Console:
     console = Console(highlight=False)
     # A pipe has no width: cut nothing that a grep may look for.
     return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def _state(status: str, stop_reason: str | None) -> str:
+    return status if stop_reason in (None, status) else f"{status} ({stop_reason})"
 
 
 def print_runs(runs: list[RunSummary]) -> None:
@@ -34,7 +38,7 @@ def print_runs(runs: list[RunSummary]) -> None:
         table.add_row(
             run["run_id"],
             f"{run['created_at']:%m-%d %H:%M}",
-            run["stop_reason"] or run["status"],
+            _state(run["status"], run["stop_reason"]),
             "-" if reward is None else f"{reward:.3f}",
             Text(" ".join(run["conversation"][-1]["content"].split())[:room]),
         )
@@ -66,7 +70,7 @@ def print_stored_run(trajectory: Trajectory, *, iteration: int | None, full: boo
 def _iteration(
     console: Console, number: int, samples: list[ScoredCandidate], step: Step | None, full: bool
 ) -> None:
-    title = f"iteration {number}" if number >= 0 else "drawn anew: an earlier attempt"
+    title = f"iteration {number}" if number >= 0 else "sampled again: an earlier attempt"
     console.rule(title, align="left")
     for candidate in samples:
         reward = f"sample {candidate['position'] + 1}  reward {candidate['reward']:.3f}"

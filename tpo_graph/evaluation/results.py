@@ -361,9 +361,11 @@ def load(path: str | Path) -> Comparison:
             "the folder given by --output."
         ) from e
     except (ValueError, RecursionError) as e:
-        raise ConfigurationError(f"{str(file)!r} is no JSON: {e}. {_REMEDY}") from e
+        raise ConfigurationError(f"{str(file)!r} is not JSON: {e}. {_REMEDY}") from e
     if not isinstance(values, dict) or "format" not in values:
-        raise ConfigurationError(f'{str(file)!r} is no comparison: it has no "format". {_REMEDY}')
+        raise ConfigurationError(
+            f'{str(file)!r} is not a comparison: it has no "format". {_REMEDY}'
+        )
     content = cast("dict[str, Any]", values)
     number = content.pop("format")
     if isinstance(number, int) and number > FORMAT:

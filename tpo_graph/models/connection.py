@@ -93,7 +93,7 @@ def read_options(text: object) -> Any:
     """Options as the command line and the environment write them, a JSON object.
 
     Raises:
-        ValueError: it is no JSON; the text is not shown, a key may stand in it.
+        ValueError: it is not JSON; the text is not shown, a key may stand in it.
     """
     if not isinstance(text, str):
         return text

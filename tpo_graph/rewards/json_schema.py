@@ -18,7 +18,7 @@ _SHOWN = 3
 
 
 class JsonSchemaReward:
-    """Scores JSON by a schema: 1 when it fits, 1/(1 + violations) when not, 0 when it is no JSON.
+    """Scores JSON by a schema: 1 when it fits, 1/(1 + violations) when not, 0 when it is not JSON.
 
     The JSON is the whole response, or what stands in its one code block.
 
@@ -48,7 +48,7 @@ class JsonSchemaReward:
         """From a file with the schema.
 
         Raises:
-            ConfigurationError: it cannot be read, or is no JSON schema.
+            ConfigurationError: it cannot be read, or is not a JSON schema.
         """
         try:
             schema: object = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -67,7 +67,7 @@ class JsonSchemaReward:
         try:
             found: object = json.loads(blocks[0] if len(blocks) == 1 else response)
         except (ValueError, RecursionError) as error:
-            return Score(0.0, f"it is no JSON: {error}")
+            return Score(0.0, f"it is not JSON: {error}")
         told = self._violations(found)
         return Score(1 / (1 + len(told)), "\n".join(told[:_SHOWN]))
 

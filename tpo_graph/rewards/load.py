@@ -198,7 +198,7 @@ def _seconds(options: Mapping[str, str]) -> float | None:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"timeout={given!r} is no number of seconds above 0")
+        raise ConfigurationError(f"timeout={given!r} is not a number of seconds above 0")
     return seconds
 
 

@@ -48,7 +48,7 @@ class SelfConsistency:
         max_conversations: how many conversations' votes are kept; the oldest go first.
 
     Raises:
-        ConfigurationError: the pattern is no regular expression.
+        ConfigurationError: the pattern is not a regular expression.
     """
 
     bounded = True
@@ -95,7 +95,7 @@ def _by_pattern(pattern: str) -> Callable[[str], str | None]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ConfigurationError(f"{pattern!r} is no regular expression: {error}") from error
+        raise ConfigurationError(f"{pattern!r} is not a regular expression: {error}") from error
 
     def answer(response: str) -> str | None:
         found = list(compiled.finditer(response))

@@ -174,7 +174,7 @@ class RawScores:
         if len(set(responses)) > 1 and all(score == 1 for score in scores):
             raise RewardError(
                 f"{self._server} gave {len(set(responses))} different responses exactly 1.0, which "
-                f"is no raw score but a squashed one: nothing can be told apart by it. {fix}"
+                f"is not a raw score but a squashed one: nothing can be told apart by it. {fix}"
             )
         self._seen |= set(responses)
         if len(self._seen) >= _TELLING:

@@ -253,7 +253,7 @@ def as_object(text: bytes) -> dict[str, Any]:
         if b"\\u" in text or b"\xed" in text:  # as JSON may write half of one, or raw UTF-8
             body = json.loads(well_formed(json.dumps(body, ensure_ascii=False)))
     except (ValueError, RecursionError) as error:
-        raise invalid(f"the body is no JSON: {error}") from None
+        raise invalid(f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise invalid(f"the body is a {type(body).__name__}, not an object")
     return cast("dict[str, Any]", body)
@@ -265,4 +265,4 @@ def _finite(number: str) -> float:
 
 
 def _refuse(number: str) -> float:
-    raise ValueError(f"{number} is no number of JSON")
+    raise ValueError(f"{number} is not a JSON number")

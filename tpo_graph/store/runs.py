@@ -150,7 +150,7 @@ class RunFilter:
         for name in ("status", "model", "reward_model", "batch"):
             given: object = getattr(self, name)
             if given is not None and not (isinstance(given, str) and storable(given) == given):
-                raise ConfigurationError(f"{name}={given!r:.200} is no text to look for")
+                raise ConfigurationError(f"{name}={given!r:.200} is not a text to look for")
         for name in ("since", "until"):
             given = getattr(self, name)
             if given is not None and not isinstance(given, datetime):

@@ -130,7 +130,7 @@ def named(kind: Kind, name: str, own: Mapping[str, Strategy] | None = None) -> A
     known = _PLAIN[kind]
     if word not in known:
         raise ConfigurationError(
-            f"{kind}={name!r} is no strategy of that kind; there are {', '.join(known)}. One of "
+            f"{kind}={name!r} is not a strategy of that kind; there are {', '.join(known)}. One of "
             f"your own is given as an object: {kind}=OBJECT when the run begins, "
             "strategies=[OBJECT] when it is resumed."
         )

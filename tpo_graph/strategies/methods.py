@@ -67,5 +67,5 @@ def method_settings(name: str) -> dict[str, Any]:
     method = METHODS.get(AUTO if name == "auto" else name)
     if method is None:
         known = ["auto", "best-of-n", *METHODS]
-        raise ConfigurationError(f"method={name!r} is no method: {instead(name, known)}")
+        raise ConfigurationError(f"method={name!r} is not a method: {instead(name, known)}")
     return {**NEUTRAL, **method.settings}

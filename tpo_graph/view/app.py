@@ -329,7 +329,7 @@ async def _form(request: Request) -> dict[str, str]:
     try:
         fields = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=10)
     except ValueError as error:
-        raise ConfigurationError("this is no form of these pages") from error
+        raise ConfigurationError("this is not a form of these pages") from error
     return {name: value.replace("\r\n", "\n") for name, value in fields}
 
 
