@@ -343,6 +343,6 @@ def test_an_argument_that_would_reach_one_request_only_is_refused():
     for arguments in ({"extra_body": {"top_k": 5}}, {"n": 2}, {"reasoning_effort": "low"}):
         with pytest.raises(ConfigurationError, match=next(iter(arguments))):
             chat.bind(**arguments).invoke("Hi")
-    with pytest.raises(ConfigurationError, match="Did you mean 'depth'"):
+    with pytest.raises(ConfigurationError, match="did you mean 'depth'"):
         chat.invoke("Hi", depht=3)
     assert model.calls == []

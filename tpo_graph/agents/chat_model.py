@@ -40,6 +40,7 @@ from tpo_graph.errors import (
     TPOError,
     invalid_settings,
     nearest,
+    refuse_unknown,
 )
 from tpo_graph.graph import TPOGraph
 from tpo_graph.models import load_chat_model
@@ -333,12 +334,11 @@ class ChatTPO(BaseChatModel):
         context = self._context(options)
         stop = stop or self.stop
         if unknown := given.keys() - _OF_A_TURN:
-            close = nearest(min(unknown), RunOptions.model_fields)
-            guess = f" Did you mean {close!r}?" if close else ""
+            if any(nearest(name, RunOptions.model_fields, cutoff=0.75) for name in unknown):
+                refuse_unknown(sorted(unknown), RunOptions.model_fields)
             raise ConfigurationError(
-                f"{sorted(unknown)!r} would reach one request of the run and no other.{guess} Give "
-                "what all requests are to have to the inner model: ChatTPO(model=ChatOpenAI(..., "
-                "extra_body=...))."
+                f"{sorted(unknown)!r} would reach only one request of the run. What all requests "
+                "need belongs to the inner model: ChatTPO(model=ChatOpenAI(extra_body=...))."
             )
         draft = None
         if given:
