@@ -52,6 +52,9 @@ async def test_a_server_that_restarts_in_mid_run() -> None:
                 assert len(await store.cache.candidates(result.run_id)) == 4
                 (run,) = await list_runs(store)
                 assert run["status"] == "finished"
+                server.stop()  # while nothing is under way
+                server.start()
+                assert (await aresume(result.run_id, database=store)).response == result.response
         finally:
             server.cleanup()
             shutil.rmtree(folder, ignore_errors=True)

@@ -37,7 +37,7 @@ class Store:
     engine: Engine
     """For reading with SQLAlchemy."""
     writer: Writer
-    """For writing: everything of this process goes through it."""
+    """For writing: all rows of this process go through it."""
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""One thread that does all writing of a process, many callers' work in one commit.
+"""One thread that writes all rows of a process, many callers' work in one commit.
 
 Callers of any event loop hand over statements, or a function where an answer is needed, and wait
 until it is committed. While one commit is under way others gather, and share the next; under load
