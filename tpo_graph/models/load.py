@@ -205,8 +205,8 @@ def _made(spec: str, given: dict[str, Any]) -> BaseChatModel:
     unknown: dict[str, Any] = getattr(model, "model_kwargs", None) or {}
     if strange := sorted(given.keys() & unknown.keys()):
         raise ConfigurationError(
-            f"{type(model).__name__} has no option {strange[0]!r}; {instead(strange[0], _OPTIONS)} "
-            "Fields of the request's body go into extra_body."
+            f"{type(model).__name__} has no option {strange[0]!r} (fields of the request's body go "
+            f"into extra_body); {instead(strange[0], _OPTIONS)}"
         )
     if getattr(model, "use_responses_api", None) is True:
         raise ConfigurationError(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from tpo_graph.context import CommonSettings
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.errors import ConfigurationError, instead
 from tpo_graph.strategies.argmax import Argmax
 from tpo_graph.strategies.base import Pick, Pool, Select, Shown, StopRule, Strategy
 from tpo_graph.strategies.expected_gain import ExpectedGain
@@ -130,9 +130,9 @@ def named(kind: Kind, name: str, own: Mapping[str, Strategy] | None = None) -> A
     known = _PLAIN[kind]
     if word not in known:
         raise ConfigurationError(
-            f"{kind}={name!r} is not a strategy of that kind; there are {', '.join(known)}. One of "
-            f"your own is given as an object: {kind}=OBJECT when the run begins, "
-            "strategies=[OBJECT] when it is resumed."
+            f"{kind}={name!r} is not a strategy of that kind (one of your own is given as an "
+            f"object: {kind}=OBJECT when the run begins, strategies=[OBJECT] when it is resumed); "
+            f"{instead(word, known)}"
         )
     if not colon:
         return known[word]()
