@@ -3,6 +3,7 @@
 A batch resumes where it was, so a comparison does too: what is finished is read, not run again.
 """
 
+import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -124,7 +125,11 @@ class Bench:
             if report is not None:
                 report(name, progress)
 
-        options = self.options if report is None else self.options | Options(on_progress=tell)
+        # A bar for each method and seed is too much for a notebook, which keeps them all.
+        told = (
+            Options(progress=sys.stderr.isatty()) if report is None else Options(on_progress=tell)
+        )
+        options = self.options | told
         progress = await run_rows(self.rows, name, setup, context, options)
         if progress.away is not None:
             raise ServerAwayError(f"{progress.unfinished} rows of {name!r}: {progress.away}")
