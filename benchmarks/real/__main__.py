@@ -162,7 +162,7 @@ def _stored(given: argparse.Namespace) -> list[Record]:
 def _table(given: argparse.Namespace) -> None:
     records = _stored(given)
     whole = any("answer" in record for record in records)
-    known = sorted({record["arm"] for record in records} - {"samples", "first"})
+    known = sorted({r["arm"].partition("@")[0] for r in records} - {"samples", "first"})
     if given.against not in (None, *known):
         raise SystemExit(f"--against {given.against!r} is in no record: use {', '.join(known)}")
     print((methods.table if whole else table)(records, given.part, given.against))

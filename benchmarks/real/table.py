@@ -33,15 +33,20 @@ def table(records: Sequence[Record], part: str, against: str | None = None) -> s
         if not arms:
             continue
         shared = set.intersection(*(set(found) for found in arms.values()))
-        base = against or next((arm for arm in sorted(arms) if "none:" in arm), None)
+        base = next((arm for arm in sorted(arms) if _is(arm, against)), None)
         control = arms.get(base or "")
-        lines += [] if lines else [HEAD.format(against=base or "no critique")]
+        lines += [] if lines else [HEAD.format(against=against or "no critique")]
         for arm, found in sorted(arms.items()):
             rows = [found[task] for task in sorted(shared)]
             if rows:
                 against = None if control in (None, found) else control
                 lines.append(_line(of, arm.partition("@")[0], rows, firsts, against))
     return "\n".join(lines) or f"no task of the part {part!r} was finished by every arm"
+
+
+def _is(arm: str, against: str | None) -> bool:
+    """Whether that is the arm to compare with; a stored name ends with its prompts' digest."""
+    return "none:" in arm if against is None else arm.partition("@")[0] == against
 
 
 def groups(records: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
