@@ -5,7 +5,6 @@ Runs go through the graph as anyone's do; only the policy's calls are gathered i
 """
 
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ sys.path.insert(0, str(OFFLINE))  # its modules import each other by name
 
 import batched  # noqa: E402
 import numpy as np  # noqa: E402
-from arms import Arm, Setting  # noqa: E402
+from arms import Arm, Setting, sampling  # noqa: E402
 from study import held_out_queries  # noqa: E402
 from taste import GOLD  # noqa: E402
 from world import Query  # noqa: E402
@@ -77,9 +76,7 @@ async def play(
     Args:
         more: other fields of `TPOContext`.
     """
-    config = tomllib.loads((OFFLINE / "tpo.toml").read_text(encoding="utf-8"))
-    sampling = {k: v for k, v in config.items() if "temperature" in k or "top_p" in k or "max" in k}
-    setting = Setting(MODELS, reward_model, sampling | more, seed)
+    setting = Setting(MODELS, reward_model, sampling() | more, seed)
     arm = Arm(setting, depth=depth, width=width)
     states = await arm.step(queries, len(queries))
     return Runs(queries, await arm.candidates(len(queries)), states)

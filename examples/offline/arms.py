@@ -4,6 +4,7 @@ Each returns, per query, the candidates of every iteration with their rewards.
 """
 
 import asyncio
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ HERE = Path(__file__).parent
 DEPTH, WIDTH = 2, 5
 
 Runs = list[list[Candidate]]
+
+
+def sampling() -> dict[str, Any]:
+    """How the demo samples, as fields of `TPOContext`: temperatures, top-p and limits on tokens."""
+    config = tomllib.loads((HERE / "tpo.toml").read_text(encoding="utf-8"))
+    return {k: v for k, v in config.items() if k.endswith(("temperature", "top_p", "max_tokens"))}
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,9 @@ class ChatBatched(BaseChatModel):
     def _llm_type(self) -> str:
         return "offline-batched"
 
+    def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
+        return llm_outputs[0] or {}  # one prompt a call; LangChain's own drops the usage
+
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
         raise NotImplementedError("the study runs its graphs with ainvoke")
 

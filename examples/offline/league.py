@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import time
-import tomllib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from arms import HERE, WIDTH
+from arms import HERE, WIDTH, sampling
 from batched import engine
 from methods import METHODS, TPO, Method
 from ruled import ChatRuled, NoisyJudge
@@ -49,9 +48,7 @@ class Bench:
     """What all methods share."""
 
     def __init__(self, options: argparse.Namespace, first: int) -> None:
-        config = tomllib.loads((HERE / "tpo.toml").read_text())
-        named = ("model", "reward_model", "prompts", "depth", "width", "check")
-        self.sampling: dict[str, Any] = {k: v for k, v in config.items() if k not in named}
+        self.sampling = sampling()
         self.queries = held_out_queries(options.queries, options.seed)[
             first : first + options.chunk
         ]

@@ -56,7 +56,7 @@ TEMPLATE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {heig
 def run() -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
     """(seconds, line) and (seconds, what is being done) of one run."""
     settings: Any = tomllib.loads((HERE / "tpo.toml").read_text(encoding="utf-8"))
-    settings.pop("check")
+    settings = {k: v for k, v in settings.items() if k not in ("check", "compare")}
     for name in ("model", "reward_model"):
         settings[name] = settings[name].replace("./", f"{HERE}/")
     settings["prompts"] = str(HERE / settings["prompts"])

@@ -9,15 +9,13 @@ so far (chosen by that reward model); gold is the world's preference of that sam
 import argparse
 import asyncio
 import time
-import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 import torch
-from arms import Runs, Setting, best_of_15, plain, swapped
+from arms import Runs, Setting, best_of_15, plain, sampling, swapped
 from taste import GOLD
 from world import Query, sample_query
 
@@ -136,13 +134,10 @@ def cross_table(results: dict[str, dict[str, Runs]], queries: list[Query]) -> st
 
 async def study(options: argparse.Namespace, report: Callable[[str], None]) -> None:
     """Run every arm for every taste and report the tables."""
-    config = tomllib.loads((HERE / "tpo.toml").read_text())
-    named = ("model", "reward_model", "prompts", "depth", "width")
-    sampling: dict[str, Any] = {k: v for k, v in config.items() if k not in named}
     queries = held_out_queries(options.queries, options.seed)
     results: dict[str, dict[str, Runs]] = {}
     for taste in GOLD:
-        setting = Setting(options.models.resolve(), f"reward-{taste}", sampling, options.seed)
+        setting = Setting(options.models.resolve(), f"reward-{taste}", sampling(), options.seed)
         results[taste] = await run_taste(taste, setting, queries, report)
     report("## Cross table\n")
     report(cross_table(results, queries) + "\n")
