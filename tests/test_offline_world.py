@@ -2,13 +2,21 @@
 
 import importlib
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from itertools import islice
 from pathlib import Path
 from random import Random
 from types import ModuleType
 
 import pytest
+
+from tpo_graph import TPOContext, create_tpo_graph
+from tpo_graph.settings import Settings
+from tpo_graph.testing import prefer_longer
 
 OFFLINE = Path(__file__).parent.parent / "examples" / "offline"
 MODELS = OFFLINE / "models"
@@ -212,10 +220,48 @@ def test_the_queries_of_the_demo_are_held_out():
         assert world.Query("", "", topic, items).held_out
 
 
+def test_the_league_and_the_study_sample_as_the_demo_does():
+    sampling = load("arms").sampling()
+    demo = Settings.load({}, OFFLINE / "tpo.toml")
+    assert {"temperature", "critic_max_tokens"} <= sampling.keys()
+    assert sampling == {name: getattr(demo, name) for name in sampling}
+    TPOContext(**sampling)
+
+
+async def test_the_tokens_of_many_runs_side_by_side_are_counted(monkeypatch: pytest.MonkeyPatch):
+    batched = load("batched")
+    monkeypatch.setattr(batched, "PAUSE", 0.01)
+    policy = batched.ChatBatched(path=str(MODELS / "policy"))
+    graph = create_tpo_graph(policy, prefer_longer)
+    query = (OFFLINE / "queries.txt").read_text(encoding="utf-8").splitlines()[0]
+    context = TPOContext(depth=0, width=2, max_tokens=20)
+    state = await graph.ainvoke({"messages": [("user", query)]}, context=context)
+    assert state["usage"]["sample"]["prompt_tokens"] > 10
+    assert 10 < state["usage"]["sample"]["completion_tokens"] <= 40
+
+
+@pytest.mark.slow
+def test_a_killed_league_resumes_and_repeats_no_finished_part(tmp_path: Path):
+    store = tmp_path / "league.jsonl"
+    command = [sys.executable, str(OFFLINE / "league.py"), "--store", str(store)]
+    command += ["--queries", "2", "--chunk", "1", "--processes", "1", "--tastes", "brief"]
+    first = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    while not store.is_file() or len(store.read_text().splitlines()) < 2:
+        assert first.poll() is None
+        time.sleep(0.1)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    kept = store.read_text()
+    again = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+    assert store.read_text().startswith(kept)
+    parts = [json.loads(line) for line in store.read_text().splitlines() if line]
+    keys = [(part["first"], part["taste"], part["method"]) for part in parts]
+    assert len(keys) == len(set(keys))
+    assert "| TPO | 2.0 |" in again.stdout
+
+
 @pytest.mark.slow
 def test_training_runs_from_nothing_to_models_that_load(tmp_path: Path):
-    import subprocess
-
     command = [sys.executable, str(OFFLINE / "train.py"), "--quick", "--out", str(tmp_path)]
     subprocess.run(command, check=True, timeout=300, capture_output=True)
     for name in ("policy", "reward-brief", "reward-warm", "reward-weak"):
