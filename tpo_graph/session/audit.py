@@ -103,7 +103,8 @@ async def scored_once(
     if reuses_scores(model):
         stored = await cache.known_rewards(scores, texts)
     found = {t: reward for t, reward in zip(texts, stored, strict=True) if reward is not None}
-    missing = [text for text in texts if text not in found]
+    missing = [text for text in dict.fromkeys(texts) if text not in found]
     fresh = dict(zip(missing, await checked_scores(model, conversation, missing), strict=True))
     await cache.remember(scores, fresh)
-    return [{**found, **fresh}[text] for text in texts]
+    found |= fresh
+    return [found[text] for text in texts]
