@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Unpack
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -127,13 +128,30 @@ def wired(
     graph.add_edge(START, "sample")
     graph.add_edge("sample", "reward_score")
     graph.add_edge("reward_score", "select")
-    graph.add_conditional_edges("select", deeper_or_stop, {"deeper": "loss", "stop": END})
+    graph.add_conditional_edges("select", DeeperOrStop(), {"deeper": "loss", "stop": END})
     graph.add_edge("loss", "gradient")
     graph.add_edge("gradient", "update")
     graph.add_edge("update", "reward_score")
     return graph
 
 
-def deeper_or_stop(state: TPOState) -> Literal["deeper", "stop"]:
-    """The stop rule's edge: `select` has decided (`tpo_graph.stopping`), this only reads it."""
-    return "deeper" if state["stop_reason"] is None else "stop"
+class DeeperOrStop(Runnable[TPOState, Literal["deeper", "stop"]]):
+    """The stop rule's edge: `select` has decided (`tpo_graph.stopping`), this only reads it.
+
+    Not a function: LangGraph would call it in another thread, and a run that is cancelled in the
+    meantime would keep what `select` wrote without where to go next, and could not be resumed.
+    """
+
+    name = "deeper_or_stop"
+
+    def invoke(
+        self, input: TPOState, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Literal["deeper", "stop"]:
+        """The name of the edge to take."""
+        return "deeper" if input["stop_reason"] is None else "stop"
+
+    async def ainvoke(
+        self, input: TPOState, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Literal["deeper", "stop"]:
+        """`invoke`, without giving up the event loop."""
+        return self.invoke(input)

@@ -1,7 +1,9 @@
 """Checkpoints: what is stored can be taken up again, and a planted row runs nothing."""
 
+import asyncio
 import os
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import ormsgpack
@@ -45,6 +47,21 @@ async def test_state_comes_back_as_it_was(database_url: str) -> None:
         values = await read(store)
         assert values["value"] == value
         assert values["messages"] == [HumanMessage("hello there")]
+
+
+async def test_a_save_that_is_cancelled_leaves_no_lock(sqlite_url: str) -> None:
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), timeout=0, isolation_level=None)
+    with closing(other):
+        async with open_store(sqlite_url) as store:
+            for turns in list(range(12)) * 5:
+                saving = asyncio.ensure_future(put(store, "x" * 10_000))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                saving.cancel()
+                with suppress(asyncio.CancelledError):
+                    await saving
+                other.execute("BEGIN IMMEDIATE")
+                other.execute("ROLLBACK")
 
 
 def hostile(marker: Path) -> list[bytes]:

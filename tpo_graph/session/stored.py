@@ -169,6 +169,12 @@ async def go_on(
         state = await run_stored(
             store, built, graph_input, context, config, on_event, control, on_task
         )
+        if state["stop_reason"] is None:
+            # An earlier version was cancelled between what `select` wrote and where to go next.
+            await built.aupdate_state(config, {}, as_node="reward_score")
+            state = await run_stored(
+                store, built, None, context, config, on_event, control, on_task
+            )
     else:  # a kill may have come between its end and this
         await _without_history(store, run["run_id"], thread_id)
     names = {role: run[role] for role in ("policy", "critic", "reward_model")}

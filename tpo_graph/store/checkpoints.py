@@ -8,13 +8,19 @@ import os
 import select
 import sqlite3
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+)
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -25,6 +31,8 @@ from tpo_graph.errors import ConfigurationError, StoreError
 from tpo_graph.extras import extra
 from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK, shown, sqlite_pragmas
 from tpo_graph.store.writer import PATIENCE_SECONDS
+
+T = TypeVar("T")
 
 KEY_VARIABLE = "LANGGRAPH_AES_KEY"
 _SETUP_TRIES = 20
@@ -110,7 +118,7 @@ async def _sqlite(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSa
     async with aiosqlite.connect(place[0], **options) as connection:
         for pragma in sqlite_pragmas(synchronous):
             await connection.execute(pragma)
-        saver = AsyncSqliteSaver(connection, serde=strict_serializer())
+        saver = _Finishing(connection, serde=strict_serializer())
         # Turning a new file to WAL does not wait for a process that does so at the same moment.
         for attempt in range(_SETUP_TRIES):
             try:
@@ -121,6 +129,44 @@ async def _sqlite(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSa
                     raise
                 await asyncio.sleep(0.05)
         yield saver
+
+
+class _Finishing(AsyncSqliteSaver):
+    """LangGraph's saver, whose writes go on to their end when their caller is cancelled.
+
+    Cancelled half way, one would leave its transaction open, and SQLite's write lock taken for
+    everybody else, until something else is saved here. PostgreSQL's connections roll back.
+    """
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        return await _to_its_end(super().aput(config, checkpoint, metadata, new_versions))
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        await _to_its_end(super().aput_writes(config, writes, task_id, task_path))
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        await _to_its_end(super().adelete_thread(thread_id))
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 @asynccontextmanager
