@@ -166,19 +166,28 @@ async def go_on(
         config = run_config(run["run_id"], context.depth, thread_id=run["thread_id"])
         if ended is not None:
             await _reopen(store, built, config, state)
-        state = await run_stored(
-            store, built, graph_input, context, config, on_event, control, on_task
-        )
-        if state["stop_reason"] is None:
-            # An earlier version was cancelled between what `select` wrote and where to go next.
-            await built.aupdate_state(config, {}, as_node="reward_score")
-            state = await run_stored(
-                store, built, None, context, config, on_event, control, on_task
-            )
+        told = (on_event, control, on_task)
+        state = await _to_its_end(store, built, graph_input, context, config, *told)
     else:  # a kill may have come between its end and this
         await _without_history(store, run["run_id"], thread_id)
     names = {role: run[role] for role in ("policy", "critic", "reward_model")}
     return await read_result(state, store.cache, TPOContext(**run["settings"]), names)
+
+
+async def _to_its_end(
+    store: Store,
+    graph: TPOGraph,
+    graph_input: Any,
+    context: TPOContext,
+    config: RunnableConfig,
+    *told: Any,
+) -> TPOState:
+    state = await run_stored(store, graph, graph_input, context, config, *told)
+    if state["stop_reason"] is None:
+        # An earlier version was cancelled between what `select` wrote and where to go next.
+        await graph.aupdate_state(config, {}, as_node="reward_score")
+        state = await run_stored(store, graph, None, context, config, *told)
+    return state
 
 
 async def _forget_unscored(store: Store, run: StoredRun) -> None:
