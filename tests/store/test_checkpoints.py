@@ -64,6 +64,22 @@ async def test_a_save_that_is_cancelled_leaves_no_lock(sqlite_url: str) -> None:
                 other.execute("ROLLBACK")
 
 
+@pytest.mark.parametrize("ours", [True, False])
+async def test_what_the_next_checkpoint_repeats_is_saved_once(
+    database_url: str, ours: bool
+) -> None:
+    place = {**HERE["configurable"], **({"tpo_run_id": "r"} if ours else {})}
+    written = [("loss", "no proof"), ("__error__", "cut short")]
+    async with open_store(database_url) as store:
+        config = await store.checkpointer.aput({"configurable": place}, empty_checkpoint(), {}, {})
+        place["checkpoint_id"] = config["configurable"]["checkpoint_id"]
+        await store.checkpointer.aput_writes({"configurable": place}, written, "task")
+        found = await store.checkpointer.aget_tuple(config)
+    assert found is not None
+    kept = sorted(channel for _, channel, _ in found.pending_writes or [])
+    assert kept == (["__error__"] if ours else ["__error__", "loss"])
+
+
 def hostile(marker: Path) -> list[bytes]:
     """What someone who can write to the database would plant: each would make `marker`."""
     call = ("pathlib", "Path", str(marker), "touch")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import aiosqlite
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
     BaseCheckpointSaver,
     ChannelVersions,
     Checkpoint,
@@ -118,7 +119,7 @@ async def _sqlite(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSa
     async with aiosqlite.connect(place[0], **options) as connection:
         for pragma in sqlite_pragmas(synchronous):
             await connection.execute(pragma)
-        saver = _Finishing(connection, serde=strict_serializer())
+        saver = _SqliteSaver(connection, serde=strict_serializer())
         # Turning a new file to WAL does not wait for a process that does so at the same moment.
         for attempt in range(_SETUP_TRIES):
             try:
@@ -131,10 +132,31 @@ async def _sqlite(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSa
         yield saver
 
 
-class _Finishing(AsyncSqliteSaver):
-    """LangGraph's saver, whose writes go on to their end when their caller is cancelled.
+class _OncePerStep(BaseCheckpointSaver[Any]):
+    """Does not save what a node of ours has returned before the checkpoint that repeats it.
 
-    Cancelled half way, one would leave its transaction open, and SQLite's write lock taken for
+    In between are a few milliseconds, and a run has one node at a time; LangGraph saves both for
+    graphs whose nodes run side by side. What is in no checkpoint (errors, interrupts and the
+    answers to them) is saved, and all that other graphs save in this database.
+    """
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        if "tpo_run_id" in config.get("configurable", {}):
+            writes = [write for write in writes if write[0] in WRITES_IDX_MAP]
+        if writes:
+            await super().aput_writes(config, writes, task_id, task_path)
+
+
+class _ToItsEnd(AsyncSqliteSaver):
+    """A save goes on to its end when its caller is cancelled.
+
+    Cancelled half way, it would leave its transaction open, and SQLite's write lock taken for
     everybody else, until something else is saved here. PostgreSQL's connections roll back.
     """
 
@@ -160,6 +182,10 @@ class _Finishing(AsyncSqliteSaver):
         await _to_its_end(super().adelete_thread(thread_id))
 
 
+class _SqliteSaver(_OncePerStep, _ToItsEnd):
+    pass
+
+
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.create_task(work)
     try:
@@ -175,6 +201,10 @@ async def _postgres(url: URL) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
         from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
         from psycopg.rows import dict_row
         from psycopg_pool import AsyncConnectionPool
+
+    class PostgresSaver(_OncePerStep, AsyncPostgresSaver):
+        pass
+
     pool: Any = AsyncConnectionPool(
         _conninfo(url),
         min_size=0,  # listing runs needs none
@@ -185,7 +215,7 @@ async def _postgres(url: URL) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
         check=_is_open,
     )
     async with pool:
-        yield AsyncPostgresSaver(pool, serde=strict_serializer())
+        yield PostgresSaver(pool, serde=strict_serializer())
 
 
 async def _is_open(connection: Any) -> None:
