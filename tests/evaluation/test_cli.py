@@ -70,7 +70,7 @@ def test_tables_json_and_the_file(server: OpenAIServer):
     result = compare(*audits)
     assert result.exit_code == 0, result.output
     table = result.stdout.splitlines()
-    assert any(line.startswith("TPO D1-N2 - best-of-4") for line in table)
+    assert any(line.startswith("TPO D1-N2 – best-of-4") for line in table)
     for text in ("2 prompts, 2 seeds", "Revision D1-N2", "By seed", "judge", "audit difference"):
         assert text in result.stdout
     assert "tpo/seed-1: 2 of 2 done" in result.stderr
@@ -142,7 +142,7 @@ def test_a_judge_that_says_nothing_is_shown(server: OpenAIServer):
         ),
         (["stability", "--seeds", "2", *SMALL], "Stability over 2 runs"),
         (["grid", "--widths", "1,2", *SMALL], "width 2"),
-        (["best-of-n", "--sizes", "3,6", *SMALL], "TPO D1-N2 - best-of-3"),
+        (["best-of-n", "--sizes", "3,6", *SMALL], "TPO D1-N2 – best-of-3"),
     ],
 )
 def test_an_analysis_in_one_command(server: OpenAIServer, arguments: list[str], shown: str):

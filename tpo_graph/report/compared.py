@@ -1,28 +1,23 @@
 """What a comparison or an analysis found: findings, prompts by methods, tables and charts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from tpo_graph.evaluation.compare import told_apart
-from tpo_graph.evaluation.results import Answer, Comparison, Estimate, MethodResult, Pair, Scorer
+from tpo_graph.evaluation.results import Answer, Comparison, Estimate, MethodResult, Pair
+from tpo_graph.report import comparison_tables as tables
 from tpo_graph.report.comparison_charts import curves, grid, intervals, win_rates
+from tpo_graph.report.comparison_tables import CAPTION, SCORERS, pair_label
 from tpo_graph.report.data import Answers, headline
 from tpo_graph.report.diff import compare
 from tpo_graph.report.figures import Figure, Table
 from tpo_graph.report.render import macros
-from tpo_graph.report.wording import between, probability, short_name
+from tpo_graph.report.wording import between, short_name
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-
-_SCORERS: dict[Scorer, str] = {
-    "reward": "by reward",
-    "audit": "by the audit's reward",
-    "judge": "by the judge",
-}
-_CAPTION = "Means over prompts with 95% intervals: Student's t; Wilson for rates."
 
 
 @dataclass(frozen=True)
@@ -74,11 +69,11 @@ def compared(
     """
     title = headline(comparison)
     base = _base(comparison)
-    tables: list[tuple[str, Table]] = []
+    found: list[tuple[str, Table]] = []
     if comparison.methods:
-        tables.append(("Methods", _methods(comparison)))
+        found.append(("Methods", tables.methods(comparison)))
     if comparison.pairs:
-        tables.append(("Differences between methods", _pairs(comparison)))
+        found.append(("Differences between methods", tables.pairs(comparison)))
     return Compared(
         title=title[:1].upper() + title[1:],
         warnings=[said for pair in comparison.pairs if (said := _disagreement(comparison, pair))],
@@ -89,7 +84,7 @@ def compared(
         ],
         base="" if base is None else base.method.label,
         rows=_matrix(comparison, base, answers, anchors),
-        tables=tables,
+        tables=found,
         charts=_charts(comparison, name),
     )
 
@@ -123,7 +118,7 @@ def _disagreement(comparison: Comparison, pair: Pair) -> str:
         return ""
     how = "disagrees" if sure[1] else "leans the other way"
     return (
-        f"The held-out reward model {how}: {_pair(comparison, pair.first, pair.second)} is "
+        f"The held-out reward model {how}: {pair_label(comparison, pair)} is "
         f"{between(reward, signed=True)} in reward and {between(audit, signed=True)} by "
         f"{short_name(comparison.audit_reward_model or '')}, which no method saw."
     )
@@ -192,54 +187,11 @@ def _body(text: str, other: str, base: str) -> "Markup | None":
     return macros("compared.html").answer(text, compare(other, text) if other else [], base)
 
 
-def _methods(comparison: Comparison) -> Table:
-    columns: dict[str, Callable[[MethodResult], str]] = {
-        "method": lambda result: result.method.label,
-        "runs": lambda result: (
-            f"{result.finished:,}" + (f", {result.failed:,} failed" if result.failed else "")
-        ),
-        "reward": lambda result: between(result.reward),
-        "gain": lambda result: between(result.gain, signed=True),
-        "audit": lambda result: between(result.audit),
-        "characters": lambda result: between(result.length, count=True),
-        "tokens": lambda result: between(result.tokens, count=True),
-        "samples": lambda result: _cost(result.cost and result.cost.samples, 1),
-        "PFLOPs (paper)": lambda result: _cost(result.cost and result.cost.pflops, 2),
-        "PFLOPs (counted)": lambda result: _cost(result.cost and result.cost.measured_pflops, 4),
-        f"cost {comparison.currency}".strip(): lambda result: _cost(
-            result.cost and result.cost.money, 5
-        ),
-    }
-    rows = {name: [say(result) for result in comparison.methods] for name, say in columns.items()}
-    known = {name: cells for name, cells in rows.items() if set(cells) != {"-"}}
-    return Table(list(known), [list(row) for row in zip(*known.values(), strict=True)])
-
-
-def _cost(value: float | None, decimals: int) -> str:
-    return "-" if value is None else f"{value:,.{decimals}f}"
-
-
-def _pairs(comparison: Comparison) -> Table:
-    audited = comparison.audit_reward_model is not None
-    rows = [
-        [
-            *(_pair(comparison, pair.first, pair.second), f"{pair.prompts:,}"),
-            between(pair.reward, signed=True),
-            *(probability(pair.p), probability(pair.p_corrected)),
-            between(pair.length, signed=True, count=True),
-            *([between(pair.audit, signed=True)] * audited),
-        ]
-        for pair in comparison.pairs
-    ]
-    columns = ["first – second", "prompts", "reward", "p", "p (Holm)", "characters"]
-    return Table([*columns, *(["audit"] * audited)], rows)
-
-
 def _charts(comparison: Comparison, name: str) -> list[Figure]:
     charts: list[Figure] = []
-    pairs = [(_pair(comparison, pair.first, pair.second), pair) for pair in comparison.pairs]
+    pairs = [(pair_label(comparison, pair), pair) for pair in comparison.pairs]
     rates = [
-        (f"{label}\n{_SCORERS[rate.by]}", rate) for label, pair in pairs for rate in pair.win_rates
+        (f"{label}\n{SCORERS[rate.by]}", rate) for label, pair in pairs for rate in pair.win_rates
     ]
     if comparison.grid:
         charts.append(grid(comparison, f"{name}-grid"))
@@ -248,42 +200,25 @@ def _charts(comparison: Comparison, name: str) -> list[Figure]:
     rewards = _estimates([(r.method.label, r.reward) for r in comparison.methods])
     if len(rewards) > 1:
         title, what = "Reward by method", "reward of the answer"
-        charts.append(intervals(rewards, f"{name}-reward", title, what, _CAPTION))
+        charts.append(intervals(rewards, f"{name}-reward", title, what, CAPTION))
     gains = _estimates([(r.method.label, r.gain) for r in comparison.methods])
     if len(gains) > 1:
         title, what = "Gain by method", "answer minus best first sample"
-        charts.append(intervals(gains, f"{name}-gain", title, what, _CAPTION, zero=True))
+        charts.append(intervals(gains, f"{name}-gain", title, what, CAPTION, zero=True))
     if differences := _estimates([(label, pair.reward) for label, pair in pairs]):
         title, what = "Differences in reward", "first minus second"
-        caption = f"{_CAPTION} Paired by prompt and seed."
+        caption = f"{CAPTION} Paired by prompt and seed."
         charts.append(intervals(differences, f"{name}-pairs", title, what, caption, zero=True))
     if rates:
         charts.append(win_rates(rates, f"{name}-wins"))
     if spreads := _estimates([(each.label, each.std) for each in comparison.stability]):
         title, what = "Stability over repeated runs", "standard deviation of the reward"
         caption = "Spread of the final reward of a prompt over its runs; less is steadier. "
-        stable = _stability(comparison)
+        stable = tables.stability(comparison)
         name = f"{name}-stability"
-        charts.append(intervals(spreads, name, title, what, caption + _CAPTION, content=stable))
+        charts.append(intervals(spreads, name, title, what, caption + CAPTION, content=stable))
     return charts
-
-
-def _stability(comparison: Comparison) -> Table:
-    rows = [
-        [
-            *(each.label, f"{each.runs:,}", f"{each.prompts:,}", between(each.std)),
-            *(between(each.difference), between(each.reward)),
-        ]
-        for each in comparison.stability
-    ]
-    first = "minus the first row's"
-    return Table(["method", "runs", "prompts", "standard deviation", first, "reward"], rows)
 
 
 def _estimates(rows: Sequence[tuple[str, Estimate | None]]) -> list[tuple[str, Estimate]]:
     return [(label, each) for label, each in rows if each is not None]
-
-
-def _pair(comparison: Comparison, first: str, second: str) -> str:
-    labels = {result.method.name: result.method.label for result in comparison.methods}
-    return f"{labels.get(first, first)} – {labels.get(second, second)}"
