@@ -6,7 +6,6 @@
 import asyncio
 import os
 import select
-import sqlite3
 import time
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -27,6 +26,12 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from sqlalchemy import URL
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_message,
+    stop_after_attempt,
+    wait_fixed,
+)
 
 from tpo_graph.errors import ConfigurationError, StoreError
 from tpo_graph.extras import extra
@@ -121,14 +126,13 @@ async def _sqlite(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSa
             await connection.execute(pragma)
         saver = _SqliteSaver(connection, serde=strict_serializer())
         # Turning a new file to WAL does not wait for a process that does so at the same moment.
-        for attempt in range(_SETUP_TRIES):
-            try:
-                await saver.setup()
-                break
-            except sqlite3.OperationalError as e:
-                if "locked" not in str(e) or attempt == _SETUP_TRIES - 1:
-                    raise
-                await asyncio.sleep(0.05)
+        again = AsyncRetrying(
+            retry=retry_if_exception_message(match=".*locked"),
+            wait=wait_fixed(0.05),
+            stop=stop_after_attempt(_SETUP_TRIES),
+            reraise=True,
+        )
+        await again(saver.setup)
         yield saver
 
 

@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from tpo_graph.errors import StoreError
 from tpo_graph.store.failures import in_our_words, is_passing
@@ -52,6 +53,12 @@ class Writer:
         self._closed = False
         self._connection: Connection | None = None
         """The thread's own, kept: a checkout for each commit would cost PostgreSQL a journey."""
+        self._again = Retrying(
+            retry=retry_if_exception(is_passing),
+            wait=wait_exponential(0.05, max=2.0),
+            stop=stop_after_delay(PATIENCE_SECONDS),
+            reraise=True,
+        )
         self._thread.start()
 
     @property
@@ -134,26 +141,23 @@ class Writer:
             _settle(batch, results)
 
     def _transact(self, batch: list[_Task]) -> list[Any]:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        pause = 0.05
-        while True:
-            try:
-                if self._connection is None:
-                    self._connection = self._engine.connect()
-                with self._connection.begin() as transaction:
-                    connection = transaction.connection
-                    begin_write(connection)
-                    results = [t.work(connection) if callable(t.work) else None for t in batch]
-                    statements = [t.work for t in batch if not callable(t.work)]
-                    if statements:
-                        execute(connection, chain.from_iterable(statements))
-                    return results
-            except Exception as e:
-                self._disconnect()  # the next one is looked at before it is used
-                if not is_passing(e) or time.monotonic() > deadline:
-                    raise
-            time.sleep(pause)
-            pause = min(2 * pause, 2.0)
+        return self._again(self._once, batch)
+
+    def _once(self, batch: list[_Task]) -> list[Any]:
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            with self._connection.begin() as transaction:
+                connection = transaction.connection
+                begin_write(connection)
+                results = [t.work(connection) if callable(t.work) else None for t in batch]
+                statements = [t.work for t in batch if not callable(t.work)]
+                if statements:
+                    execute(connection, chain.from_iterable(statements))
+                return results
+        except Exception:
+            self._disconnect()  # the next one is looked at before it is used
+            raise
 
     def _disconnect(self) -> None:
         if self._connection is not None:
