@@ -17,6 +17,8 @@ from pathlib import Path
 
 from benchmarks.pipes import quiet_pipe
 from benchmarks.real import methods, rewrites
+from benchmarks.real.busy import measure as measure_busy
+from benchmarks.real.busy import report as report_busy
 from benchmarks.real.reward_server import agree
 from benchmarks.real.rewrites import Plan, Record, read
 from benchmarks.real.signals import FILES, OWN, tasks
@@ -62,12 +64,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     served.add_argument("--local", required=True, help='such as "local:FOLDER"')
     served.add_argument("--server", required=True, help='such as "vllm:http://localhost:8000#NAME"')
     served.set_defaults(command=lambda g: agree(g.local, g.server))
+    busy = commands.add_parser("busy", help="a batch against a bare client, in tokens per second")
+    busy.add_argument("--model", required=True, help="its name on the server")
+    busy.add_argument("--base-url", required=True)
+    busy.add_argument("--in-flight", type=int, nargs="+", default=[4, 8, 16])
+    busy.add_argument("--rows", type=int, default=24)
+    busy.add_argument("--width", type=int, default=5)
+    busy.add_argument("--max-tokens", type=int, default=64)
+    busy.add_argument("--rounds", type=int, default=1)
+    busy.set_defaults(command=_busy)
     given = parser.parse_args(arguments)
     try:
         with quiet_pipe():
             given.command(given)
     except TPOError as error:
         raise SystemExit(f"Error: {error} Run the same command again to resume.") from None
+
+
+def _busy(given: argparse.Namespace) -> None:
+    options = {name: getattr(given, name) for name in ("rows", "width", "max_tokens", "rounds")}
+    speeds = asyncio.run(measure_busy(given.model, given.base_url, given.in_flight, **options))
+    print(report_busy(speeds))
 
 
 def _measuring(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
