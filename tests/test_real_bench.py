@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from langchain_core.messages import BaseMessage
 
-from benchmarks.real import gsm8k, humaneval, linted, requirements, styled
+from benchmarks.real import busy, gsm8k, humaneval, linted, requirements, styled
 from benchmarks.real.methods import best_of
 from benchmarks.real.methods import measure as measure_methods
 from benchmarks.real.methods import table as methods_table
@@ -17,6 +17,7 @@ from benchmarks.real.rewrites import STANDING, Plan, measure, read
 from benchmarks.real.table import table
 from benchmarks.real.tasks import Task
 from benchmarks.real.trajectories import trajectories
+from tests.openai_server import OpenAIServer
 from tpo_graph.rewards import Score
 from tpo_graph.testing import ScriptedChatModel
 
@@ -195,3 +196,17 @@ async def test_word_problems_are_rewarded_by_votes_that_a_second_command_counts_
     assert records["tpo"]["score"] == 0
     assert task.reward("nothing") == 0.0
     assert task.score("It is $18.00.") == 1
+
+
+async def test_a_batch_and_a_bare_client_ask_a_server_for_the_same_amount(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        found = await busy.measure("m", [1, 2], rows=3, width=2, max_tokens=8, rounds=1)
+        asked = [call.messages[-1]["content"] for call in server.calls]
+    assert list(found) == ["bare, 1 in flight", "bare, 2 in flight", "tpo"]
+    assert all(speed > 0 for speed in found.values())
+    assert len(asked) == len(set(asked)) == 10  # one before, then three each, none twice
+    assert "of the best (bare, " in busy.report(found)

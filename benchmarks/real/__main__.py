@@ -81,9 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"Error: {error} Run the same command again to resume.") from None
 
 
+def _served_at(base_url: str | None) -> None:
+    if base_url:
+        os.environ["OPENAI_BASE_URL"] = base_url
+        os.environ.setdefault("OPENAI_API_KEY", "none")
+
+
 def _busy(given: argparse.Namespace) -> None:
+    _served_at(given.base_url)
     options = {name: getattr(given, name) for name in ("rows", "width", "max_tokens", "rounds")}
-    speeds = asyncio.run(measure_busy(given.model, given.base_url, given.in_flight, **options))
+    speeds = asyncio.run(measure_busy(given.model, given.in_flight, **options))
     print(report_busy(speeds))
 
 
@@ -134,9 +141,7 @@ def _methods(given: argparse.Namespace) -> None:
 
 
 def _plan(given: argparse.Namespace) -> Plan:
-    if given.base_url:
-        os.environ["OPENAI_BASE_URL"] = given.base_url
-        os.environ.setdefault("OPENAI_API_KEY", "none")
+    _served_at(given.base_url)
     return Plan(
         name=given.model.rpartition(":")[2],
         model=load_chat_model(given.model),

@@ -16,7 +16,6 @@ from functools import partial
 from itertools import count
 from statistics import median
 
-from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI
 
 from tpo_graph import aoptimize_many
@@ -53,7 +52,7 @@ async def bare(
     return sum(await asyncio.gather(*map(one, asked)))
 
 
-async def tpo(model: ChatOpenAI, width: int, max_tokens: int, asked: list[str]) -> int:
+async def tpo(model: str, width: int, max_tokens: int, asked: list[str]) -> int:
     """Completion tokens of all replies."""
     tokens = 0
     answered = aoptimize_many(
@@ -68,7 +67,6 @@ async def tpo(model: ChatOpenAI, width: int, max_tokens: int, asked: list[str]) 
 
 async def measure(
     model: str,
-    base_url: str,
     in_flight: Sequence[int],
     *,
     rows: int,
@@ -76,24 +74,23 @@ async def measure(
     max_tokens: int,
     rounds: int,
 ) -> dict[str, float]:
-    """Median completion tokens per second of each side."""
-    client = AsyncOpenAI(base_url=base_url, api_key="none", timeout=3600, max_retries=0)
-    chat = ChatOpenAI(model=model, base_url=base_url, api_key="none", timeout=3600)  # pyright: ignore
-    sides: dict[str, Side] = {
-        f"bare, {number} in flight": partial(bare, client, model, width, max_tokens, number)
-        for number in in_flight
-    }
-    sides["tpo"] = partial(tpo, chat, width, max_tokens)
-    numbers = count(1)
-    await bare(client, model, width, 8, 1, questions(numbers, 1))  # the server may still warm up
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            begun = time.perf_counter()
-            tokens = await side(questions(numbers, rows))
-            speed = tokens / (time.perf_counter() - begun)
-            found[name].append(speed)
-            print(f"{name:20} {tokens:6} tokens  {speed:7.1f} tokens/s", flush=True)
+    """Median completion tokens per second of each side; `OPENAI_BASE_URL` says where to ask."""
+    async with AsyncOpenAI(timeout=3600, max_retries=0) as client:
+        sides: dict[str, Side] = {
+            f"bare, {number} in flight": partial(bare, client, model, width, max_tokens, number)
+            for number in in_flight
+        }
+        sides["tpo"] = partial(tpo, f"openai:{model}", width, max_tokens)
+        numbers = count(1)
+        await bare(client, model, width, 8, 1, questions(numbers, 1))  # the server may be cold
+        found: dict[str, list[float]] = {name: [] for name in sides}
+        for _ in range(rounds):
+            for name, side in sides.items():
+                begun = time.perf_counter()
+                tokens = await side(questions(numbers, rows))
+                speed = tokens / (time.perf_counter() - begun)
+                found[name].append(speed)
+                print(f"{name:20} {tokens:6} tokens  {speed:7.1f} tokens/s", flush=True)
     return {name: median(speeds) for name, speeds in found.items()}
 
 
