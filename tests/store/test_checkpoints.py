@@ -64,6 +64,20 @@ async def test_a_save_that_is_cancelled_leaves_no_lock(sqlite_url: str) -> None:
                 other.execute("ROLLBACK")
 
 
+async def test_a_store_that_closes_waits_for_what_is_being_saved(sqlite_url: str) -> None:
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), timeout=0, isolation_level=None)
+    with closing(other):
+        for turns in list(range(1, 8)) * 3:
+            async with open_store(sqlite_url) as store:
+                saving = asyncio.ensure_future(put(store, "x" * 10_000))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+            with suppress(ValueError):  # what it saves next finds no connection
+                await saving
+
+
 @pytest.mark.parametrize("ours", [True, False])
 async def test_what_the_next_checkpoint_repeats_is_saved_once(
     database_url: str, ours: bool

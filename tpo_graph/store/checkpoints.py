@@ -133,7 +133,10 @@ async def _sqlite(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSa
             reraise=True,
         )
         await again(saver.setup)
-        yield saver
+        try:
+            yield saver
+        finally:
+            await saver.ended()
 
 
 class _OncePerStep(BaseCheckpointSaver[Any]):
@@ -164,6 +167,16 @@ class _ToItsEnd(AsyncSqliteSaver):
     everybody else, until something else is saved here. PostgreSQL's connections roll back.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._saving: set[asyncio.Task[Any]] = set()
+
+    async def ended(self) -> None:
+        """Wait for what is being saved: LangGraph does not, where a run was cancelled."""
+        await asyncio.sleep(0)
+        while self._saving:
+            await asyncio.wait(self._saving)
+
     async def aput(
         self,
         config: RunnableConfig,
@@ -171,7 +184,7 @@ class _ToItsEnd(AsyncSqliteSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        return await _to_its_end(super().aput(config, checkpoint, metadata, new_versions))
+        return await self._to_its_end(super().aput(config, checkpoint, metadata, new_versions))
 
     async def aput_writes(
         self,
@@ -180,23 +193,24 @@ class _ToItsEnd(AsyncSqliteSaver):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        await _to_its_end(super().aput_writes(config, writes, task_id, task_path))
+        await self._to_its_end(super().aput_writes(config, writes, task_id, task_path))
 
     async def adelete_thread(self, thread_id: str) -> None:
-        await _to_its_end(super().adelete_thread(thread_id))
+        await self._to_its_end(super().adelete_thread(thread_id))
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(work)
+        self._saving.add(task)
+        task.add_done_callback(self._saving.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            raise
 
 
 class _SqliteSaver(_OncePerStep, _ToItsEnd):
     pass
-
-
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 @asynccontextmanager
