@@ -1,13 +1,13 @@
 """Work that goes on to its end when whoever waits for it is cancelled."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-async def shielded(work: Coroutine[Any, Any, T]) -> T:
+async def shielded(work: Awaitable[T]) -> T:
     """The result of `work`, which a cancellation of the caller does not stop.
 
     Where nobody waits any more, its error is dropped: what cancelled the caller is told instead,

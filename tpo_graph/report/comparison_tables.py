@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tpo_graph.evaluation.results import Comparison, Cost, MethodResult, Pair, Scorer, WinRate
+from tpo_graph.evaluation.results import Cell, Comparison, Cost, MethodResult, Pair, Scorer, WinRate
 from tpo_graph.report.figures import Table
 from tpo_graph.report.wording import between, number, percent, probability, whole
 
@@ -73,10 +73,7 @@ def pairs(comparison: Comparison) -> Table:
 def win_rates(comparison: Comparison) -> Table:
     """How often the first of a pair beat the second, by each scorer."""
     rows = [
-        [
-            *(pair_label(comparison, pair), SCORERS[rate.by]),
-            *(percent(rate.rate), _counts(rate)),
-        ]
+        [pair_label(comparison, pair), SCORERS[rate.by], percent(rate.rate), _counts(rate)]
         for pair in comparison.pairs
         for rate in pair.win_rates
     ]
@@ -115,14 +112,14 @@ def grids(comparison: Comparison) -> dict[str, Table]:
     """The best reward, and what it took, at every width and depth."""
     cells = {(cell.width, cell.depth): cell for cell in comparison.grid}
     widths, depths = (sorted({key[place] for key in cells}) for place in (0, 1))
-    heads = ["", *(f"depth {depth}" for depth in depths)]
+
+    def of(say: Callable[[Cell], str]) -> Table:
+        rows = [[f"width {w}", *(say(cells[w, d]) for d in depths)] for w in widths]
+        return Table(["", *(f"depth {depth}" for depth in depths)], rows)
+
     return {
-        "Best reward": Table(
-            heads, [[f"width {w}", *(between(cells[w, d].reward) for d in depths)] for w in widths]
-        ),
-        "Tokens per run": Table(
-            heads, [[f"width {w}", *(whole(cells[w, d].tokens) for d in depths)] for w in widths]
-        ),
+        "Best reward": of(lambda cell: between(cell.reward)),
+        "Tokens per run": of(lambda cell: whole(cell.tokens)),
     }
 
 

@@ -14,13 +14,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import (
-    WRITES_IDX_MAP,
-    BaseCheckpointSaver,
-    ChannelVersions,
-    Checkpoint,
-    CheckpointMetadata,
-)
+from langgraph.checkpoint.base import WRITES_IDX_MAP, BaseCheckpointSaver
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -33,6 +27,7 @@ from tenacity import (
     wait_fixed,
 )
 
+from tpo_graph.concurrency.shielded import shielded
 from tpo_graph.errors import ConfigurationError, StoreError
 from tpo_graph.extras import extra
 from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK, shown, sqlite_pragmas
@@ -164,7 +159,7 @@ class _ToItsEnd(AsyncSqliteSaver):
     """A save goes on to its end when its caller is cancelled.
 
     Cancelled half way, it would leave its transaction open, and SQLite's write lock taken for
-    everybody else, until something else is saved here. PostgreSQL's connections roll back.
+    everybody else, even after it is closed. PostgreSQL's connections roll back.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -173,39 +168,27 @@ class _ToItsEnd(AsyncSqliteSaver):
 
     async def ended(self) -> None:
         """Wait for what is being saved: LangGraph does not, where a run was cancelled."""
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a save that was only just asked for begins
         while self._saving:
             await asyncio.wait(self._saving)
 
-    async def aput(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        return await self._to_its_end(super().aput(config, checkpoint, metadata, new_versions))
+    async def aput(self, *args: Any, **kwargs: Any) -> RunnableConfig:
+        return await self._to_its_end(super().aput(*args, **kwargs))
 
-    async def aput_writes(
-        self,
-        config: RunnableConfig,
-        writes: Sequence[tuple[str, Any]],
-        task_id: str,
-        task_path: str = "",
-    ) -> None:
-        await self._to_its_end(super().aput_writes(config, writes, task_id, task_path))
+    async def aput_writes(self, *args: Any, **kwargs: Any) -> None:
+        await self._to_its_end(super().aput_writes(*args, **kwargs))
 
     async def adelete_thread(self, thread_id: str) -> None:
         await self._to_its_end(super().adelete_thread(thread_id))
 
     async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.create_task(work)
-        self._saving.add(task)
-        task.add_done_callback(self._saving.discard)
+        saving = asyncio.create_task(work)
+        self._saving.add(saving)
+        saving.add_done_callback(self._saving.discard)
         try:
-            return await asyncio.shield(task)
+            return await shielded(saving)
         except asyncio.CancelledError:
-            await asyncio.wait([task])
+            await asyncio.wait([saving])
             raise
 
 
