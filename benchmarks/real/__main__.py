@@ -15,6 +15,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from openai import OpenAIError
+
 from benchmarks.pipes import quiet_pipe
 from benchmarks.real import methods, rewrites
 from benchmarks.real.busy import measure as measure_busy
@@ -66,12 +68,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     served.set_defaults(command=lambda g: agree(g.local, g.server))
     busy = commands.add_parser("busy", help="a batch against a bare client, in tokens per second")
     busy.add_argument("--model", required=True, help="its name on the server")
-    busy.add_argument("--base-url", required=True)
-    busy.add_argument("--in-flight", type=int, nargs="+", default=[4, 8, 16])
-    busy.add_argument("--rows", type=int, default=24)
-    busy.add_argument("--width", type=int, default=5)
-    busy.add_argument("--max-tokens", type=int, default=64)
-    busy.add_argument("--rounds", type=int, default=1)
+    busy.add_argument("--base-url", required=True, help="of a compatible server")
+    numbers = {
+        "rows": (24, "questions of each side"),
+        "width": (5, "replies to each"),
+        "max-tokens": (64, "of a reply"),
+        "rounds": (1, "of all sides; medians are compared"),
+    }
+    for name, (default, what) in numbers.items():
+        busy.add_argument(f"--{name}", type=_positive, default=default, help=f"{what} ({default})")
+    busy.add_argument(
+        "--in-flight",
+        type=_positive,
+        nargs="+",
+        default=[4, 8, 16],
+        help="requests of the bare client at once, a side each (4 8 16)",
+    )
     busy.set_defaults(command=_busy)
     given = parser.parse_args(arguments)
     try:
@@ -90,8 +102,20 @@ def _served_at(base_url: str | None) -> None:
 def _busy(given: argparse.Namespace) -> None:
     _served_at(given.base_url)
     options = {name: getattr(given, name) for name in ("rows", "width", "max_tokens", "rounds")}
-    speeds = asyncio.run(measure_busy(given.model, given.in_flight, **options))
+    try:
+        speeds = asyncio.run(measure_busy(given.model, given.in_flight, **options))
+    except OpenAIError as error:
+        raise SystemExit(
+            f"Error: {given.model!r} at {given.base_url}: {error} Start the server, or correct "
+            "--base-url and --model."
+        ) from None
     print(report_busy(speeds))
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 def _measuring(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
