@@ -43,6 +43,8 @@ class Behaviour:
     cached_tokens: int = 0
     delay: float = 0.0
     """Seconds before the reply."""
+    held: Callable[[], bool] | None = None
+    """No reply while this is true."""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict[str, str])
     error: dict[str, Any] | str | None = None
@@ -149,6 +151,8 @@ class OpenAIServer(ServerThread):
     async def _reply(
         self, request: web.Request, call: Call, behaviour: Behaviour
     ) -> web.StreamResponse:
+        while behaviour.held is not None and behaviour.held():
+            await asyncio.sleep(0.02)
         await asyncio.sleep(behaviour.delay)
         if behaviour.hang:
             await asyncio.Event().wait()

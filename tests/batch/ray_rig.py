@@ -108,22 +108,37 @@ def numbers(ended: list[Done]) -> list[tuple[Any, ...]]:
 
 
 class Pace:
-    """Rule of a server whose replies take long enough for a kill to hit them."""
+    """Rule of a server whose replies take long enough for a kill to hit them.
 
-    def __init__(self) -> None:
+    Its tests have eight runs in hand, on one worker or four on each of two: of five calls that wait
+    for their replies, each worker has asked one.
+    """
+
+    def __init__(self, waiting: bool = True) -> None:
+        self.waiting = waiting
+        """Until all actors are there that the test waits for: one that is early would do it all."""
         self.seconds = 2.0
-        """Until all actors are there that the test waits for."""
 
     def __call__(self, _: Any) -> Behaviour:
-        return Behaviour(delay=self.seconds)
+        return Behaviour(held=lambda: self.waiting, delay=self.seconds)
 
     async def once_at_work(self, url: str, server: OpenAIServer, workers: int) -> list[int]:
-        """Go faster once so many workers have runs in hand; their process ids, some calls later."""
+        """Go faster once so many workers have runs in hand; their process ids, some calls later,
+        at a moment when each of them waits for replies that are not due yet."""
         await asyncio.to_thread(wait_until, lambda: len(holders(url)) >= workers)
+        self.waiting = False
         begun = len(server.calls)
         await asyncio.to_thread(wait_until, lambda: len(server.calls) >= begun + 8)
+        found = holders(url)
+        await asyncio.to_thread(wait_until, lambda: _just_asked(server) >= 5)
         self.seconds = 0.3
-        return holders(url)
+        return found
+
+
+def _just_asked(server: OpenAIServer) -> int:
+    """How many calls are not answered, and will not be within the next 0.4 seconds."""
+    late = time.time() - 1.6
+    return sum(call.ended is None and call.started > late for call in server.calls)
 
 
 def holders(url: str) -> list[int]:

@@ -77,7 +77,7 @@ async def test_a_stop_ends_all_runs_at_their_next_step_and_another_call_goes_on(
 @pytest.mark.slow
 async def test_closing_the_engine_lets_go_of_every_lease(cluster, policy, reward, tmp_path):
     given, url = jobs(4), f"sqlite:///{tmp_path / 'ray.db'}"
-    policy.rule = Pace()
+    policy.rule = Pace(waiting=False)
     ended = engine(url, reward).run(given, control=RunControl())
     await anext(ended)
     await ended.aclose()
