@@ -29,7 +29,7 @@ from tpo_graph.nodes.rendering import is_tie, reasons
 from tpo_graph.prompts import PromptSet, load_prompts
 
 STANDING = "Make it better: check every requirement of the request again and meet each one."
-TEMPERATURE, TOP_P = 0.7, 0.95
+TEMPERATURE = 0.7
 TOKENS = ("completion_tokens", "prompt_tokens", "cached_tokens")
 
 Record = dict[str, Any]
@@ -48,6 +48,7 @@ class Plan:
     rewrites: int = 4
     max_tokens: int = 256
     critique_tokens: int = 256
+    top_p: float = 0.95
     seed: int | None = None
     in_flight: int = 4
     room: bool = False
@@ -190,7 +191,12 @@ async def draw(
     plan: Plan, messages: Sequence[Any], n: int, limit: int, tag: str | None = None
 ) -> Generated:
     """Samples of a prompt, of `limit` tokens at most."""
-    sampling = {"temperature": TEMPERATURE, "top_p": TOP_P, "max_tokens": limit, "seed": plan.seed}
+    sampling = {
+        "temperature": TEMPERATURE,
+        "top_p": plan.top_p,
+        "max_tokens": limit,
+        "seed": plan.seed,
+    }
     return await generate(plan.model, messages, n, sampling, tag=tag)
 
 
