@@ -151,7 +151,7 @@ class OpenAIServer(ServerThread):
     async def _reply(
         self, request: web.Request, call: Call, behaviour: Behaviour
     ) -> web.StreamResponse:
-        while behaviour.held is not None and behaviour.held():
+        while behaviour.held is not None and behaviour.held():  # noqa: ASYNC110 - another thread's
             await asyncio.sleep(0.02)
         await asyncio.sleep(behaviour.delay)
         if behaviour.hang:

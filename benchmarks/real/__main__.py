@@ -130,7 +130,10 @@ def _measuring(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--critique-tokens", type=int, default=256)
     parser.add_argument(
-        "--top-p", type=float, default=0.95, help="of all sampling; without a GPU, 1 is twice as fast"
+        "--top-p",
+        type=float,
+        default=0.95,
+        help="of all sampling; without a GPU, 1 is twice as fast",
     )
     parser.add_argument("--in-flight", type=int, default=4, help="tasks side by side")
     parser.add_argument("--tokens-per-second", type=float, help="of the server, for the estimate")
