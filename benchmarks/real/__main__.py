@@ -133,7 +133,7 @@ def _measuring(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         "--top-p",
         type=float,
         default=0.95,
-        help="of all sampling; without a GPU, 1 is twice as fast",
+        help="of the answers; 1 is for the critic too, and twice as fast without a GPU",
     )
     parser.add_argument("--in-flight", type=int, default=4, help="tasks side by side")
     parser.add_argument("--tokens-per-second", type=float, help="of the server, for the estimate")

@@ -31,7 +31,7 @@ from benchmarks.real.rewrites import (
 )
 from benchmarks.real.table import groups, shown
 from benchmarks.real.tasks import Task
-from tpo_graph import create_tpo_graph
+from tpo_graph import TPOContext, create_tpo_graph
 from tpo_graph.strategies.methods import METHODS, method_settings
 
 WIDTH = 5
@@ -86,7 +86,7 @@ async def _run(plan: Plan, task: Task, arm: str, depth: int, drafts: list[str]) 
         "depth": depth,
         "temperature": TEMPERATURE,
         "top_p": plan.top_p,
-        "critic_top_p": plan.top_p,
+        "critic_top_p": max(plan.top_p, TPOContext().critic_top_p or 1),  # its own, or 1 with 1
         "max_tokens": plan.max_tokens,
         "critic_max_tokens": plan.critique_tokens,
         "seed": plan.seed,
