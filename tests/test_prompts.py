@@ -128,6 +128,16 @@ def test_a_broken_rule_is_an_error_at_load(
     assert f"{stage}.yaml" in str(caught.value)
 
 
+def test_a_file_that_was_edited_is_read_again(tmp_path: Path):
+    first = load_prompts(write_set(tmp_path / "set"))
+    edited = {"user": "compare with care {chosen} {rejected}"}
+    second = load_prompts(write_set(tmp_path / "set", loss=edited))
+    values = {"chosen": "c", "rejected": "r"}
+    assert first.render("loss", values).messages()[0].text == "compare c r"
+    assert second.render("loss", values).messages()[0].text == "compare with care c r"
+    assert first.digest != second.digest
+
+
 def test_a_missing_file_a_missing_set_and_broken_yaml(tmp_path: Path):
     with pytest.raises(PromptError, match=r"no prompt set 'tpoo'.*'revision', .*'tpo'"):
         load_prompts("tpoo")
