@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.databases import (  # noqa: F401
     database_url,
@@ -13,6 +14,9 @@ from tests.databases import (  # noqa: F401
 )
 
 ROOT = Path(__file__).parent.parent
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")  # a busy machine is no failure
 
 
 @pytest.fixture(scope="session")

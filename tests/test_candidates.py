@@ -34,9 +34,7 @@ def test_a_cut_response_never_beats_a_whole_one(ends: list[tuple[float, bool]]) 
     assert best(candidates) == next(c for c in whole if c["reward"] == top)
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ENDS)
 def test_sql_orders_alike(database_url: str, ends: list[tuple[float, bool]]) -> None:
     candidates = made(ends)

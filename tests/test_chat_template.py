@@ -38,7 +38,7 @@ def sections(ids: list[int]) -> list[list[int]]:
     return runs
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ordinary, ordinary, st.booleans())
 def test_ordinary_text_gives_the_ids_of_apply_chat_template(first, second, reply):
     turns = conversation(first, second)
@@ -46,7 +46,7 @@ def test_ordinary_text_gives_the_ids_of_apply_chat_template(first, second, reply
     assert TEMPLATE.encode(turns, reply=reply) == expected
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(hostile, hostile)
 def test_control_tokens_come_from_the_template_alone(first, second):
     turns = conversation(first, second)

@@ -129,7 +129,7 @@ class TestAnswer:
             st.lists(st.integers(-3, 3), min_size=3, max_size=3), min_size=1, max_size=4
         )
     )
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_argmax_and_argmin_over_all_iterations_ties_to_the_earliest(
         self, rewards: list[list[int]]
     ):
@@ -155,7 +155,7 @@ class TestAnswer:
         assert out["chosen"]["reward"] > out["rejected"]["reward"]
 
     @given(text=st.text(min_size=1).filter(str.strip))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_any_query_passes_through_untouched(self, text: str):
         model = ScriptedChatModel()
         out = graph_of(model).invoke({"messages": [("user", text)]}, context={"depth": 1})

@@ -95,7 +95,7 @@ def test_a_perfect_score_is_not_certain():
         estimate_share([0.5, 1.5])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0]), min_size=1, max_size=12))
 def test_any_values_have_an_interval_around_their_mean_or_none(values: list[float]):
     found = estimate(values)
@@ -105,7 +105,7 @@ def test_any_values_have_an_interval_around_their_mean_or_none(values: list[floa
         assert found.low <= found.value <= found.high
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_any_share_lies_in_its_interval_and_that_between_0_and_1(values: list[float]):
     found = estimate_share(values)

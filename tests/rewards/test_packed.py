@@ -80,7 +80,7 @@ def test_every_family_scores_as_one_by_one(family):
     assert len({round(score, 4) for score in scores}) == len(rows)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(conversations)
 def test_any_batch_scores_as_one_by_one(given):
     plain, packed = pair("llama")

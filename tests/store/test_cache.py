@@ -166,9 +166,7 @@ async def test_without_reuse_no_reward_is_known(sqlite_url: str) -> None:
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_text_is_kept(store: Store, text: str) -> None:
     candidate = {**make_candidates()[0], "response": text}
     conversation = [{"role": "user", "content": text}]

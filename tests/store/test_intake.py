@@ -62,7 +62,7 @@ def test_the_newest_input_counts_whatever_was_there_before(database_url: str) ->
         async with open_store(database_url) as store:
             await check(store, "b", inputs, cut)
 
-    @settings(max_examples=15, deadline=None, database=None)
+    @settings(max_examples=15, database=None)
     @given(INPUTS, st.integers(0, 3))
     def holds(inputs: list[list[tuple[int, int]]], cut: int) -> None:
         run_in_background(work(inputs, cut))
