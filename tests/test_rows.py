@@ -133,7 +133,7 @@ def test_messages_are_openais_and_the_last_one_is_answered() -> None:
         (None, "holds None"),
         (["a"], "holds"),
         ({}, "neither a prompt nor messages, but nothing"),
-        ({"text": "x"}, "neither a prompt nor messages, but 'text'"),
+        ({"text": "x", "prompt": None}, "neither a prompt nor messages, but 'text'"),
         ({"prompt": ""}, "the query is empty"),
         ({"prompt": " \n"}, "the query is empty"),
         ({"prompt": 3}, "prompt=3 must be a text"),
@@ -190,7 +190,9 @@ def test_lines_of_a_file_are_told_by_their_numbers(tmp_path: Path) -> None:
     starts = ["line 3 is not JSON", "line 5 is not UTF-8", "line 6 is not", "line 8: ", "line 9 is"]
     for error, start in zip(errors, starts, strict=True):
         assert error.startswith(start)
-    assert "cut off?" in errors[-1]
+    assert errors[-1].endswith(
+        "(the last line: cut off?): Unterminated string starting at column 12"
+    )
 
 
 def test_a_cell_too_many_and_bytes_that_are_no_text_in_csv(tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ def test_a_cell_too_many_and_bytes_that_are_no_text_in_csv(tmp_path: Path) -> No
         ("a.jsonl", "\ufeff{}".encode("utf-16-le"), "UTF-16"),
         ("a.csv", "\ufeffprompt".encode("utf-16-le"), "UTF-16"),
         ("a.csv", b"question,answer\na,b\n", "columns 'question', 'answer'"),
-        ("a.csv", b"", "neither 'prompt' nor 'messages'"),
+        ("a.csv", b"", "is empty: it has neither 'prompt' nor 'messages'"),
         ("a.parquet", b"PAR1", "a.parquet"),
         ("a.txt", b"hello", r"ends in none of \.jsonl"),
         ("a", b"hello", r"ends in none of"),

@@ -152,6 +152,10 @@ def test_batches_are_listed_shown_and_deleted(server: OpenAIServer) -> None:
     whole = json.loads(batches("show", "mine", "--json").stdout)
     assert [row["id"] for row in whole["errors"]] == ["b"]
     runs = ["runs", "list", "--json", "--batch"]
+    batch("in.csv", output="third.jsonl")  # named after its output, which is how it may be called
+    assert "rows: 1 failed, 2 finished" in batches("show", "third.jsonl").stdout
+    assert len(CliRunner().invoke(tpo, [*runs, "third.jsonl"]).stdout.splitlines()) == 3
+    assert "3 rows and 3 runs deleted" in batches("rm", "third.jsonl", "--runs").stderr
     assert len(CliRunner().invoke(tpo, [*runs, "mine"]).stdout.splitlines()) == 3
     assert (
         "3 rows and 3 runs would be deleted" in batches("rm", "mine", "--runs", "--dry-run").stderr

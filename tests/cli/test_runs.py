@@ -1,6 +1,7 @@
 """`tpo runs` and `tpo db`, through the commands, on runs that scripted models left."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -124,6 +125,27 @@ def test_preferences_load_as_trl_reads_them(tmp_path: Path):
     assert pair["chosen"] == [{"role": "assistant", "content": SAMPLES[1]}]
     assert pair["rejected"] == [{"role": "assistant", "content": "short"}]
     assert pair["score_chosen"] > pair["score_rejected"]
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("wrong", [["--batch", "none"], ["--database", "sqlite:///none.db"]])
+def test_an_export_that_fails_leaves_the_file_as_it_was(wrong: list[str], tmp_path: Path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("paid for")
+    assert runs("export", "--output", str(file), *wrong).exit_code != 0
+    assert file.read_text() == "paid for"
+    end = runs("export", "--output", "no/folder/pairs.jsonl")
+    assert isinstance(end.exception, ConfigurationError)
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no /dev/fd here")
+def test_an_export_goes_into_a_pipe_as_into_a_file():
+    reading, writing = os.pipe()
+    end = runs("export", "--output", f"/dev/fd/{writing}")
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        assert (end.exit_code, len(pipe.read().splitlines())) == (0, 3)
 
 
 @pytest.mark.usefixtures("stored")

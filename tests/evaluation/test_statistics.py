@@ -59,6 +59,9 @@ def test_so_many_prompts_do_tell_the_difference_four_times_of_five():
     assert np.mean(told) == pytest.approx(0.8, abs=0.06)
     assert prompts_needed(some, comparisons=20) > n
     assert prompts_needed([1.0, 1.0]) is None
+    few = [2.0, 3.0, 4.1]  # too few to tell, so more of them are needed
+    assert 3 * p_value(few) > 0.05
+    assert prompts_needed(few, comparisons=3) > 3
     assert p_value([1.0]) is None
 
 

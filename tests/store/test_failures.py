@@ -1,5 +1,6 @@
 """What a person reads when the database fails, and that earlier rows survive it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,19 @@ async def test_a_read_only_database_can_be_read(sqlite_url: str) -> None:
             await store.cache.begin(make_run("run-2"))
         assert path in str(caught.value)
         assert caught.value.__cause__ is not None
+
+
+async def test_a_database_in_a_folder_that_takes_no_file_can_be_read(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(sqlite_url)
+    file = Path(sqlite_url.removeprefix("sqlite:///"))
+    monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)  # as root may
+    async with open_store(sqlite_url) as store:
+        assert await store.cache.candidates("run-1") == make_candidates()
+        assert list(file.parent.iterdir()) == [file]
+        with pytest.raises(StoreError, match=f"'{sqlite_url}' failed: it is read-only"):
+            await store.cache.begin(make_run("run-2"))
 
 
 async def test_a_full_disk_leaves_earlier_rows(sqlite_url: str) -> None:

@@ -59,18 +59,18 @@ def list_(as_json: bool, database: str) -> None:
 @database_option
 def show(name: str, as_json: bool, database: str) -> None:
     """Show the settings of the batch NAME, how far it is, and why rows failed."""
-    from tpo_graph.store.batches import batch_totals, get_batch, read_batch
+    from tpo_graph.store.batches import batch_totals, get_batch_or_output, read_batch
 
     errors: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
 
     async def work(store: "Store") -> Any:
-        batch = await get_batch(store, name)
-        async for item in read_batch(store, name):
+        batch = await get_batch_or_output(store, name)
+        async for item in read_batch(store, batch["name"]):
             if item.error is not None:
                 errors[item.error] += 1
                 rows.append({"id": item.row_id, "run_id": item.run_id, "error": item.error})
-        return batch, await batch_totals(store, name)
+        return batch, await batch_totals(store, batch["name"])
 
     batch, totals = with_store(database, work)
     if as_json:
@@ -97,11 +97,14 @@ def show(name: str, as_json: bool, database: str) -> None:
 @database_option
 def rm(name: str, with_runs: bool, dry_run: bool, database: str) -> None:
     """Delete the batch NAME; its runs stay, unless --runs."""
+    from tpo_graph.store.batches import get_batch_or_output
     from tpo_graph.store.pruning import remove_batch
 
-    rows, runs = with_store(
-        database, lambda store: remove_batch(store, name, runs=with_runs, dry_run=dry_run)
-    )
+    async def work(store: "Store") -> tuple[int, int]:
+        batch = await get_batch_or_output(store, name)
+        return await remove_batch(store, batch["name"], runs=with_runs, dry_run=dry_run)
+
+    rows, runs = with_store(database, work)
     done = "would be deleted" if dry_run else "deleted"
     what = f"{rows} rows and {runs} runs" if with_runs else f"{rows} rows"
     say(f"{what} {done}")

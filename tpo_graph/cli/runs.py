@@ -2,7 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,11 +15,12 @@ from tpo_graph.cli.options import database_option, json_option, with_store
 from tpo_graph.cli.output import as_json_text, print_answer, print_json, say
 from tpo_graph.context import LIMITS, TPOContext
 from tpo_graph.errors import ConfigurationError
+from tpo_graph.files.replaced import replaced
 from tpo_graph.models.connection import ROLES
 
 if TYPE_CHECKING:
     from tpo_graph.store import Store
-    from tpo_graph.store.runs import RunSummary
+    from tpo_graph.store.runs import RunFilter, RunSummary
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -104,16 +107,19 @@ def _filters(command: F) -> F:
     return command
 
 
-async def _need_batch(store: "Store", name: str | None) -> None:
-    """Tell a batch that does not exist from one without runs.
+async def _stored_filters(store: "Store", wanted: dict[str, Any]) -> "RunFilter":
+    """The filters that `wanted` has, with the name that its batch is stored under.
 
     Raises:
-        RunNotFoundError: there is none of that name.
+        RunNotFoundError: there is no such batch, which is not the same as one without runs.
     """
-    from tpo_graph.store.batches import get_batch
+    from tpo_graph.store.batches import get_batch_or_output
+    from tpo_graph.store.runs import RunFilter
 
-    if name is not None:
-        await get_batch(store, name)
+    filters = RunFilter(**wanted)
+    if filters.batch is None:
+        return filters
+    return replace(filters, batch=(await get_batch_or_output(store, filters.batch))["name"])
 
 
 @runs.command("list")
@@ -131,13 +137,10 @@ async def _need_batch(store: "Store", name: str | None) -> None:
 def list_(limit: int, as_json: bool, database: str, **wanted: Any) -> None:
     """List runs, the newest first."""
     from tpo_graph.cli.stored import print_runs
-    from tpo_graph.store.runs import RunFilter, list_runs
-
-    filters = RunFilter(**wanted)
+    from tpo_graph.store.runs import list_runs
 
     async def look(store: "Store") -> "list[RunSummary]":
-        await _need_batch(store, filters.batch)
-        return await list_runs(store, limit=limit, filters=filters)
+        return await list_runs(store, limit=limit, filters=await _stored_filters(store, wanted))
 
     found = with_store(database, look)
     if as_json:
@@ -309,28 +312,27 @@ def export(
     most = _pairs(pairs)
 
     from tpo_graph.store.preferences import preferences
-    from tpo_graph.store.runs import RunFilter
     from tpo_graph.store.trajectory import export_runs
 
     default = "finished" if form == "preferences" else "any"
     shown = status or default
-    filters = RunFilter(status=None if shown == "any" else shown, **wanted)
+    wanted["status"] = None if shown == "any" else shown
     whole = _whole(database, run_ids)
     judges: Counter[str] = Counter()
-    with click.open_file(str(output or "-"), "w", encoding="utf-8") as file:
+    with _writing(output) as put:
 
         async def write(store: "Store") -> None:
-            await _need_batch(store, filters.batch)
+            filters = await _stored_filters(store, wanted)
             async for trajectory in export_runs(store, whole, filters):
                 if form == "runs":
-                    file.write(as_json_text(trajectory) + "\n")
+                    put(as_json_text(trajectory) + "\n")
                     continue
                 found = preferences(
                     trajectory, pairs=most, min_margin=min_margin, include_cut=include_cut
                 )
                 judges[trajectory["run"]["reward_model"]] += len(found)
                 for pair in found:
-                    file.write(as_json_text(pair) + "\n")
+                    put(as_json_text(pair) + "\n")
 
         with_store(database, write)
     if len(+judges) > 1:
@@ -339,6 +341,17 @@ def export(
             "Warning: the pairs are of several reward models, whose margins cannot be compared "
             f"({counts}). Choose one with --reward-model.",
         )
+
+
+@contextmanager
+def _writing(output: Path | None) -> Generator[Callable[[str], object]]:
+    """What writes to standard output, or to a file that is whole in the end or as it was."""
+    if output is None or str(output) == "-":
+        with click.open_file("-", "w", encoding="utf-8") as standard:
+            yield standard.write
+    else:
+        with replaced(output) as file:
+            yield lambda text: file.write(text.encode())
 
 
 def _pairs(text: str) -> int | None:

@@ -114,10 +114,14 @@ def prompts_needed(values: Sequence[float], comparisons: int = 1) -> int | None:
     """
     if len(values) < 2 or max(values) == min(values) or fmean(values) == 0:
         return None
-    level = (1 - CONFIDENCE) / max(1, comparisons)
-    normal = NormalDist()
+    tail = (1 - CONFIDENCE) / max(1, comparisons) / 2
     effect = abs(fmean(values)) / stdev(values)
-    return max(2, math.ceil(((normal.inv_cdf(1 - level / 2) + normal.inv_cdf(0.8)) / effect) ** 2))
+    normal, student = NormalDist(), require_scipy().t
+    count = max(2, math.ceil(((normal.inv_cdf(1 - tail) + normal.inv_cdf(0.8)) / effect) ** 2))
+    # The pairs are told apart by Student's t, which asks for more of few prompts.
+    while effect * math.sqrt(count) < student.isf(tail, count - 1) + student.isf(0.2, count - 1):
+        count += 1
+    return count
 
 
 def estimate_share(values: Sequence[float]) -> Estimate:

@@ -13,12 +13,19 @@ from tpo_graph.errors import ConfigurationError
 def replaced(path: str | Path) -> Generator[IO[bytes]]:
     """A file that takes the place of `path` once it is whole and on the disk.
 
+    A pipe or a device is written to as it is: a file in its place would be no pipe any more.
+
     Raises:
         ConfigurationError: it cannot be written; `path` is as it was.
     """
-    place = Path(path).resolve()
+    given = Path(path)
+    place = given.resolve()
     part = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
+        if given.exists() and not given.is_file():
+            with given.open("wb") as file:
+                yield file
+            return
         with part.open("wb") as file:
             if place.exists():
                 part.chmod(place.stat().st_mode)

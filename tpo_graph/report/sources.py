@@ -21,7 +21,7 @@ from tpo_graph.report.data import Answers, Report, Run, Series, headline, short
 from tpo_graph.report.render import macros
 from tpo_graph.report.trajectory import facts, shown
 from tpo_graph.store import Store
-from tpo_graph.store.batches import BatchItem, find_batch, read_batch
+from tpo_graph.store.batches import BatchItem, find_batch_or_output, read_batch
 from tpo_graph.store.runs import StoredRun, list_runs, read, settings_of, whole_run_id
 from tpo_graph.store.tables import RunRow
 from tpo_graph.store.trajectory import Trajectory, read_trajectory
@@ -89,10 +89,8 @@ class Reader:
 
     async def _batch_name(self, target: str) -> str | None:
         """The batch of that name, or the one that writes that file."""
-        for name in _names(target):
-            if await find_batch(self._store, name) is not None:
-                return name
-        return None
+        batch = await find_batch_or_output(self._store, target)
+        return None if batch is None else batch["name"]
 
     async def _batch(self, name: str) -> list[Series]:
         """The rows of a batch, in its order; those without a run say why."""
@@ -243,11 +241,6 @@ def _row_only(item: BatchItem) -> Run:
     asked = item.columns.get("prompt")
     query = asked if isinstance(asked, str) else f"row {item.row_id}"
     return Run(query[:_QUERY], item.status, row_id=item.row_id, error=item.error)
-
-
-def _names(target: str) -> tuple[str, str]:
-    """What a batch that is meant by it may be called."""
-    return target, str(Path(target).resolve())
 
 
 def _counted(what: str, count: int) -> str:

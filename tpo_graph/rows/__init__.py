@@ -1,6 +1,6 @@
 """Rows of prompts, from a file or a data set: what `tpo batch` answers and `tpo compare` compares.
 
-`row_files.py` reads the records of a source; here each becomes a `Row`, or a `BadRow` that says
+`files` reads the records of a source; here each becomes a `Row`, or a `BadRow` that says
 where it stands and what is wrong with it.
 """
 
@@ -127,7 +127,7 @@ def _conversation(fields: Mapping[str, Any]) -> list[Turn]:
     if prompt is not None and messages is not None:
         raise ConfigurationError("it has both a prompt and messages: give one of them")
     if prompt is None and messages is None:
-        known = ", ".join(repr(field) for field in fields) or "nothing"
+        known = ", ".join(repr(k) for k, v in fields.items() if v is not None) or "nothing"
         raise ConfigurationError(f"it has neither a prompt nor messages, but {known}")
     if prompt is None:
         conversation = _turns("messages", _parsed(messages))

@@ -1,7 +1,7 @@
 """Records of a JSONL, JSON, CSV or Parquet file or of a `datasets` id, one after the other.
 
-`rows.py` makes rows of them. What is wrong with one record is told in its place; what is wrong with
-the whole source is an error.
+The package makes rows of them. What is wrong with one record is told in its place; what is wrong
+with the whole source is an error.
 """
 
 import csv
@@ -85,7 +85,7 @@ def _json_line(line: bytes, number: int) -> Record:
         problem = f"is not UTF-8 text: {e.reason} {line[e.start : e.start + 4]!r}"
     except json.JSONDecodeError as e:
         cut = "" if line.endswith(b"\n") else " (the last line: cut off?)"
-        problem = f"is not JSON{cut}: {e.msg} at column {e.colno}"
+        problem = f"is not JSON{cut}: {e.msg.removesuffix(' at')} at column {e.colno}"
     except (RecursionError, ValueError) as e:
         problem = f"is not JSON that can be read: {e}"
     return Record(place, problem=problem, raw=line.decode("utf-8", "backslashreplace"))
@@ -113,7 +113,7 @@ def _csv(path: Path, needed: frozenset[str]) -> Iterator[Record]:
     with _opened(path) as file:
         _refuse_wide(file.read(2), path)
     csv.field_size_limit(2**31 - 1)
-    # What is not UTF-8 becomes half characters, which `rows.py` refuses row by row.
+    # What is not UTF-8 becomes half characters, which the package refuses row by row.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)
         try:
@@ -203,6 +203,8 @@ def _refuse_wide(start: bytes, path: Path) -> None:
 def _need(needed: frozenset[str], columns: Any, source: str | Path) -> None:
     if needed and not needed & set(columns):
         names = " nor ".join(map(repr, sorted(needed, reverse=True)))
+        if not columns:
+            raise ConfigurationError(f"{str(source)!r} is empty: it has neither {names}.")
         raise ConfigurationError(
             f"{str(source)!r} has the columns {', '.join(map(repr, columns))}, and neither "
             f"{names}. Rename the column with the prompts."

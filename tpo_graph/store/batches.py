@@ -6,6 +6,7 @@
 from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypedDict
 
 from sqlalchemy import Connection, Select, and_, case, func, select
@@ -100,6 +101,25 @@ async def get_batch(store: Store, name: str) -> StoredBatch:
 async def find_batch(store: Store, name: str) -> StoredBatch | None:
     """One batch, or None when no such batch is stored."""
     return await read(store, lambda connection: select_batch(connection, name))
+
+
+async def find_batch_or_output(store: Store, given: str) -> StoredBatch | None:
+    """The batch of that name, or else the one that is named after the output file `given`."""
+
+    def look(connection: Connection) -> StoredBatch | None:
+        called = select_batch(connection, given)
+        return called or select_batch(connection, str(Path(given).resolve()))
+
+    return await read(store, look)
+
+
+async def get_batch_or_output(store: Store, given: str) -> StoredBatch:
+    """`find_batch_or_output`, where there has to be one.
+
+    Raises:
+        RunNotFoundError: no such batch is stored.
+    """
+    return await find_batch_or_output(store, given) or await get_batch(store, given)
 
 
 def select_batch(connection: Connection, name: str) -> StoredBatch | None:

@@ -30,7 +30,7 @@ from tenacity import (
 from tpo_graph.concurrency.shielded import shielded
 from tpo_graph.errors import ConfigurationError, StoreError
 from tpo_graph.extras import extra
-from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK, shown, sqlite_pragmas
+from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK, openable, shown, sqlite_pragmas
 from tpo_graph.store.writer import PATIENCE_SECONDS
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ async def open_checkpointer(url: URL, synchronous: str) -> AsyncGenerator[BaseCh
 
 @asynccontextmanager
 async def _sqlite(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
-    place, given = url.get_dialect()().create_connect_args(url)
+    place, given = url.get_dialect()().create_connect_args(openable(url))
     # IMMEDIATE: a transaction waits for the write lock at its beginning, where it still can.
     options: dict[str, Any] = {**given, "timeout": BUSY_SECONDS, "isolation_level": "IMMEDIATE"}
     async with aiosqlite.connect(place[0], **options) as connection:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -58,7 +58,11 @@ def parse_url(url: str) -> URL:
 
 def shown(url: URL) -> str:
     """The URL for messages and rows: without its password and without query options."""
-    name = "sqlite" if url.get_backend_name() == "sqlite" else url.drivername
+    name = url.drivername
+    if url.get_backend_name() == "sqlite":
+        file = url.database or ""
+        plain = unquote(file.removeprefix("file:")) if file.startswith("file:") else file
+        name, url = "sqlite", url.set(database=plain)
     return url.set(drivername=name, query={}).render_as_string(hide_password=True)
 
 
@@ -69,7 +73,7 @@ def make_engine(url: URL, *, synchronous: str = "FULL") -> Engine:
         synchronous: SQLite's pragma of that name; see docs/persistence.md for what each promises.
     """
     if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        engine = create_engine(openable(url), connect_args={"timeout": BUSY_SECONDS})
         event.listen(engine, "connect", _told(sqlite_pragmas(synchronous)))
         return engine
     with extra("postgres", f"the database {shown(url)!r}"):
@@ -89,12 +93,29 @@ def make_reading_engine(url: URL) -> Engine:
     file = Path(url.database or "")
     if not file.is_file():
         raise ConfigurationError(f"there is no database file {str(file)!r}. {ELSEWHERE}")
-    mode = {"mode": "ro", "uri": "true"}
-    if not os.access(file.parent, os.W_OK) and not Path(f"{file}-wal").exists():
-        mode["immutable"] = "1"  # without it, SQLite wants to make files beside the database
-    address = f"file:{quote(str(file.absolute()))}"
-    timeout = {"timeout": BUSY_SECONDS}
-    return create_engine(url.set(database=address, query=mode), connect_args=timeout)
+    read_only = openable(url)
+    if read_only is url:
+        read_only = _read_only(url)
+    return create_engine(read_only, connect_args={"timeout": BUSY_SECONDS})
+
+
+def openable(url: URL) -> URL:
+    """The URL by which SQLite opens the database; any other back end's as it is.
+
+    In a folder that nothing can be written to, SQLite refuses even to read, since it wants to make
+    files beside the database, unless it is told that nobody changes the database.
+    """
+    file = Path(url.database or "")
+    if url.get_backend_name() != "sqlite" or not file.is_file():
+        return url
+    if os.access(file.parent, os.W_OK) or Path(f"{file}-wal").exists():
+        return url
+    return _read_only(url, immutable="1")
+
+
+def _read_only(url: URL, **mode: str) -> URL:
+    address = f"file:{quote(str(Path(url.database or '').absolute()))}"
+    return url.set(database=address, query={"mode": "ro", "uri": "true", **mode})
 
 
 def sqlite_pragmas(synchronous: str) -> tuple[str, ...]:
