@@ -40,6 +40,17 @@ def test_errors_come_back_as_they_are():
         run_in_background(fail())
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt])
+def test_what_would_end_the_loop_comes_back_to_its_caller_alone(ending: type[BaseException]):
+    async def ends() -> None:
+        raise ending
+
+    with pytest.raises(ending):
+        run_in_background(ends())
+    run_in_background(asyncio.wait_for(loop_and_value(), 10))
+
+
 def test_waiting_for_oneself_is_refused():
     async def nested() -> None:
         run_in_background(loop_and_value())

@@ -19,6 +19,7 @@ from tpo_graph.errors import ConfigurationError, RewardError, RewardInputError
 from tpo_graph.rewards import (
     FunctionReward,
     LengthPenalty,
+    Score,
     as_reward_model,
     checked_scores,
     reuses_scores,
@@ -102,6 +103,30 @@ async def test_a_response_that_the_function_cannot_read_costs_no_other_its_score
     with pytest.raises(RewardError, match="ConnectionError: refused") as caught:
         await score_each(FunctionReward(unreachable), HISTORY, ["a", "b"])
     assert not isinstance(caught.value, RewardInputError)
+
+
+@pytest.mark.parametrize("ending", [StopIteration(), SystemExit(2)])
+async def test_a_function_that_ends_more_than_itself_costs_one_response_its_score(ending):
+    def sync(query, response):
+        if response == "bad":
+            raise ending
+        return 1.0
+
+    async def one_that_waits(query, response):
+        if response == "bad":
+            raise SystemExit(2)
+        return 1.0
+
+    for function in (sync, one_that_waits):
+        scores = await score_each(FunctionReward(function), HISTORY, ["good", "bad", "fine"])
+        assert [type(score) for score in scores] == [Score, RewardInputError, Score]
+        assert type(ending).__name__ in str(scores[1]) or function is one_that_waits
+
+
+async def test_an_integer_too_large_for_a_float_is_a_score_that_is_not_finite():
+    one, huge = await score_each(FunctionReward(lambda q, r: 10 ** int(r)), HISTORY, ["0", "400"])
+    assert one == 1.0
+    assert isinstance(huge, RewardInputError)
 
 
 def test_the_name_says_which_function_and_which_source():

@@ -89,10 +89,18 @@ def _background_loop() -> asyncio.AbstractEventLoop:
             # For models and rewards without an async form: the usual number follows the cores, and
             # these threads only wait.
             loop.set_default_executor(ThreadPoolExecutor(_THREADS, "tpo_graph"))
-            threading.Thread(target=loop.run_forever, name="tpo_graph", daemon=True).start()
+            threading.Thread(target=_run, args=(loop,), name="tpo_graph", daemon=True).start()
             _loops[os.getpid()] = loop
             atexit.register(_close, os.getpid())
         return loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop for good: asyncio ends it when a task raises one of these, which its caller gets
+    from the task, and everybody else would wait forever."""
+    while True:
+        with suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()
 
 
 def _close(process: int) -> None:

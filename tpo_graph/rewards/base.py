@@ -223,7 +223,10 @@ def _checked(name: str, index: int, score: object) -> Score | RewardInputError:
             f"reward model {name!r} returned {score!r} for response {index}: "
             "scores must be plain numbers, such as float(tensor), or `Score`."
         )
-    value = float(score)
+    try:
+        value = float(score)
+    except OverflowError:  # an integer or a fraction that no float can hold
+        value = math.inf if score > 0 else -math.inf
     if not math.isfinite(value):
         return RewardInputError(
             f"reward model {name!r} returned {value!r} for response {index}: a score that is not "

@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tpo_graph.conversation import Turn, transcript
@@ -58,10 +59,29 @@ class FunctionReward:
         """
         users = [t["content"] for t in conversation if t["role"] == "user" and "tool" not in t]
         query = users[-1] if users else transcript(conversation)
+
+        async def one(response: str) -> Any:
+            with self._told():
+                return await self._function(query, response)
+
+        def each() -> list[Any]:
+            return [self._one(query, response) for response in responses]
+
+        if _is_async(self._function):
+            return list(await scored_together(responses, one))
+        return await asyncio.to_thread(each)
+
+    def _one(self, query: str, response: str) -> Any:
+        with self._told():
+            score = self._function(query, response)
+        keep([response], [score])
+        return score
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        """Around each call: an event loop would hang on StopIteration, and end on SystemExit."""
         try:
-            if _is_async(self._function):
-                return list(await scored_together(responses, lambda r: self._function(query, r)))
-            return await asyncio.to_thread(lambda: [self._one(query, r) for r in responses])
+            yield
         except _BY_TEXTS as error:
             if isinstance(error, TPOError):
                 raise
@@ -69,13 +89,17 @@ class FunctionReward:
                 f"reward {self.title} failed: {type(error).__name__}: {error}"
             ) from error
 
-    def _one(self, query: str, response: str) -> Any:
-        score = self._function(query, response)
-        keep([response], [score])
-        return score
 
-
-_BY_TEXTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+_BY_TEXTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    StopIteration,
+    SystemExit,
+    TypeError,
+    ValueError,
+)
 
 
 def _need_two_arguments(function: Callable[..., Any]) -> None:
