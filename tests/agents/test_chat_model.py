@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from tests.agents.fakes import ToolCallingModel
 from tpo_graph import ChatTPO
@@ -65,6 +65,8 @@ class TestAnswer:
         model = ScriptedChatModel(replies=["one two three"])
         assert chat(model, depth=0).invoke("Count.", stop=["two", "three"]).text == "one "
         assert chat(model, depth=0, stop=["three"]).invoke("Count.").text == "one two "
+        # As with ChatOpenAI; its letters are no stop words.
+        assert chat(model, depth=0).bind(stop="three").invoke("Count.").text == "one two "
 
     def test_it_can_be_called_from_inside_a_running_loop_and_in_batches(self):
         answers = chat().batch(["Say hello.", "Say goodbye."])
@@ -176,6 +178,25 @@ class TestTools:
         assert structured.invoke("A verdict, please.") == Verdict(text="some text")
         with pytest.raises(ConfigurationError, match="not a schema"):
             chat().with_structured_output(5)  # type: ignore[arg-type]
+
+    def test_a_draft_with_aliases_and_computed_fields_fits_its_own_schema(self):
+        class Verdict(BaseModel):
+            """A verdict."""
+
+            model_config = ConfigDict(extra="forbid")
+            text: str = Field(alias="theText")
+
+            @computed_field
+            @property
+            def length(self) -> int:
+                return len(self.text)
+
+        structured = chat(ToolCallingModel(replies=["no JSON"]), depth=0).with_structured_output(
+            Verdict, include_raw=True
+        )
+        whole = structured.invoke("A verdict, please.")
+        assert whole["parsed"] == Verdict(theText="some theText")
+        assert "tpo" in whole["raw"].response_metadata
 
     def test_an_agents_structured_output(self):
         class Verdict(BaseModel):

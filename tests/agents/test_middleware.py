@@ -7,7 +7,7 @@ from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, SecretStr
 
 from tests.agents.fakes import ToolCallingModel
 from tpo_graph.agents.middleware import TPOMiddleware
@@ -210,6 +210,52 @@ class TestStructuredOutput:
         out = agent.invoke(QUESTION)
         assert out["structured_response"] == Verdict(text="some text")
         assert out["messages"][1].response_metadata["tpo"]["iteration"] == 0
+
+    def test_a_structured_draft_is_taken_as_the_model_wrote_it(self):
+        class Login(BaseModel):
+            """A login."""
+
+            name: str = Field(validation_alias="userName")
+            note: str = Field(exclude=True)
+            password: SecretStr
+
+        seen: list[str] = []
+
+        def score(query: str, response: str) -> float:
+            seen.append(response)
+            return 1.0
+
+        agent = agent_of(
+            middleware=TPOMiddleware(
+                score, model=ScriptedChatModel(replies=["no JSON"]), on_error="raise"
+            ),
+            response_format=ToolStrategy(Login),
+        )
+        out = agent.invoke(QUESTION)
+        found = out["structured_response"]
+        assert (found.name, found.note) == ("some userName", "some note")
+        assert found.password.get_secret_value() == "some password"
+        assert out["messages"][1].tool_calls[0]["args"] == {
+            "userName": "some userName",
+            "note": "some note",
+            "password": "some password",
+        }
+        assert seen == ['{"name": "some userName", "password": "**********"}']
+
+    def test_half_a_character_in_a_structured_draft_costs_the_agent_no_answer(self):
+        class Cut(ToolCallingModel):
+            def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+                result = super()._generate(messages, *args, **kwargs)
+                for call in result.generations[0].message.tool_calls:
+                    call["args"]["text"] += "\ud83d"
+                return result
+
+        agent = agent_of(
+            Cut(),
+            middleware=TPOMiddleware(prefer_longer, model=ScriptedChatModel(replies=["no JSON"])),
+            response_format=ToolStrategy(Verdict),
+        )
+        assert agent.invoke(QUESTION)["structured_response"] == Verdict(text="some text\ufffd")
 
     def test_a_failure_keeps_the_structured_draft(self):
         agent = agent_of(middleware=TPOMiddleware(broken), response_format=ToolStrategy(Verdict))

@@ -56,7 +56,9 @@ def refined(draft: AIMessage, state: TPOState) -> AIMessage:
 
 def before_stop(text: str, stop: Iterable[str]) -> str:
     """The text up to the first of these words; its reward does not know that it ends there."""
-    return text[: min((at for word in stop if word and (at := text.find(word)) >= 0), default=None)]
+    words = [stop] if isinstance(stop, str) else stop  # a text is as good as a list for OpenAI
+    found = (at for word in words if word and (at := text.find(word)) >= 0)
+    return text[: min(found, default=None)]
 
 
 def ended(answer: AIMessage, stop: Iterable[str]) -> AIMessage:

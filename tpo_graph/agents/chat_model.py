@@ -225,7 +225,7 @@ class ChatTPO(BaseChatModel):
             quiet = [*config.get("tags", ()), TAG_NOSTREAM]
             first = cast("dict[str, Any]", await asks.ainvoke(messages, {**config, "tags": quiet}))
             parsed = first["parsed"]
-            drafts = [] if parsed is None else [form.write(parsed)]
+            drafts = [] if parsed is None else [form.written(first["raw"], parsed)]
             asked = cast("list[AnyMessage]", form.asked(messages))
             run = {**run_config(str(uuid4()), context.depth), "callbacks": config.get("callbacks")}
             try:

@@ -219,7 +219,8 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
                 return None
             form = form_of(request.response_format, message, response.structured_response)
             told = getattr(request.response_format, "tool_message_content", None)
-            draft = _Draft(message, form.write(response.structured_response), form, told)
+            text = form.written(message, response.structured_response)
+            draft = _Draft(message, text, form, told)
         elif len(response.result) == 1 and is_final_answer(message):
             draft = _Draft(message, str(message.text))
         else:

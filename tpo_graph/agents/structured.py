@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from tpo_graph.conversation import Turn
+from tpo_graph.conversation import Turn, well_formed
 from tpo_graph.errors import ConfigurationError, RewardInputError
 from tpo_graph.rewards import RewardModel
 
@@ -52,11 +52,27 @@ class StructuredForm:
         self._violation = None if typed else _checker(self.json_schema)
 
     def write(self, value: Any) -> str:
-        """A value of this form as JSON."""
+        """A value of this form as JSON, for the reward model: what its class hides stays hidden."""
         if self._first is not None:
-            return str(value.json())
-        given = self._type.dump_python(value, mode="json") if self._type else value
-        return json.dumps(given, ensure_ascii=False)
+            return str(value.json(by_alias=True))
+        if self._type is not None and not isinstance(value, dict):
+            value = self._type.dump_python(value, mode="json", by_alias=True)
+        return json.dumps(value, ensure_ascii=False)
+
+    def written(self, message: AIMessage, value: Any) -> str:
+        """A model's own structured answer, and the value that was read from it, as JSON.
+
+        As the model wrote it, if it can be read again: values with excluded or secret fields say
+        less than that.
+        """
+        calls = message.tool_calls
+        said = json.dumps(calls[0]["args"], ensure_ascii=False) if calls else str(message.text)
+        said = well_formed(said)
+        try:
+            self.read(said)
+        except ValueError:
+            return self.write(value)
+        return said
 
     def read(self, text: str) -> Any:
         """The value that an answer holds, alone or in a code fence.
@@ -64,8 +80,7 @@ class StructuredForm:
         Raises:
             ValueError: it is not JSON, or breaks the schema; says where.
         """
-        blocks = _FENCED.findall(text)
-        inner = str(blocks[0]) if len(blocks) == 1 else text
+        inner = _without_fence(text)
         try:
             found: Any = json.loads(inner)
             if self._type is not None:
@@ -88,6 +103,11 @@ class StructuredForm:
         if messages and isinstance(messages[0], SystemMessage):
             return [SystemMessage(f"{messages[0].text}\n\n{told}"), *messages[1:]]
         return [SystemMessage(told), *messages]
+
+
+def _without_fence(text: str) -> str:
+    blocks: list[str] = _FENCED.findall(text)
+    return blocks[0] if len(blocks) == 1 else text
 
 
 def form_of(response_format: Any, message: AIMessage, value: Any) -> StructuredForm:
@@ -138,7 +158,7 @@ def with_value(
     about = {"response_metadata": answer.response_metadata, "usage_metadata": answer.usage_metadata}
     if not draft.tool_calls:
         return [AIMessage(answer.text, id=draft.id, name=draft.name, **about)], value
-    called = {**draft.tool_calls[0], "args": json.loads(form.write(value))}
+    called = {**draft.tool_calls[0], "args": json.loads(_without_fence(answer.text))}
     message = AIMessage(draft.text, id=draft.id, name=draft.name, tool_calls=[called], **about)
     content = told or f"Returning structured response: {value}"
     rest = [m.model_copy(update={"content": content}) for m in result[1:]]
