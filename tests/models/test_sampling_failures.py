@@ -145,6 +145,12 @@ async def test_an_error_in_every_concurrent_call_is_raised() -> None:
         await generate(model, PROMPT, 3, sampling())
 
 
+async def test_an_error_without_a_text_is_called_by_its_name() -> None:
+    model = Plain(script=iter([NotImplementedError()]))
+    with pytest.raises(PolicyError, match="'Plain' failed: 'NotImplementedError'"):
+        await generate(model, PROMPT, 1, sampling())
+
+
 async def test_cancelling_ends_the_request(server: OpenAIServer, chat: Make) -> None:
     server.rule = lambda _: Behaviour(hang=True)
     task = asyncio.create_task(generate(chat(), [HumanMessage("x")], 2, sampling()))

@@ -128,7 +128,7 @@ def policy_error(error: BaseException, model: BaseChatModel, name: str, stage: s
         name: what to call it (`model_name`).
         stage: the node that asked; it decides which option is named.
     """
-    text = one_line(server_text(error), _secrets(model))
+    text = one_line(server_text(error) or error, _secrets(model))
     status = status_of(error)
     head = f"{name!r} failed" + (f" with status {status}" if status else "") + f": {text!r}."
     return PolicyError(f"{head} {_fix(error, status, stage)}")
