@@ -98,6 +98,23 @@ def test_broken_tool_calls_are_put_into_words():
         assert not sent.additional_kwargs
 
 
+@pytest.mark.parametrize("arguments", ['{"n": 1}', "", '{"n": ', "[1]", "null", "[" * 100_000])
+def test_a_call_of_a_tool_in_openais_form(arguments: str):
+    """Without content beside it, and with whatever the model wrote as its arguments."""
+    function = {"name": "look", "arguments": arguments}
+    asked: Any = [
+        {"role": "user", "content": "Why?"},
+        {
+            "role": "assistant",
+            "tool_calls": [{"id": "1", "type": "function", "function": function}],
+        },
+        {"role": "tool", "tool_call_id": "1", "content": "Error: no JSON object."},
+    ]
+    messages = as_messages(asked)
+    assert turns(messages)[1] == {"role": "assistant", "content": f"Called: look({arguments})"}
+    assert [message.type for message in without_tools(messages)] == ["human", "ai", "human"]
+
+
 def carried(block: Any, messages: Sequence[BaseMessage]) -> bool:
     return any(isinstance(m.content, list) and block in m.content for m in messages)
 

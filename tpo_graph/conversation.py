@@ -20,6 +20,7 @@ from langchain_core.messages import (
     ToolMessage,
     convert_to_messages,
 )
+from langchain_core.messages.tool import invalid_tool_call
 from pydantic import ValidationError
 
 from tpo_graph.errors import ConfigurationError
@@ -61,12 +62,47 @@ def converted(given: Sequence[MessageLikeRepresentation]) -> list[BaseMessage]:
         ConfigurationError: they have no such form.
     """
     try:
-        return convert_to_messages(given)
+        many = [_takeable(m) for m in given] if isinstance(given, list | tuple) else given
+        return convert_to_messages(cast("Sequence[MessageLikeRepresentation]", many))
     except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
         raise ConfigurationError(
             f"not a conversation: {repr(given)[:200]}{_where(error)}. Give a text, or messages "
             'such as [{"role": "user", "content": "..."}].'
         ) from error
+
+
+def _takeable(message: Any) -> Any:
+    """A message that calls tools in OpenAI's form, as LangChain takes it; any other as it is.
+
+    In OpenAI's form it needs no content, and arguments are whatever the model wrote; LangChain
+    wants a content, and a JSON object.
+    """
+    if not isinstance(message, dict) or cast("dict[str, Any]", message).get("role") != "assistant":
+        return cast("Any", message)
+    told = cast("dict[str, Any]", message)
+    calls: Any = told.get("tool_calls") or []
+    if not calls and not told.get("function_call"):
+        return told
+    broken = [call for call in calls if _is_broken(call)]
+    sound = [call for call in calls if call not in broken]
+    (made,) = convert_to_messages([{"content": "", **told, "tool_calls": sound}])
+    kept = [
+        invalid_tool_call(name=said.get("name"), args=said["arguments"], id=call.get("id"))
+        for call in broken
+        if (said := call["function"])
+    ]
+    return made.model_copy(update={"invalid_tool_calls": kept}) if kept else made
+
+
+def _is_broken(call: Any) -> bool:
+    """Whether the arguments of a call are a text, and no JSON object."""
+    try:
+        text = call["function"]["arguments"]
+        return isinstance(text, str) and not isinstance(json.loads(text, strict=False), dict)
+    except (KeyError, TypeError):
+        return False
+    except (ValueError, RecursionError):
+        return True
 
 
 def _where(error: Exception) -> str:
@@ -136,7 +172,7 @@ def _in_words(message: BaseMessage) -> BaseMessage:
         said = well_formed(_text(message))
         seen = [block for block in _blocks(message) if not _is_words(block)]
         return HumanMessage(cast("Any", [{"type": "text", "text": said}, *seen]) if seen else said)
-    content = _clean(message.content)
+    content = clean(message.content)
     return (
         message if content == message.content else message.model_copy(update={"content": content})
     )
@@ -218,14 +254,14 @@ def _text(message: BaseMessage) -> str:
     return said
 
 
-def _clean(content: Any) -> Any:
-    """Content without characters that no provider takes."""
+def clean(content: Any) -> Any:
+    """Content, or any other JSON, without characters that no provider and no client takes."""
     if isinstance(content, str):
         return well_formed(content)
     if isinstance(content, list):
-        return [_clean(each) for each in cast("list[Any]", content)]
+        return [clean(each) for each in cast("list[Any]", content)]
     if isinstance(content, dict):
-        return {key: _clean(each) for key, each in cast("dict[str, Any]", content).items()}
+        return {key: clean(each) for key, each in cast("dict[str, Any]", content).items()}
     return content
 
 
