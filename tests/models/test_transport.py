@@ -9,6 +9,8 @@ from langchain_openai import ChatOpenAI
 
 from tests.models.test_sampling import PROMPT, sampling
 from tests.openai_server import Behaviour, OpenAIServer
+from tpo_graph.concurrency.outages import may_pass
+from tpo_graph.errors import PolicyError
 from tpo_graph.models import generate
 from tpo_graph.models.loops import handle
 
@@ -70,6 +72,15 @@ async def test_errors_are_those_of_the_openai_client(
     with pytest.raises(error) as raised:
         await client.chat.completions.create(model="m", messages=[])
     assert type(raised.value) is error
+
+
+async def test_a_reply_that_breaks_off_is_no_refusal(server: OpenAIServer, chat: Make) -> None:
+    """Its server may have been killed: the same request may succeed, and `n` is not to blame."""
+    server.rule = lambda _: Behaviour(cut=True)
+    with pytest.raises(PolicyError, match="cannot be reached") as raised:
+        await generate(chat(max_retries=0), PROMPT, 3, sampling())
+    assert may_pass(raised.value)
+    assert [call.params["n"] for call in server.calls] == [3]
 
 
 async def test_a_server_that_cannot_be_reached(chat: Make) -> None:

@@ -110,5 +110,9 @@ def _as_httpx_errors(request: httpx2.Request) -> Generator[None]:
         raise httpx2.ConnectError(str(error), request=request) from error
     except (aiohttp.InvalidURL, ValueError) as error:
         raise httpx2.UnsupportedProtocol(str(error), request=request) from error
+    except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
+        # Not the cause: aiohttp gives a reply that it cannot read the status 400, as if the server
+        # had refused the request.
+        raise httpx2.ReadError(str(error), request=request) from None
     except (aiohttp.ClientError, OSError) as error:
         raise httpx2.ReadError(str(error), request=request) from error
