@@ -119,3 +119,12 @@ def test_a_custom_tool_is_called_in_the_words_of_the_responses_api(model: str):
             response = list(made)[-1].response if stream else made
             (item,) = [each for each in response.output if each.type == "custom_tool_call"]
             assert (item.name, item.input, item.call_id) == ("ApplyPatch", "the patch", "call_2")
+
+
+@pytest.mark.parametrize("calls", ["x", ["x"], [{"type": "custom", "custom": {"name": []}}]])
+def test_calls_of_a_wrong_shape_are_refused(calls: Any):
+    asked = [{"role": "user", "content": "Why?"}, {"role": "assistant", "tool_calls": calls}]
+    tools = [sent.CURSOR_AGENT["tools"][1]]
+    with serving() as (_, server):
+        reply = server.post({"model": "tpo/policy", "messages": asked, "tools": tools})
+        assert (reply.status_code, reply.json()["error"]["param"]) == (400, "messages")

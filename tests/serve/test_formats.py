@@ -78,6 +78,7 @@ def test_drafts_that_all_break_the_form_come_back_as_they_are():
         {"type": "xml"},
         {"type": "json_schema"},
         {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nothing"}}},
+        {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$schema": []}}},
     ],
 )
 def test_a_wrong_form_is_refused(wrong: Any):

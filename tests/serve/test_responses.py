@@ -115,6 +115,26 @@ def test_a_call_of_a_tool_comes_back_and_its_result_is_part_of_the_conversation(
         assert roles == ["user", "assistant", "tool"]
 
 
+def test_a_text_and_the_call_after_it_are_one_message():
+    """The templates of some models want assistant and others to take turns."""
+    asked = [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Let me look."}]},
+        {"type": "function_call", "call_id": "1", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "1", "output": "Rain."},
+    ]
+    with (
+        OpenAIServer() as upstream,
+        Serving(model=ChatOpenAI(model="policy", base_url=upstream.url, api_key="k"))  # pyright: ignore
+        as server,
+    ):  # fmt: skip
+        assert server.post({"model": "policy", "input": asked}, "responses").status_code == 200
+    said = upstream.calls[0].messages
+    assert [message["role"] for message in said] == ["user", "assistant", "tool"]
+    assert said[1]["content"] == "Let me look."
+    assert said[1]["tool_calls"][0]["function"]["name"] == "weather"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

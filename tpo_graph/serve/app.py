@@ -225,6 +225,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         ClientDisconnect: it did.
+        Refusal: the server stops.
     """
 
     async def gone() -> None:
@@ -237,6 +238,8 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         if not working.done():
             raise ClientDisconnect
         return working.result()
+    except asyncio.CancelledError:  # by uvicorn, when the time to end is over
+        raise stopped() from None
     finally:
         watching.cancel()
         working.cancel()

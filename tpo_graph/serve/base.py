@@ -17,7 +17,7 @@ import httpx2
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 
-from tpo_graph.conversation import converted
+from tpo_graph.conversation import clean, converted
 from tpo_graph.errors import ConfigurationError, PolicyError
 from tpo_graph.models.failures import fewer_samples, policy_error
 from tpo_graph.models.loops import handle
@@ -56,11 +56,11 @@ class Base:
         with self._explained():
             client = await self._client()
             if client is None:
-                return await self._in_words(body)
+                return clean(await self._in_words(body))
             sent = {**self._upstream(body), "stream": False}
             sent.pop("stream_options", None)
             response = await client.post("/chat/completions", cast_to=httpx2.Response, body=sent)
-            return {**json.loads(response.content), "model": self.name}
+            return clean({**_completion(json.loads(response.content)), "model": self.name})
 
     async def several(self, body: Mapping[str, Any], n: int) -> Completion:
         """One completion with up to `n` choices, asked for in one request where that is possible.
@@ -101,14 +101,14 @@ class Base:
             client = await self._client()
             if client is None:
                 async for chunk in self._in_words_as_they_come(body):
-                    yield chunk
+                    yield clean(chunk)
                 return
             sent = {**self._upstream(body), "stream": True}
             known = {name: sent.pop(name) for name in ("messages", "model", "stream")}
             async with await client.chat.completions.create(**known, extra_body=sent) as chunks:
                 async for chunk in chunks:
                     told = chunk.model_dump(mode="json", exclude_unset=True)
-                    yield {**told, "model": self.name}
+                    yield clean({**told, "model": self.name})
 
     @contextmanager
     def _explained(self) -> Generator[None]:
@@ -186,6 +186,20 @@ class Base:
             "created": int(time.time()),
             "model": self.name,
         }
+
+
+def _completion(made: Any) -> Completion:
+    """What the model's server replied with.
+
+    Raises:
+        ValueError: it is no chat completion, or an empty one.
+    """
+    try:
+        if made["choices"] and all(isinstance(each["message"], dict) for each in made["choices"]):
+            return made
+    except (TypeError, KeyError):
+        pass
+    raise ValueError(f"the reply is no chat completion: {made!r:.200}")
 
 
 def _sum(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

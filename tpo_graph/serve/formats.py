@@ -81,6 +81,8 @@ def _validator(schema: Mapping[str, Any]) -> Callable[[object], bool]:
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
+    if not isinstance(schema.get("$schema", ""), str):
+        raise invalid("response_format: $schema is not a text", "response_format")
     kind: Any = validators.validator_for(schema)
     try:
         kind.check_schema(schema)

@@ -146,7 +146,9 @@ def _wait(error: BaseException) -> float:
     for each in _chain(error):
         headers: Any = getattr(getattr(each, "response", None), "headers", None)
         try:
-            return float(headers["retry-after"])
+            seconds = float(headers["retry-after"])
         except (TypeError, KeyError, ValueError):
             continue
+        if math.isfinite(seconds):
+            return seconds
     return 10.0

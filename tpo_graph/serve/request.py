@@ -24,6 +24,8 @@ from tpo_graph.stopping import need_prices
 
 _OPERATORS = {"interrupt_at", "input_price", "cached_price", "output_price"}
 """Fields of `TPOContext` that no request may set."""
+_NUMBERS = ("n", "seed")
+"""Fields that are counted with, and that a client may have sent as text."""
 _OF_A_TURN = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 """What concerns the base model's own turn alone: whether and how it calls tools."""
 
@@ -124,7 +126,7 @@ def read_chat_request(
             "tpo",
         )
     stop = [chat.stop] if isinstance(chat.stop, str) else [word for word in chat.stop or () if word]
-    whole = {name: value for name, value in body.items() if name != "tpo"}
+    whole = {k: getattr(chat, k) if k in _NUMBERS else v for k, v in body.items() if k != "tpo"}
     asked = Asked(
         model=chat.model,
         body=whole,

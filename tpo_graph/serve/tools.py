@@ -86,14 +86,17 @@ def _chosen(choice: dict[str, Any]) -> dict[str, Any]:
 
 def _wrapped(message: Any, custom: frozenset[str]) -> Any:
     """A message whose calls of custom tools are calls of functions."""
-    if not isinstance(message, dict) or not message.get("tool_calls"):
+    told = cast("dict[str, Any]", message) if isinstance(message, dict) else {}
+    made = told.get("tool_calls")
+    if not isinstance(made, list) or not all(
+        isinstance(call, dict) for call in cast("list[object]", made)
+    ):
         return cast("Any", message)
-    told = cast("dict[str, Any]", message)
     calls: list[dict[str, Any]] = []
-    for call in told["tool_calls"]:
+    for call in cast("list[dict[str, Any]]", made):
         inner = _described(call)
         text = inner.get("input", inner.get("arguments"))
-        if inner.get("name") in custom and _inside(text) is None:
+        if str(inner.get("name")) in custom and _inside(text) is None:
             text = json.dumps({_TEXT: text})
         function = {"name": inner.get("name"), "arguments": text}
         calls.append({"id": call.get("id"), "type": "function", "function": function})
