@@ -9,6 +9,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
@@ -16,6 +17,7 @@ from sqlalchemy import create_engine, text
 from starlette.testclient import TestClient
 
 from tests.report.hostile import NASTY, store_runs
+from tests.view.test_live_page import pages
 from tpo_graph import optimize
 from tpo_graph.cli import tpo
 from tpo_graph.errors import ConfigurationError, DatabaseVersionError
@@ -223,6 +225,30 @@ def test_a_run_whose_process_is_gone_is_not_called_running(database: str, client
         with engine.begin() as connection:
             connection.execute(change, {"status": "finished", "at": None})
         engine.dispose()
+
+
+def test_an_open_page_is_told_that_a_process_fell_silent_or_came_back(tmp_path: Path):
+    database = f"sqlite:///{tmp_path / 'tpo.db'}"
+    store_runs(database)
+    engine = create_engine(database)
+    change = "UPDATE tpo_runs SET status = 'running', lease_seen_at = :at WHERE run_id = 'sky'"
+
+    def seen(seconds: int) -> None:
+        at = (now() - timedelta(seconds=seconds)).isoformat(" ")
+        with engine.begin() as connection:
+            connection.execute(text(change), {"at": at})
+
+    with pages(database) as url, httpx.Client(base_url=url, timeout=60) as client:
+        for path in ("/events", "/runs/sky/events", "/compare/events?a=sky&b=arabic"):
+            seen(-3600)
+            with client.stream("GET", path) as stream:
+                told = (line for line in stream.iter_lines() if line.startswith("data:"))
+                assert "no sign of life" not in next(told)
+                seen(3600)
+                assert "no sign of life" in next(told)
+                seen(-3600)
+                assert "no sign of life" not in next(told)
+    engine.dispose()
 
 
 def test_only_pieces_that_changed_are_sent():

@@ -54,6 +54,8 @@ _STATES = {
     "interrupted": "interrupted",
     "failed": "failed",
 }
+_UNDER_WAY = ("running", "silent")
+"""What may still change: a silent process may come back, and another one may resume its run."""
 
 
 @dataclass
@@ -217,7 +219,7 @@ class Pages:
             {"run": list(blocks)},
             news=f"{state}: {run.doing}",
             title=f"{state}: {shown.query:.80}",
-            ended=run.state != "running",
+            ended=run.state not in _UNDER_WAY,
         )
 
     async def set_label(self, request: Request) -> Response:
@@ -285,7 +287,7 @@ class Pages:
             {"columns": list(columns)},
             news=", ".join(told),
             title=f"Compare: {pair.runs[0].shown.query:.80}",
-            ended=all(run.state != "running" for run in pair.runs),
+            ended=all(run.state not in _UNDER_WAY for run in pair.runs),
         )
 
     def _need(self, request: Request) -> Readable:

@@ -215,15 +215,19 @@ def read_listing(connection: Connection, wanted: Wanted, costs: CostTable | None
 
 
 def pulse(connection: Connection) -> object:
-    """Equal as long as no run has begun, ended, stored a step or got a label."""
+    """Equal as long as no run has begun, ended, fallen silent, stored a step or got a label."""
     newest = select(RunRow.run_id, RunRow.created_at).order_by(RunRow.created_at.desc()).limit(1)
-    running = select(RunRow.run_id, RunRow.updated_at, func.count(UsageRow.stage))
+    told = (RunRow.run_id, RunRow.updated_at, RunRow.lease_seen_at)
+    running = select(*told, func.count(UsageRow.stage))
     running = running.outerjoin(UsageRow, UsageRow.run_id == RunRow.run_id)
-    running = running.where(RunRow.status == "running").group_by(RunRow.run_id, RunRow.updated_at)
+    running = running.where(RunRow.status == "running").group_by(*told)
     labelled = select(func.count(), func.max(LabelRow.updated_at))
     return [
-        [tuple(row) for row in connection.execute(query)]
-        for query in (newest, running.order_by(RunRow.run_id), labelled)
+        *([tuple(row) for row in connection.execute(query)] for query in (newest, labelled)),
+        [
+            (run_id, changed, state_of("running", seen), steps)
+            for run_id, changed, seen, steps in connection.execute(running.order_by(RunRow.run_id))
+        ],
     ]
 
 

@@ -78,11 +78,15 @@ async def watched(
 
 
 def run_pulse(connection: Connection, run_id: str) -> object:
-    """Equal as long as the run has stored no step and has not ended."""
-    row = select(RunRow.status, RunRow.stop_reason, RunRow.updated_at, RunRow.lease_owner)
+    """Equal as long as the run has stored no step, and has neither ended nor fallen silent."""
+    row = select(
+        RunRow.status, RunRow.lease_seen_at, RunRow.stop_reason, RunRow.updated_at,
+        RunRow.lease_owner,
+    )  # fmt: skip
     steps = select(func.count(), func.sum(UsageRow.requests)).where(UsageRow.run_id == run_id)
     run = connection.execute(row.where(RunRow.run_id == run_id)).one_or_none()
-    return run and tuple(run), tuple(connection.execute(steps).one())
+    stored = tuple(connection.execute(steps).one())
+    return run and (state_of(run[0], run[1]), *run[2:]), stored
 
 
 def _beside(
