@@ -101,13 +101,13 @@ class RunOptions(BaseModel):
         default=2,
         ge=0,
         le=1000,
-        description="D: how many times the loss, gradient, update loop runs. 0 is best-of-N.",
+        description="D: number of iterations of loss, gradient and update. 0 is best-of-N.",
         json_schema_extra=_nodes("select"),
     )
     criteria: str | None = Field(
         default=None,
         max_length=20_000,
-        description="What the person asking cares about, in their own words; the critic reads it.",
+        description="What the user cares about, in their own words; critic and update read it.",
         json_schema_extra=_nodes(*_CRITIC, "update", langgraph_type="prompt"),
     )
     temperature: float | None = Field(
@@ -161,27 +161,27 @@ class RunOptions(BaseModel):
         default="pair",
         min_length=1,
         max_length=200,
-        description="What critic and update are shown: pair, newest, top-k:3, random-subset:3.",
+        description="Responses shown to critic and update: pair, newest, top-k:3, random-subset:3.",
         json_schema_extra=_nodes("select"),
     )
     pick: str = Field(
         default="argmax",
         min_length=1,
         max_length=200,
-        description="How the answer is picked: argmax, knockout:4, tempered:0.5.",
+        description="How the answer is chosen: argmax, knockout:4, tempered:0.5.",
         json_schema_extra=_nodes("select"),
     )
     stop: str | None = Field(
         default=None,
         min_length=1,
         max_length=200,
-        description="A further stop rule: expected-gain:0.1.",
+        description="An additional stop rule, such as expected-gain:0.1.",
         json_schema_extra=_nodes("select"),
     )
     target_reward: float | None = Field(
         default=None,
         allow_inf_nan=False,
-        description="Stop as soon as the best reward reaches this.",
+        description="Stop as soon as the best reward reaches this value.",
         json_schema_extra=_nodes("select"),
     )
     patience: int | None = Field(
@@ -194,26 +194,26 @@ class RunOptions(BaseModel):
         default=0.0,
         ge=0,
         allow_inf_nan=False,
-        description="Smallest rise of the best reward that counts as a gain for `patience`.",
+        description="Smallest increase of the best reward that `patience` counts as a gain.",
         json_schema_extra=_nodes("select"),
     )
     stop_on_same_pair: bool = Field(
         default=False,
-        description="Stop when an update changes neither the best nor the worst response, or both "
-        "are equal.",
+        description="Stop when an update changes neither the best nor the worst response, or when "
+        "these two are equal.",
         json_schema_extra=_nodes("select"),
     )
     max_total_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="Stop before an iteration that would probably pass this many tokens.",
+        description="Stop before an iteration that would probably exceed this number of tokens.",
         json_schema_extra=_nodes("select"),
     )
     max_seconds: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="Stop before an iteration that would probably pass this much model time.",
+        description="Stop before an iteration that would probably exceed this much model time.",
         json_schema_extra=_nodes("select"),
     )
     input_price: float = Field(
@@ -227,7 +227,7 @@ class RunOptions(BaseModel):
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="Price of a million prompt tokens from the server's cache; unset: input_price.",
+        description="Price of a million cached prompt tokens; input_price if unset.",
         json_schema_extra=_nodes("select"),
     )
     output_price: float = Field(
@@ -241,8 +241,8 @@ class RunOptions(BaseModel):
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="Stop before an iteration that would probably cost more than this in all; "
-        "without prices, at list prices in US dollars.",
+        description="Stop before an iteration that would probably raise the total cost above this; "
+        "if no prices are given, list prices in US dollars are used.",
         json_schema_extra=_nodes("select"),
     )
 
@@ -291,28 +291,28 @@ class TPOContext(RunOptions):
 
     policy: str | None = Field(
         default=None,
-        description="One of the graph's `policies`, by its name: answers and updates.",
+        description="Name of one of the graph's `policies`; it writes answers and updates.",
         json_schema_extra=_nodes(*_SAMPLING),
     )
     critic: str | None = Field(
         default=None,
-        description="One of the graph's `critics`, by its name: writes loss and gradient.",
+        description="Name of one of the graph's `critics`; it writes loss and gradient.",
         json_schema_extra=_nodes(*_CRITIC),
     )
     reward_model: str | None = Field(
         default=None,
-        description="One of the graph's `reward_models`, by its name.",
+        description="Name of one of the graph's `reward_models`.",
         json_schema_extra=_nodes("reward_score"),
     )
 
     interrupt_at: InterruptAt = Field(
         default=(),
-        description="Wait for a person: to choose the pair (select), to edit the gradient.",
+        description="Wait for a person to choose the pair (select) or to edit the gradient.",
         json_schema_extra=_nodes("select", "update"),
     )
     on_failure: Literal["answer", "raise"] = Field(
         default="answer",
-        description="When a step fails for good and there is an answer: end with it, or raise.",
+        description="If a step fails permanently after there is an answer: end with it, or raise.",
         json_schema_extra=_nodes("loss", "gradient", "update", "reward_score"),
     )
 

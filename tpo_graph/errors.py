@@ -6,14 +6,14 @@
     ├── PolicyError             the policy or the critic failed or never gave a usable reply
     ├── RewardError             the reward model failed, or gave no finite number
     │   └── RewardInputError    this text cannot be scored (too long, no chat template, ...)
-    ├── ServerAwayError         a model server was away for longer than it was waited for
+    ├── ServerAwayError         a model server was unavailable for longer than the allowed wait
     └── StoreError              the database failed; what was committed before is intact
-        ├── RunNotFoundError    no run of that id is stored
-        ├── RunExistsError      a run of that id is stored already
+        ├── RunNotFoundError    no run with that id is stored
+        ├── RunExistsError      a run with that id is already stored
         ├── RunBusyError        another process holds the run
         └── DatabaseVersionError  the database was written by a newer tpo_graph
 
-Each message shows the offending value with ``repr`` and says the fix; the cause is kept in
+Each message shows the offending value with ``repr`` and how to fix it; the cause is kept in
 ``__cause__``. Errors of LangGraph itself (recursion limit, interrupts) pass through untouched.
 """
 
@@ -52,7 +52,7 @@ class RewardInputError(RewardError, ValueError):
 
 
 class ServerAwayError(TPOError):
-    """A model server was away for longer than it was waited for; what ran can be resumed."""
+    """A model server was unavailable for longer than the allowed wait; resume to continue."""
 
 
 class StoreError(TPOError):
@@ -60,11 +60,11 @@ class StoreError(TPOError):
 
 
 class RunNotFoundError(StoreError, LookupError):
-    """No run of that id is stored in this database."""
+    """No run with that id is stored in this database."""
 
 
 class RunExistsError(StoreError):
-    """A run of that id is stored already, so that no new one can have it."""
+    """A run with that id is already stored, so no new run can use it."""
 
 
 class RunBusyError(StoreError):
@@ -96,10 +96,10 @@ def refuse_unknown(given: Collection[str], known: Collection[str]) -> None:
 
     Args:
         given: the names.
-        known: those there are, arguments of the function among them.
+        known: all valid names, including arguments of the function.
 
     Raises:
-        ConfigurationError: one is unknown; says which was meant.
+        ConfigurationError: a name is unknown; suggests the one that was probably meant.
     """
     if wrong := [name for name in given if name not in known]:
         told = (f"there is no setting {name!r}; {instead(name, sorted(known))}" for name in wrong)

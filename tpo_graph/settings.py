@@ -90,13 +90,15 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
     )
     audit_fallback: bool = Field(
         default=False,
-        description="Answer with the best first sample when the reward rose and the audit fell.",
+        description="Answer with the best first sample if the reward rose and the audit fell.",
     )
     critic: str | None = Field(
         default=None, description="Writes losses and gradients; defaults to the policy."
     )
     prompts: str = Field(
-        default="tpo", description='Prompt set: "tpo", "revision", or the path of a folder.'
+        default="tpo",
+        description="Prompt set: tpo, revision, feedback or another built-in one "
+        "(docs/methods.md), or the path of a folder.",
     )
     method: str | None = Field(
         default=None,
@@ -113,7 +115,7 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
     reward_model_options: Options = Field(
         default=None, description="The same for the reward model's server, or the judge's."
     )
-    audit_options: Options = Field(default=None, description="The same for the audit's.")
+    audit_options: Options = Field(default=None, description="The same for the audit's server.")
 
     grace: float = Field(
         default=10.0,

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="How often to write a line of progress where there is no terminal.",
+    help="Seconds between lines of progress if there is no terminal.",
 )
 @engine_options
 @setting_options

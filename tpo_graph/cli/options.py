@@ -104,7 +104,7 @@ wait_option = click.option(
     default="30m",
     show_default=True,
     metavar="DURATION",
-    help="Maximum wait for a model server that restarts or has no quota left (90s, 30m, 2h); "
+    help="Maximum wait for a model server that is restarting or out of quota (90s, 30m, 2h); "
     "0 fails the rows.",
 )
 
@@ -120,7 +120,7 @@ _config = click.option(
     envvar="TPO_CONFIG",
     default=found_config,
     callback=_or_none,
-    help='TOML file with the same names, for example model = "openai:gpt-4o-mini"; "none" reads '
+    help='TOML file with these options, for example model = "openai:gpt-4o-mini"; "none" reads '
     "no file.  [default: ./tpo.toml, if there is one]",
 )
 
@@ -149,7 +149,7 @@ def database_option(command: F) -> F:
     shown = click.option(
         "--database",
         metavar="URL",
-        help=f"Where the runs are kept.  [default: that of --config, else {default}]",
+        help=f"Where the runs are stored.  [default: that of --config, else {default}]",
     )
     return shown(_config(with_url))  # pyright: ignore[reportReturnType]
 

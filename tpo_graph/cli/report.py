@@ -23,7 +23,7 @@ from tpo_graph.cli.output import say
     type=click.IntRange(1),
     default=300,
     show_default=True,
-    help="Maximum number of trajectories; with no TARGET, of runs, the newest.",
+    help="Maximum number of trajectories; without a TARGET, of the newest runs.",
 )
 @click.option(
     "--costs",

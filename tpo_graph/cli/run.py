@@ -22,7 +22,7 @@ from tpo_graph.settings import Settings
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
 @click.option(
-    "--trajectory", is_flag=True, help="Also show what each iteration chose, rejected and learned."
+    "--trajectory", is_flag=True, help="Also show the pair, loss and gradient of each iteration."
 )
 @setting_options
 def run(

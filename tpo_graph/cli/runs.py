@@ -74,7 +74,7 @@ def _handles(command: F) -> F:
     command = click.option(
         "--audit-fallback",
         is_flag=True,
-        help="Answer with the best first sample when the reward rose and the audit fell.",
+        help="Answer with the best first sample if the reward rose and the audit fell.",
     )(command)
     return click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")(
         database_option(command)
@@ -286,7 +286,7 @@ def rescore(run_id: str, reward_model: str, as_json: bool, database: str) -> Non
     default="1",
     show_default=True,
     metavar="N|all",
-    help="Preference pairs per run, those of the widest margin first.",
+    help="Preference pairs per run, those with the widest margin first.",
 )
 @click.option(
     "--min-margin",
@@ -294,7 +294,9 @@ def rescore(run_id: str, reward_model: str, as_json: bool, database: str) -> Non
     default=0.0,
     help="Only preference pairs whose rewards differ by at least this much.",
 )
-@click.option("--include-cut", is_flag=True, help="Also pair responses that a limit cut off.")
+@click.option(
+    "--include-cut", is_flag=True, help="Also pair responses that the token limit cut off."
+)
 @_filters
 @database_option
 def export(

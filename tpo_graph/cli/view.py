@@ -19,7 +19,7 @@ from tpo_graph.extras import extra
 )
 @click.option(
     "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True,
-    help="Address to listen on; one that other machines reach needs TPO_VIEW_API_KEY.",
+    help="Address to listen on; if other machines can reach it, TPO_VIEW_API_KEY must be set.",
 )  # fmt: skip
 @click.option(
     "--costs",

@@ -29,31 +29,31 @@ class ServeOptions(LayeredSettings):
         description="Key that clients must send. Better in TPO_SERVE_API_KEY: arguments are "
         "visible to other users of the machine.",
     )
-    max_runs: int = Field(default=64, ge=1, description="Runs in flight at once.")
+    max_runs: int = Field(default=64, ge=1, description="Maximum concurrent runs.")
     queue: int = Field(
-        default=256, ge=0, description="Requests that may wait for a run to end; then 429."
+        default=256, ge=0, description="Requests that may wait; further ones get 429."
     )
-    max_depth: int = Field(default=8, ge=0, description="Greatest depth that a request may ask.")
-    max_width: int = Field(default=16, ge=1, description="Greatest width that a request may ask.")
+    max_depth: int = Field(default=8, ge=0, description="Maximum depth of a request.")
+    max_width: int = Field(default=16, ge=1, description="Maximum width of a request.")
     max_output_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="Most tokens of one response; requests that ask for more get this many.",
+        description="Maximum tokens per response; requests that ask for more get this many.",
     )
     max_body: int = Field(
-        default=20_000_000, ge=1_000, description="Largest request body, in bytes."
+        default=20_000_000, ge=1_000, description="Maximum size of a request body, in bytes."
     )
     replay_seconds: float = Field(
         default=600.0,
         ge=0,
         allow_inf_nan=False,
-        description="For how long a finished run answers the same request again.",
+        description="Seconds for which a repeated request gets the answer of the finished run.",
     )
     idempotency_seconds: float = Field(
         default=86_400.0,
         ge=0,
         allow_inf_nan=False,
-        description="The same for requests with an Idempotency-Key.",
+        description="The same, for requests with an Idempotency-Key.",
     )
     drain: float = Field(
         default=30.0,

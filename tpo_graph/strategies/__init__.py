@@ -48,13 +48,13 @@ class MoreSettings(CommonSettings, total=False):
     """Settings of a run but width and depth, whose strategies may be objects."""
 
     select: str | Select
-    """What critic and update are shown."""
+    """Responses shown to critic and update."""
     pick: str | Pick
-    """How the answer is picked."""
+    """How the answer is chosen."""
     stop: str | StopRule | None
-    """A further stop rule."""
+    """An additional stop rule."""
     on_failure: Literal["answer", "raise"]
-    """When a step fails for good and there is an answer: end with it, or raise."""
+    """If a step fails permanently after there is an answer: end with it, or raise."""
 
 
 class RunSettings(MoreSettings, total=False):
