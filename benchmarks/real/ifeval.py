@@ -7,6 +7,7 @@ nothing to hide from the method and are left out. The checkers are those of the 
 """
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ Check = tuple[str, Callable[[str], bool]]
 def load(path: Path) -> list[Task]:
     """The requests with two or more instructions, from IFEval's `input_data.jsonl`.
 
-    A request is left out when a checker needs data of NLTK's that is not installed.
+    A request is left out when a checker needs data of NLTK's that is not installed, or draws at
+    random what it checks: `keywords:letter_frequency` does for a sign that is no letter.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -42,8 +44,11 @@ def load(path: Path) -> list[Task]:
 def _task(row: dict[str, Any], registry: dict[str, Any]) -> Task | None:
     checks: list[Check] = []
     for name, given in zip(row["instruction_id_list"], row["kwargs"], strict=True):
+        known = {k: v for k, v in given.items() if v is not None}
         checker = registry[name](name)
-        told = checker.build_description(**{k: v for k, v in given.items() if v is not None})
+        told = checker.build_description(**known)
+        if _drawn(registry[name](name), known):
+            return None
         checks.append((told, checker.check_following))
         try:
             checker.check_following("Two sentences. And a half")
@@ -62,6 +67,17 @@ def _task(row: dict[str, Any], registry: dict[str, Any]) -> Task | None:
         return sum(_holds(check, answer) for _, check in checks) / len(checks)
 
     return Task(f"ifeval/{row['key']}", row["prompt"], reward, score)
+
+
+def _drawn(checker: Any, known: dict[str, Any]) -> bool:
+    """Whether a checker fills in at random what the request does not give it."""
+    before = random.getstate()
+    told: set[str] = set()
+    for seed in range(5):
+        random.seed(seed)
+        told.add(checker.build_description(**known))
+    random.setstate(before)
+    return len(told) > 1
 
 
 def _holds(check: Callable[[str], bool], answer: str) -> bool:
