@@ -100,6 +100,37 @@ def test_a_new_run_appears_and_can_be_opened(tmp_path: Path):
         assert all(each.startswith(url) or each == "data:," for each in asked)
 
 
+def test_no_box_and_no_edge_covers_a_text(tmp_path: Path):
+    """A title that reads from right to left has its tick box at its beginning."""
+    database = f"sqlite:///{tmp_path / 'tpo.db'}"
+    optimize(
+        "\u0645\u0631\u062d\u0628\u0627 " * 40,
+        model=ScriptedChatModel(replies=["short", "a longer reply"]),
+        reward_model=lambda query, response: -1234.5 * len(response),
+        run_id="large",
+        database=database,
+        depth=0,
+    )
+    with pages(database) as url, browser() as chromium:
+        page = chromium.new_page(viewport={"width": 360, "height": 740})
+        page.goto(url)
+        ends = """row => {
+            const text = document.createRange();
+            text.selectNodeContents(row.querySelector(".title"));
+            return [text, row.querySelector("input")].map(each => each.getBoundingClientRect());
+        }"""
+        title, box = page.locator("#run-large").evaluate(ends)
+        assert title["right"] <= box["left"]
+        page.goto(f"{url}/runs/large")
+        chart = page.locator(".curve svg")
+        assert chart.evaluate("chart => getComputedStyle(chart).overflow") == "visible"
+        edge = page.locator(".curve").bounding_box()
+        label = page.locator(".curve text", has_text="-17283").first.bounding_box()
+        assert edge is not None
+        assert label is not None
+        assert edge["x"] < label["x"]
+
+
 def test_a_comparison_follows_a_run_that_is_under_way(tmp_path: Path):
     database = f"sqlite:///{tmp_path / 'tpo.db'}"
     store_runs(database)

@@ -288,10 +288,15 @@ def curve(
     return Curve(
         lines=lines,
         dots=dots,
-        ticks=[{"y": down(value), "text": f"{value:.3g}"} for value in sorted({low, high})],
+        ticks=[{"y": down(value), "text": _tick(value)} for value in sorted({low, high})],
         iterations=[{"x": across[each], "text": str(each)} for each in numbers],
         words="; ".join(words) + ".",
     )
+
+
+def _tick(value: float) -> str:
+    """A reward in the few characters that there is room for beside the chart."""
+    return f"{value:.0f}" if 1_000 <= abs(value) < 1_000_000 else f"{value:.3g}"
 
 
 def facts(run: StoredRun) -> list[tuple[str, str]]:
