@@ -226,7 +226,7 @@ def _checked(name: str, index: int, score: object) -> Score | RewardInputError:
     try:
         value = float(score)
     except OverflowError:  # an integer or a fraction that no float can hold
-        value = math.inf if score > 0 else -math.inf
+        value = math.inf if cast(float, score) > 0 else -math.inf
     if not math.isfinite(value):
         return RewardInputError(
             f"reward model {name!r} returned {value!r} for response {index}: a score that is not "
