@@ -6,7 +6,7 @@ nowhere near it, because servers copy the context into metadata.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -16,6 +16,7 @@ from pydantic import (
     ValidationError,
     create_model,
 )
+from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
 from tpo_graph.errors import ConfigurationError, invalid_settings
 

@@ -357,6 +357,30 @@ class TestRequests:
         second = agent.invoke(QUESTION, config)
         assert "tpo" in second["messages"][-1].response_metadata
 
+    def test_a_request_that_failed_leaves_no_wishes_to_the_next(self):
+        class Down(ToolCallingModel):
+            down: bool = True
+
+            def _generate(self, *args: Any, **kwargs: Any) -> Any:
+                if self.down:
+                    raise ConnectionError("down")
+                return super()._generate(*args, **kwargs)
+
+        model = Down()
+        agent = agent_of(model, checkpointer=InMemorySaver())
+        for thread, question in (("resumed", None), ("asked again", QUESTION)):
+            model.down = True
+            config: Any = {"configurable": {"thread_id": thread}}
+            with pytest.raises(ConnectionError):
+                agent.invoke({**QUESTION, "tpo": {"skip": True}}, config)
+            model.down = False
+            answer = agent.invoke(question, config)["messages"][-1]
+            assert ("tpo" in answer.response_metadata) == (thread == "asked again")
+
+    def test_what_a_request_can_say_stands_in_the_agents_schema(self):
+        given = agent_of().get_input_jsonschema()["properties"]
+        assert given.keys() == {"messages", "tpo"}
+
     def test_when_decides_by_request_and_draft(self):
         seen: list[str] = []
 

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict, 
 from uuid import uuid4
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
-from langchain.agents.middleware.types import OmitFromSchema
+from langchain.agents.middleware.types import OmitFromSchema, PrivateStateAttr
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.channels import UntrackedValue
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime
 
@@ -49,9 +50,15 @@ class TPORequest(NamedSettings, total=False):
 
 
 class TPOAgentState(AgentState[Any]):
-    """An agent's state with this request's wishes; they are gone when the agent has answered."""
+    """An agent's state with this request's wishes."""
 
-    tpo: NotRequired[Annotated[TPORequest | None, OmitFromSchema(input=False, output=True)]]
+    tpo: NotRequired[
+        Annotated[TPORequest | None, UntrackedValue, OmitFromSchema(input=False, output=True)]
+    ]
+    """As the request gives them. No checkpoint holds them: the thread's next request would find
+    those of one that has failed, or that nobody has answered."""
+    tpo_wishes: NotRequired[Annotated[TPORequest | None, PrivateStateAttr]]
+    """The same, kept for a request that is resumed."""
 
 
 class _Start(TypedDict):
@@ -205,9 +212,10 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
                 response, result=[self._kept(draft.message, error), *response.result[1:]]
             )
 
-    def after_agent(self, state: TPOAgentState, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Forget this request's wishes: the thread's next request has its own."""
-        return {"tpo": None} if state.get("tpo") else None
+    def before_agent(self, state: TPOAgentState, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """Keep this request's wishes, in the place of those of the thread's last one."""
+        wishes = state.get("tpo")
+        return None if wishes == state.get("tpo_wishes") else {"tpo_wishes": wishes}
 
     def _draft(self, request: ModelRequest[Any], response: ModelResponse[Any]) -> "_Draft | None":
         """What there is to improve, or None."""
@@ -273,7 +281,8 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
 def _wishes(request: ModelRequest[Any]) -> dict[str, Any]:
     """What this request says: in the agent's context, and over it in its state."""
     in_context = part_for_tpo(getattr(request.runtime, "context", None))
-    return {**(in_context or {}), **(part_for_tpo(request.state) or {})}
+    in_state = part_for_tpo({"tpo": request.state.get("tpo_wishes")})
+    return {**(in_context or {}), **(in_state or {})}
 
 
 def _skips(request: ModelRequest[Any]) -> bool:

@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from langgraph.runtime import RunControl
+from typing_extensions import TypedDict  # as the settings are
 
 from tpo_graph.batch.engine import Engine, Job, LocalEngine
 from tpo_graph.batch.progress import BatchProgress, Counting, OnProgress, progress_bar

@@ -10,10 +10,11 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from contextlib import aclosing
 from dataclasses import dataclass, fields
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Required, Self, TypedDict, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Required, Self, TypeVar, get_args
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from typing_extensions import TypedDict  # as the settings are
 
 from tpo_graph.cache import Cache
 from tpo_graph.context import Limits, TPOContext
