@@ -235,8 +235,8 @@ def told_apart(comparison: Comparison) -> list[str]:
         return []
     count = len(comparison.pairs)
     said = [
-        f"{count} differences in reward, Student's t over prompts; p (Holm) is corrected for their "
-        "number: below 0.05 the two can be told apart."
+        f"{count} difference{'s' * (count > 1)} in reward, Student's t over prompts; p (Holm) is "
+        "corrected for their number: below 0.05 the two can be told apart."
     ]
     for one in comparison.pairs:
         if (one.p_corrected or 0) < 0.05 or one.prompts_needed is None or one.reward is None:

@@ -247,7 +247,7 @@ def same_beginnings(reference: Arm, others: Sequence[Arm]) -> list[str]:
         count = min(reference.method.width, arm.method.width)
         same = sum(a.openings[:count] == b.openings[:count] for a, b in both)
         notes.append(
-            f"{reference.method.label} and {arm.method.label} began with the same {count} samples "
-            f"in {same} of {len(both)} runs."
+            f"{reference.method.label} and {arm.method.label} began with the same "
+            f"{count} sample{'s' * (count > 1)} in {same} of {len(both)} runs."
         )
     return notes

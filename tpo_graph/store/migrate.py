@@ -81,7 +81,7 @@ def _is_current(connection: Connection) -> bool:
             raise DatabaseVersionError(
                 f"the database {shown(connection.engine.url)!r} is at revision {revision!r}, "
                 f"which this tpo_graph (revision {head_revision()!r}) does not know: a newer "
-                "version wrote it. Upgrade with: pip install --upgrade tpo-graph"
+                "version wrote it. Open it with that version of tpo_graph, or a newer one."
             ) from e
     return False
 
