@@ -22,7 +22,7 @@ from tpo_graph.prompts import PromptSet, Stage
 
 _EACH = 2
 """Rewrites and fresh samples per probe."""
-_ANSWER_TOKENS, _CRITIQUE_TOKENS = 160, 384
+_ANSWER_TOKENS, _CRITIQUE_TOKENS = 160, 256
 """Limits of a reply: the probes' answers are short, and a slow server is to be done in minutes."""
 
 
