@@ -108,9 +108,16 @@ async def find_batch_or_output(store: Store, given: str) -> StoredBatch | None:
 
     def look(connection: Connection) -> StoredBatch | None:
         called = select_batch(connection, given)
-        return called or select_batch(connection, str(Path(given).resolve()))
+        return called or select_batch(connection, _as_output(given))
 
     return await read(store, look)
+
+
+def _as_output(given: str) -> str:
+    try:
+        return str(Path(given).resolve())
+    except (ValueError, RuntimeError):  # a zero byte, or links in a circle: it names no file
+        return given
 
 
 async def get_batch_or_output(store: Store, given: str) -> StoredBatch:
