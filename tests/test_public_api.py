@@ -1,5 +1,6 @@
 """What the package exports, and what importing it costs."""
 
+import ast
 import subprocess
 import sys
 from importlib.metadata import version
@@ -52,11 +53,18 @@ def test_a_shell_completes_public_names_and_nothing_else():
     assert tpo_graph.__version__ == version("tpo-graph")
 
 
-def test_importing_the_graph_does_not_import_torch_or_transformers():
-    code = (
-        "import sys; from tpo_graph import create_tpo_graph, optimize; "
-        "heavy = ('torch', 'transformers', 'ray', 'matplotlib', 'scipy'); "
-        "print([m for m in heavy if m in sys.modules])"
-    )
+def imported(code: str, *modules: str) -> list[str]:
+    """Which of the modules a new process has imported after that code."""
+    code += f"; import sys; print([one for one in {modules} if one in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    return ast.literal_eval(done.stdout)
+
+
+def test_importing_the_graph_does_not_import_torch_or_transformers():
+    heavy = ("torch", "transformers", "ray", "matplotlib", "scipy")
+    assert imported("from tpo_graph import create_tpo_graph, optimize", *heavy) == []
+
+
+def test_the_command_s_help_waits_for_no_library_that_models_and_databases_need():
+    heavy = ("langchain_core", "langgraph", "openai", "sqlalchemy", "jinja2", "aiohttp")
+    assert imported("import tpo_graph.cli", *heavy, "click") == ["click"]

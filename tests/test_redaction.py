@@ -4,8 +4,8 @@ import pytest
 from pydantic import SecretStr
 
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.models import load_chat_model
 from tpo_graph.models.connection import connected
+from tpo_graph.models.load import load_chat_model
 from tpo_graph.redaction import has_hidden, is_ambiguous, redacted
 from tpo_graph.rewards import load_reward_model
 from tpo_graph.rewards.vllm import VLLMRewardModel

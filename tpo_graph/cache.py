@@ -8,9 +8,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Required, TypedDict, Unpack
 
-from tpo_graph.candidates import Candidate
+from tpo_graph.candidates import Candidate, Score
 from tpo_graph.conversation import Turn, response_key
-from tpo_graph.rewards import Score
 from tpo_graph.usage import Usage
 
 

@@ -2,9 +2,27 @@
 
 from collections.abc import Iterable, Sequence
 from statistics import fmean, pstdev
-from typing import NotRequired
+from typing import NotRequired, Self
 
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
+
+
+class Score(float):
+    """A score that says why: a plain float with a `reason`.
+
+    Reward models may return plain numbers or these. The reason is kept with the candidate and shown
+    to the critic; it never changes which response is better, and no reward model sees it::
+
+        Score(0.5, "test_add failed: 3 != 4")
+    """
+
+    reason: str
+    """What a critic can learn from, in a few sentences; "" when there is nothing to say."""
+
+    def __new__(cls, value: float, reason: str = "") -> Self:
+        score = super().__new__(cls, value)
+        score.reason = reason
+        return score
 
 
 class Candidate(TypedDict):

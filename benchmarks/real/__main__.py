@@ -28,7 +28,7 @@ from benchmarks.real.table import table
 from benchmarks.real.tasks import Task
 from benchmarks.real.trajectories import trajectories
 from tpo_graph.errors import TPOError
-from tpo_graph.models import load_chat_model
+from tpo_graph.models.load import load_chat_model
 
 _CRITIQUE, _ANSWER, _PROMPT = 200, 80, 1000
 """Tokens of a loss or gradient, of an answer, and of the prompts of one iteration, as measured."""

@@ -65,6 +65,6 @@ class TestIntegrationLocal(Standard, ChatModelIntegrationTests):
 
 def local_model() -> BaseChatModel:
     from tests.tiny_models import causal_lm
-    from tpo_graph.models import load_chat_model
+    from tpo_graph.models.load import load_chat_model
 
     return load_chat_model(f"local:{causal_lm(max_positions=4096)}")

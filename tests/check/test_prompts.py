@@ -10,7 +10,7 @@ from tests.tiny_models import causal_lm
 from tpo_graph.check import check_setup
 from tpo_graph.check.prompts import check_prompts
 from tpo_graph.context import RunOptions
-from tpo_graph.models import load_chat_model
+from tpo_graph.models.load import load_chat_model
 from tpo_graph.prompts import load_prompts
 from tpo_graph.testing import ScriptedChatModel
 

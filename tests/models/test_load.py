@@ -9,7 +9,7 @@ from langchain_openai import AzureChatOpenAI, ChatOpenAI
 
 from tests.openai_server import OpenAIServer
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.models import load_chat_model, model_name
+from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.testing import ScriptedChatModel
 
 KEY = "sk-canary-0123456789"

@@ -8,7 +8,7 @@ from langchain_openai import AzureChatOpenAI, ChatOpenAI
 
 from tests.models.test_sampling import PROMPT, sampling
 from tests.openai_server import OpenAIServer
-from tpo_graph.models import generate
+from tpo_graph.models.sampling import generate
 
 Make = Callable[..., ChatOpenAI]
 

@@ -17,7 +17,7 @@ from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from tests.models.test_sampling import sampling
 from tests.openai_server import Behaviour, Call, OpenAIServer
 from tpo_graph.errors import PolicyError
-from tpo_graph.models import generate
+from tpo_graph.models.sampling import generate
 
 FILES = sorted((Path(__file__).parent / "replays").glob("*.json"))
 CASES = [

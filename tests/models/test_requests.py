@@ -11,7 +11,7 @@ from langchain_openai import ChatOpenAI
 from tests.models.test_sampling import PROMPT, SENT, sampling
 from tests.openai_server import Behaviour, Call, OpenAIServer
 from tpo_graph.errors import PolicyError
-from tpo_graph.models import generate
+from tpo_graph.models.sampling import generate
 
 Make = Callable[..., ChatOpenAI]
 FOLDED = [{"role": "user", "content": "be brief\n\nhello there"}]

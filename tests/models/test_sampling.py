@@ -13,7 +13,8 @@ from pydantic import Field
 
 from tests.openai_server import Behaviour, OpenAIServer, digest_words
 from tpo_graph.context import Sampling
-from tpo_graph.models import Unusable, generate
+from tpo_graph.models.replies import Unusable
+from tpo_graph.models.sampling import generate
 
 Make = Callable[..., ChatOpenAI]
 PROMPT = [SystemMessage("be brief"), HumanMessage("hello there")]

@@ -9,7 +9,7 @@ from langchain_openai import ChatOpenAI
 from tests.models.test_sampling import PROMPT, Plain, sampling
 from tests.openai_server import Behaviour, OpenAIServer
 from tpo_graph.errors import PolicyError
-from tpo_graph.models import generate
+from tpo_graph.models.sampling import generate
 
 Make = Callable[..., ChatOpenAI]
 SOON = {"retry-after-ms": "10"}

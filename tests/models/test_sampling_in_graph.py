@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from tests.models.test_sampling import PROMPT, sampling
 from tests.openai_server import OpenAIServer
-from tpo_graph.models import generate
+from tpo_graph.models.sampling import generate
 
 Make = Callable[..., ChatOpenAI]
 

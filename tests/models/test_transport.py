@@ -11,8 +11,8 @@ from tests.models.test_sampling import PROMPT, sampling
 from tests.openai_server import Behaviour, OpenAIServer
 from tpo_graph.concurrency.outages import may_pass
 from tpo_graph.errors import PolicyError
-from tpo_graph.models import generate
 from tpo_graph.models.loops import handle
+from tpo_graph.models.sampling import generate
 
 Make = Callable[..., ChatOpenAI]
 

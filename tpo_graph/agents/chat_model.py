@@ -43,8 +43,8 @@ from tpo_graph.errors import (
     refuse_unknown,
 )
 from tpo_graph.graph import TPOGraph
-from tpo_graph.models import load_chat_model
-from tpo_graph.models import model_name as name_of
+from tpo_graph.models.load import load_chat_model
+from tpo_graph.models.load import model_name as name_of
 from tpo_graph.models.loops import handle
 from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.redaction import redacted

@@ -26,7 +26,7 @@ from tpo_graph.cache import Cache, MemoryCache
 from tpo_graph.context import NamedSettings, RunOptions, TPOContext, part_for_tpo
 from tpo_graph.errors import ConfigurationError, TPOError, instead, refuse_unknown
 from tpo_graph.graph import TPOGraph
-from tpo_graph.models import load_chat_model
+from tpo_graph.models.load import load_chat_model
 from tpo_graph.nodes.handles import check_criteria
 from tpo_graph.nodes.review import can_wait
 from tpo_graph.prompts import PromptSet, load_prompts

@@ -19,7 +19,7 @@ from tpo_graph.check.reward import Given, check_reward_model
 from tpo_graph.check.window import served_window
 from tpo_graph.context import RunOptions
 from tpo_graph.errors import TPOError
-from tpo_graph.models import load_chat_model
+from tpo_graph.models.load import load_chat_model
 from tpo_graph.prompts import load_prompts
 
 __all__ = ["Finding", "check_setup"]

@@ -17,7 +17,8 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from tpo_graph.check.finding import Finding, Status
 from tpo_graph.check.probes import Probe
 from tpo_graph.context import RunOptions, Sampling
-from tpo_graph.models import Generated, generate, model_name
+from tpo_graph.models.load import model_name
+from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.prompts import PromptSet, Stage
 
 _EACH = 2

@@ -13,7 +13,8 @@ from tpo_graph.check.finding import Finding, Status
 from tpo_graph.check.probes import Probes
 from tpo_graph.context import RunOptions
 from tpo_graph.errors import TPOError
-from tpo_graph.models import Generated, generate, load_chat_model, model_name
+from tpo_graph.models.load import load_chat_model, model_name
+from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.prompts import PromptSet
 
 

@@ -9,8 +9,7 @@ from langchain_core.language_models import BaseChatModel
 from tpo_graph.check.finding import Finding, Status
 from tpo_graph.context import RunOptions
 from tpo_graph.local import weights
-from tpo_graph.models import model_name
-from tpo_graph.models.load import LOCAL
+from tpo_graph.models.load import LOCAL, model_name
 from tpo_graph.prompts import BEFORE, Prompt, PromptSet, Stage
 
 _STAGES: tuple[Stage, ...] = ("loss", "gradient", "update")

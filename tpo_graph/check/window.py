@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 
-from tpo_graph.models import model_name
+from tpo_graph.models.load import model_name
 from tpo_graph.models.loops import handle
 
 _NAMES = ("max_model_len", "context_window", "context_length", "max_context_length")

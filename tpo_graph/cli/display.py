@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import rich.console
 from rich.padding import Padding
@@ -14,7 +14,9 @@ from rich.text import Text
 from tpo_graph.candidates import Candidate, place
 from tpo_graph.cli.output import say, visible
 from tpo_graph.events import Event
-from tpo_graph.session.result import Audit, TPOResult
+
+if TYPE_CHECKING:
+    from tpo_graph.session.result import Audit, TPOResult
 
 
 class Console(rich.console.Console):
@@ -95,7 +97,7 @@ class Progress(LiveStatus):
         )
 
 
-def print_iterations(result: TPOResult) -> None:
+def print_iterations(result: "TPOResult") -> None:
     """The table of a run: rewards per iteration, then tokens and why it stopped."""
     table = Table("iteration", box=None, pad_edge=False)
     for title in ("n", "mean", "best", "worst", "best so far", "characters", "tokens"):
@@ -127,7 +129,7 @@ def print_iterations(result: TPOResult) -> None:
         console.print(Text(f"no audit: {result.audit_error}", style="yellow"), soft_wrap=True)
 
 
-def end_if_failed(result: TPOResult, again: str | None) -> None:
+def end_if_failed(result: "TPOResult", again: str | None) -> None:
     """Of a run that a failure ended early: say so, and end the command with 1.
 
     Args:
@@ -140,7 +142,7 @@ def end_if_failed(result: TPOResult, again: str | None) -> None:
     raise SystemExit(1)
 
 
-def _print_audit(audit: Audit) -> None:
+def _print_audit(audit: "Audit") -> None:
     said = f"audit by {audit.reward_model}: {audit.first:.3f} before, {audit.final:.3f} after"
     if audit.overoptimized:
         said += "; the reward rose and the audit fell: over-optimized"
@@ -149,7 +151,7 @@ def _print_audit(audit: Audit) -> None:
     console.print(Text(said, style="yellow" if audit.overoptimized else ""), soft_wrap=True)
 
 
-def print_trajectory(result: TPOResult) -> None:
+def print_trajectory(result: "TPOResult") -> None:
     """How the answer came about: per iteration the pair, the loss and the instructions."""
     for step in result.steps:
         console.rule(f"iteration {step['iteration']}", align="left")

@@ -5,8 +5,9 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from numbers import Real
-from typing import Protocol, Self, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
+from tpo_graph.candidates import Score
 from tpo_graph.concurrency.outages import reached
 from tpo_graph.conversation import Turn, well_formed
 from tpo_graph.errors import RewardError, RewardInputError, ServerAwayError
@@ -14,24 +15,6 @@ from tpo_graph.rewards.together import keeping, together
 
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
-
-
-class Score(float):
-    """A score that says why: a plain float with a `reason`.
-
-    Reward models may return plain numbers or these. The reason is kept with the candidate and shown
-    to the critic; it never changes which response is better, and no reward model sees it::
-
-        Score(0.5, "test_add failed: 3 != 4")
-    """
-
-    reason: str
-    """What a critic can learn from, in a few sentences; "" when there is nothing to say."""
-
-    def __new__(cls, value: float, reason: str = "") -> Self:
-        score = super().__new__(cls, value)
-        score.reason = reason
-        return score
 
 
 @runtime_checkable

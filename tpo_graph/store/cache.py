@@ -11,10 +11,9 @@ from typing import Any, TypeVar, Unpack
 from sqlalchemy import Connection, Engine, func, select
 
 from tpo_graph.cache import Run, Said, Scores, Step, UnusableReply
-from tpo_graph.candidates import Candidate
+from tpo_graph.candidates import Candidate, Score
 from tpo_graph.conversation import conversation_key, response_key
 from tpo_graph.redaction import redacted, redacted_row
-from tpo_graph.rewards import Score
 from tpo_graph.store.failures import explained
 from tpo_graph.store.tables import (
     Base,

@@ -1,12 +1,14 @@
 """The answer of TPO and of best-of-N: the highest reward of all iterations (arXiv 2501.12895)."""
 
 from collections.abc import Sequence
-from typing import Any
-
-from langchain_core.language_models import BaseChatModel
+from typing import TYPE_CHECKING, Any
 
 from tpo_graph.candidates import Candidate, rank
-from tpo_graph.conversation import Turn
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from tpo_graph.conversation import Turn
 
 
 class Argmax:
@@ -19,7 +21,10 @@ class Argmax:
         return rank(candidate)
 
     async def __call__(
-        self, finalists: Sequence[Candidate], conversation: Sequence[Turn], critic: BaseChatModel
+        self,
+        finalists: Sequence[Candidate],
+        conversation: "Sequence[Turn]",
+        critic: "BaseChatModel",
     ) -> Candidate:
         """See `Pick`."""
         return finalists[0]

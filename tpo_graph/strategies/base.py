@@ -8,12 +8,14 @@ chooses as it began.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Protocol
-
-from langchain_core.language_models import BaseChatModel
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tpo_graph.candidates import Candidate, IterationSummary
-from tpo_graph.conversation import Turn
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from tpo_graph.conversation import Turn
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,10 @@ class Pick(Protocol):
         ...
 
     async def __call__(
-        self, finalists: Sequence[Candidate], conversation: Sequence[Turn], critic: BaseChatModel
+        self,
+        finalists: Sequence[Candidate],
+        conversation: "Sequence[Turn]",
+        critic: "BaseChatModel",
     ) -> Candidate:
         """One of the finalists, of which there is at least one, in their order.
 

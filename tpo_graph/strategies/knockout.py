@@ -7,14 +7,15 @@ instead of by the argmax of single scores. Each comparison is asked twice with t
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Protocol
-
-from langchain_core.language_models import BaseChatModel
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tpo_graph.candidates import Candidate, rank
-from tpo_graph.conversation import Turn
 from tpo_graph.errors import RewardError
-from tpo_graph.rewards.pairwise import PairwiseJudge
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from tpo_graph.conversation import Turn
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 class Comparer(Protocol):
     """What compares two answers; `PairwiseJudge` does."""
 
-    async def compare(self, conversation: Sequence[Turn], first: str, second: str) -> float:
+    async def compare(self, conversation: "Sequence[Turn]", first: str, second: str) -> float:
         """Above 0 where the first is better, below 0 where the second is."""
         ...
 
@@ -48,9 +49,14 @@ class Knockout:
         return rank(candidate)
 
     async def __call__(
-        self, finalists: Sequence[Candidate], conversation: Sequence[Turn], critic: BaseChatModel
+        self,
+        finalists: Sequence[Candidate],
+        conversation: "Sequence[Turn]",
+        critic: "BaseChatModel",
     ) -> Candidate:
         """See `Pick`."""
+        from tpo_graph.rewards.pairwise import PairwiseJudge
+
         judge = self._judge or PairwiseJudge(critic)
         left = list({c["response"]: c for c in reversed(finalists)}.values())[::-1]
         while len(left) > 1:
@@ -64,7 +70,7 @@ class Knockout:
 
 
 async def _second_wins(
-    judge: Comparer, conversation: Sequence[Turn], first: Candidate, second: Candidate
+    judge: Comparer, conversation: "Sequence[Turn]", first: Candidate, second: Candidate
 ) -> bool:
     try:
         return await judge.compare(conversation, first["response"], second["response"]) < 0

@@ -9,12 +9,14 @@ that one number means the same for every reward model; their own parameter is on
 import math
 from collections.abc import Sequence
 from random import Random
-from typing import Any
-
-from langchain_core.language_models import BaseChatModel
+from typing import TYPE_CHECKING, Any
 
 from tpo_graph.candidates import Candidate, is_cut
-from tpo_graph.conversation import Turn
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from tpo_graph.conversation import Turn
 
 
 class Tempered:
@@ -44,7 +46,10 @@ class Tempered:
         )
 
     async def __call__(
-        self, finalists: Sequence[Candidate], conversation: Sequence[Turn], critic: BaseChatModel
+        self,
+        finalists: Sequence[Candidate],
+        conversation: "Sequence[Turn]",
+        critic: "BaseChatModel",
     ) -> Candidate:
         """See `Pick`."""
         return finalists[0]
