@@ -19,7 +19,7 @@ from tpo_graph.redaction import HIDDEN, has_hidden
 from tpo_graph.rewards import RewardModel, as_reward_model
 from tpo_graph.session.audit import audited
 from tpo_graph.session.result import TPOResult
-from tpo_graph.session.running import OnEvent
+from tpo_graph.session.running import OnEvent, Told
 from tpo_graph.session.setup import Choices, InputsAgain, ResumeInputs, Setup, spelled_out
 from tpo_graph.session.stored import FAILED, go_on, held, need_same_rewards, opened
 from tpo_graph.store import Store
@@ -72,7 +72,8 @@ async def aresume(
             _need_open(stored, limits, reopen)
         async with held(store, run_id, limits) as run:
             audits = _audits(run, again)
-            return await _go_on(store, run, again, audits, on_event, control, reopen)
+            told = Told(on_event=on_event, control=control)
+            return await _go_on(store, run, again, audits, told, reopen)
 
 
 resume = sync(aresume)
@@ -122,7 +123,7 @@ async def aextend(
         await change_settings(store, run_id, {"depth": depth})
         await open_again(store, run_id)
         run = await get_run(store, run_id)
-        return await _go_on(store, run, again, audits, on_event, control)
+        return await _go_on(store, run, again, audits, Told(on_event=on_event, control=control))
 
 
 extend = sync(aextend)
@@ -134,18 +135,10 @@ async def _go_on(
     run: StoredRun,
     again: Mapping[str, Any],
     audits: "_Audits",
-    on_event: OnEvent | None,
-    control: RunControl | None,
+    told: Told,
     reopen: Collection[str] = FAILED,
 ) -> TPOResult:
-    result = await go_on(
-        store,
-        run,
-        lambda: _rebuild(store, run, again),
-        on_event,
-        control,
-        reopen=reopen,
-    )
+    result = await go_on(store, run, lambda: _rebuild(store, run, again), reopen=reopen, **told)
     if audits.by is None:
         return replace(result, audit_error=audits.missing)
     scores = store.cache.reusing((run["launch"] or {}).get("reuse_scores", True))

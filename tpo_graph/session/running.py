@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import StreamMode
+from langgraph.runtime import RunControl
+from langgraph.types import Durability, StreamMode
 
 from tpo_graph.cache import RunReader
 from tpo_graph.context import TPOContext
@@ -18,8 +19,16 @@ from tpo_graph.session.result import TPOResult
 from tpo_graph.state import TPOState
 
 OnEvent = Callable[[Event], None]
-OnTask = Callable[[dict[str, Any]], None]
-"""Called with LangGraph's own account of each node as it starts and as it ends."""
+
+
+class Told(TypedDict, total=False):
+    """Who is told of a run as it goes on, and who may stop it."""
+
+    on_event: OnEvent | None
+    on_task: Callable[[dict[str, Any]], None] | None
+    """Called with LangGraph's own account of each node as it starts and as it ends."""
+    control: RunControl | None
+    """Its `request_drain()` stops the run before its next step."""
 
 
 def run_config(
@@ -57,19 +66,24 @@ async def run_graph(
     graph_input: Any,
     context: TPOContext,
     config: RunnableConfig,
-    on_event: OnEvent | None = None,
-    on_task: OnTask | None = None,
-    **options: Any,
+    durability: Durability | None = None,
+    **told: Unpack[Told],
 ) -> TPOState:
     """Run the graph to its end and return the last state, passing events on as they come."""
     state: TPOState | None = None
     modes: list[StreamMode] = ["custom", "values"]
+    on_event, on_task = told.get("on_event"), told.get("on_task")
     if on_task is not None:
         modes.append("tasks")
     run_id = config.get("configurable", {})["tpo_run_id"]
     with run_span(run_id, context.model_dump(include={"depth", "width"})):
         async for mode, chunk in graph.astream(
-            graph_input, config, context=context, stream_mode=modes, **options
+            graph_input,
+            config,
+            context=context,
+            stream_mode=modes,
+            durability=durability,
+            control=told.get("control") or RunControl(),
         ):
             if mode == "custom" and on_event is not None:
                 on_event(cast(Event, chunk))

@@ -6,11 +6,10 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
-from langgraph.runtime import RunControl
 
 from tpo_graph.cache import MemoryCache, Run
 from tpo_graph.context import TPOContext
@@ -23,7 +22,7 @@ from tpo_graph.redaction import redacted
 from tpo_graph.rewards import RewardModel, as_reward_model
 from tpo_graph.session.audit import audited
 from tpo_graph.session.result import TPOResult
-from tpo_graph.session.running import OnEvent, OnTask, as_trace, read_result, run_config, run_graph
+from tpo_graph.session.running import Told, as_trace, read_result, run_config, run_graph
 from tpo_graph.session.setup import Setup
 
 if TYPE_CHECKING:
@@ -65,20 +64,17 @@ class Session:
         context: TPOContext,
         run_id: str,
         *,
-        on_event: OnEvent | None = None,
-        on_task: OnTask | None = None,
-        control: RunControl | None = None,
         drafts: Drafts = (),
+        **told: Unpack[Told],
     ) -> TPOResult:
         """Answer one conversation; arguments and errors are those of `aoptimize`.
 
         Args:
-            on_task: see `running.OnTask`.
             drafts: responses that exist already: the first of the first samples; or what makes
                 them, called once the run is held. `NothingToImproveError` from there passes on,
                 and the run is as if it had never begun.
         """
-        result = await self._run(messages, context, run_id, on_event, on_task, control, drafts)
+        result = await self._run(messages, context, run_id, drafts, **told)
         return await self._audited(result, turns(messages))
 
     async def run_or_resume(
@@ -87,11 +83,9 @@ class Session:
         context: TPOContext,
         run_id: str,
         *,
-        on_event: OnEvent | None = None,
-        on_task: OnTask | None = None,
-        control: RunControl | None = None,
         limits: Mapping[str, Any] | None = None,
         drafts: Drafts = (),
+        **told: Unpack[Told],
     ) -> TPOResult:
         """`run`, unless a run of that id is stored: then resume that one, as it began.
 
@@ -108,25 +102,15 @@ class Session:
 
         store = self.store
         if store is None or await find_run(store, run_id) is None:
-            return await self.run(
-                messages,
-                context,
-                run_id,
-                on_event=on_event,
-                on_task=on_task,
-                control=control,
-                drafts=drafts,
-            )
+            return await self.run(messages, context, run_id, drafts=drafts, **told)
         async with held(store, run_id, limits) as run:
             need_same_rewards(run, self.judge)
             result = await go_on(
                 store,
                 run,
                 lambda: self.graph,
-                on_event,
-                control,
-                on_task,
                 start=lambda: self._start(run_id, messages, drafts),
+                **told,
             )
         return await self._audited(result, run["conversation"])
 
@@ -146,24 +130,14 @@ class Session:
         messages: Sequence[BaseMessage],
         context: TPOContext,
         run_id: str,
-        on_event: OnEvent | None,
-        on_task: OnTask | None,
-        control: RunControl | None,
         drafts: Drafts,
+        **told: Unpack[Told],
     ) -> TPOResult:
         if self.store is None:
             graph_input = await self._start(run_id, messages, drafts)
             config = as_trace(run_config(run_id, context.depth), run_id)
             try:
-                state = await run_graph(
-                    self.graph,
-                    graph_input,
-                    context,
-                    config,
-                    on_event,
-                    on_task,
-                    control=control or RunControl(),
-                )
+                state = await run_graph(self.graph, graph_input, context, config, **told)
                 return await read_result(state, self.memory, context, self.names)
             finally:
                 self.memory.forget(run_id)
@@ -182,9 +156,7 @@ class Session:
 
         async with self.store.leases.hold(run_id, new=run, launch=self.specs):
             graph_input = await self._start(run_id, messages, drafts)
-            state = await run_stored(
-                self.store, self.graph, graph_input, context, config, on_event, control, on_task
-            )
+            state = await run_stored(self.store, self.graph, graph_input, context, config, **told)
         return await read_result(state, self.store.cache, context, self.names)
 
     async def _start(

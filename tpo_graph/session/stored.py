@@ -6,11 +6,10 @@ Apart from `running.py` because it brings SQLAlchemy and Alembic, which no run i
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from langchain_core.messages import RemoveMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.runtime import RunControl
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential
 
 from tpo_graph.context import TPOContext
@@ -21,7 +20,7 @@ from tpo_graph.nodes.step import BEFORE
 from tpo_graph.redaction import redacted
 from tpo_graph.rewards import RewardModel
 from tpo_graph.session.result import TPOResult
-from tpo_graph.session.running import OnEvent, OnTask, read_result, run_config, run_graph
+from tpo_graph.session.running import Told, read_result, run_config, run_graph
 from tpo_graph.state import TPOState
 from tpo_graph.store import Store
 from tpo_graph.store.attempts import change_settings, open_again, set_aside
@@ -42,9 +41,7 @@ async def run_stored(
     graph_input: Any,
     context: TPOContext,
     config: RunnableConfig,
-    on_event: OnEvent | None = None,
-    control: RunControl | None = None,
-    on_task: OnTask | None = None,
+    **told: Unpack[Told],
 ) -> TPOState:
     """`run_graph` on a thread of the store, every step durable; the caller holds the run's lease.
 
@@ -64,16 +61,9 @@ async def run_stored(
 
     async def once() -> TPOState:
         stored = await graph.aget_state(config) if again.statistics["attempt_number"] > 1 else None
-        return await run_graph(
-            graph,
-            None if stored and stored.created_at else graph_input,  # None: the run had begun
-            context,
-            config,
-            on_event,
-            on_task,
-            durability="sync",
-            control=control or RunControl(),
-        )
+        begun = stored is not None and stored.created_at is not None
+        given = None if begun else graph_input
+        return await run_graph(graph, given, context, config, durability="sync", **told)
 
     with explained(store.engine.url):
         state: TPOState = await again(once)
@@ -120,12 +110,10 @@ async def go_on(
     store: Store,
     run: StoredRun,
     graph: Callable[[], TPOGraph],
-    on_event: OnEvent | None = None,
-    control: RunControl | None = None,
-    on_task: OnTask | None = None,
     *,
     reopen: Collection[str] = FAILED,
     start: Callable[[], Awaitable[dict[str, Any]]] | None = None,
+    **told: Unpack[Told],
 ) -> TPOResult:
     """Resume a stored run from its last finished node; the caller holds the run's lease.
 
@@ -166,8 +154,7 @@ async def go_on(
         config = run_config(run["run_id"], context.depth, thread_id=run["thread_id"])
         if ended is not None:
             await _reopen(store, built, config, state)
-        told = (on_event, control, on_task)
-        state = await _to_its_end(store, built, graph_input, context, config, *told)
+        state = await _to_its_end(store, built, graph_input, context, config, **told)
     else:  # a kill may have come between its end and this
         await _without_history(store, run["run_id"], thread_id)
     names = {role: run[role] for role in ("policy", "critic", "reward_model")}
@@ -180,13 +167,13 @@ async def _to_its_end(
     graph_input: Any,
     context: TPOContext,
     config: RunnableConfig,
-    *told: Any,
+    **told: Unpack[Told],
 ) -> TPOState:
-    state = await run_stored(store, graph, graph_input, context, config, *told)
+    state = await run_stored(store, graph, graph_input, context, config, **told)
     if state["stop_reason"] is None:
         # An earlier version was cancelled between what `select` wrote and where to go next.
         await graph.aupdate_state(config, {}, as_node="reward_score")
-        state = await run_stored(store, graph, None, context, config, *told)
+        state = await run_stored(store, graph, None, context, config, **told)
     return state
 
 
