@@ -130,6 +130,10 @@ async def test_failed_rows_are_counted_and_in_no_pair(database: str):
     assert of(found, "tpo", "best-of-6").prompts == 2
     (note,) = [note for note in found.notes if note.startswith("TPO D1-N3: 2 of 6 runs failed")]
     assert "no answer to this one" in note
+    mixed = await compared(database, ("tpo", "revision"))
+    assert mixed.result("revision").finished == 6
+    assert of(mixed, "tpo", "revision").prompts == 2
+    assert [rate.wins + rate.ties + rate.losses for rate in mixed.pairs[0].win_rates] == [4]
     mended = await compared(database, retry_failed=True)
     assert mended.result("tpo").failed == 0
     with pytest.raises(TPOError, match=r"TPO D1-N3: none of its 6 runs .*--retry-failed"):

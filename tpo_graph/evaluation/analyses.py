@@ -26,7 +26,7 @@ from tpo_graph.evaluation.results import (
     Point,
     Stability,
 )
-from tpo_graph.evaluation.statistics import by_prompt, estimate, estimate_or_none, std_by_prompt
+from tpo_graph.evaluation.statistics import by_prompt, estimate, mean_of, std_by_prompt
 from tpo_graph.evaluation.summaries import Arm
 from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.rewards import RewardModel
@@ -191,22 +191,23 @@ def _point(runs: Sequence[Finished], step: int) -> Point | None:
 
 
 def _spread(arm: Arm, without: Arm) -> Stability:
-    stds = std_by_prompt(arm.runs, lambda run: run.reward)
-    plain = std_by_prompt(without.runs, lambda run: run.reward)
-    gaps = [std - plain[row] for row, std in stds.items() if row in plain]
+    rewards = [(run.row_id, run.reward) for run in arm.runs]
+    stds = std_by_prompt(rewards)
+    plain = std_by_prompt((run.row_id, run.reward) for run in without.runs)
+    gaps = [(row, std - plain[row]) for row, std in stds.items() if row in plain]
     return Stability(
         method=arm.method.name,
         label=arm.method.label,
         runs=len(arm.batches),
         prompts=len(stds),
-        std=estimate_or_none(list(stds.values())),
-        difference=estimate_or_none(gaps) if arm is not without else None,
-        reward=estimate_or_none(list(by_prompt(arm.runs, lambda run: run.reward).values())),
+        std=mean_of(stds.items()),
+        difference=mean_of(gaps) if arm is not without else None,
+        reward=mean_of(rewards),
     )
 
 
 def _mean(runs: Sequence[Finished], value: Callable[[Finished], float]) -> Estimate:
-    return estimate(list(by_prompt(runs, value).values()))
+    return estimate(list(by_prompt((run.row_id, value(run)) for run in runs).values()))
 
 
 def _loops(bench: Bench, methods: Sequence[str]) -> list[Loop]:

@@ -13,7 +13,7 @@ from typing import Literal
 from tpo_graph.conversation import Turn, conversation_key, response_key
 from tpo_graph.errors import ConfigurationError, RewardError
 from tpo_graph.evaluation.results import Scorer, WinRate
-from tpo_graph.evaluation.statistics import by_prompt, estimate_share_or_none
+from tpo_graph.evaluation.statistics import by_prompt, estimate_share
 from tpo_graph.rewards.pairwise import PairwiseJudge
 from tpo_graph.rewards.together import together
 
@@ -61,16 +61,14 @@ def by_score(row_id: str, seed: int, first: float, second: float) -> Outcome:
 def win_rate(by: Scorer, scorer: str, outcomes: Sequence[Outcome]) -> WinRate:
     """Counts over all runs; the rate and its interval are over prompts."""
     count = [outcome.verdict for outcome in outcomes].count
-    decided = [outcome for outcome in outcomes if outcome.verdict != "failed"]
+    decided = [(one.row_id, one.worth) for one in outcomes if one.verdict != "failed"]
     return WinRate(
         by=by,
         scorer=scorer,
         wins=count("win"),
         ties=count("tie") + count("inconsistent"),
         losses=count("loss"),
-        rate=estimate_share_or_none(
-            list(by_prompt(decided, lambda outcome: outcome.worth).values())
-        ),
+        rate=estimate_share(list(by_prompt(decided).values())) if decided else None,
         inconsistent=count("inconsistent"),
         failed=count("failed"),
         error=next((outcome.error for outcome in outcomes if outcome.error), None),

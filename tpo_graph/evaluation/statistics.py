@@ -7,10 +7,9 @@ missed the truth 10 to 15% of the time where t missed 4 to 8%.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from statistics import NormalDist, fmean, stdev
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from tpo_graph.evaluation.results import Estimate
 from tpo_graph.extras import extra
@@ -18,30 +17,10 @@ from tpo_graph.extras import extra
 CONFIDENCE = 0.95
 
 
-class Keyed(Protocol):
-    """What belongs to one prompt and one seed."""
-
-    @property
-    def row_id(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-
-
-K = TypeVar("K", bound=Keyed)
-
-
-@dataclass(frozen=True)
-class Value:
-    """A number that belongs to one prompt and one seed."""
-
-    row_id: str
-    seed: int
-    value: float
-
-
-def mean_of(values: Iterable[Value]) -> Estimate | None:
-    """The estimate over prompts; None without values."""
-    return estimate_or_none(list(by_prompt(values, lambda value: value.value).values()))
+def mean_of(values: Iterable[tuple[str, float]]) -> Estimate | None:
+    """The estimate over prompts of values by row id; None without values."""
+    means = list(by_prompt(values).values())
+    return estimate(means) if means else None
 
 
 def require_scipy() -> Any:
@@ -72,11 +51,6 @@ def estimate(values: Sequence[float]) -> Estimate:
     quantile = float(require_scipy().t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
     margin = quantile * stdev(values) / math.sqrt(len(values))
     return Estimate(mean, mean - margin, mean + margin)
-
-
-def estimate_or_none(values: Sequence[float]) -> Estimate | None:
-    """`estimate`, or None when there are no values."""
-    return estimate(values) if values else None
 
 
 def p_value(values: Sequence[float]) -> float | None:
@@ -147,49 +121,18 @@ def estimate_share(values: Sequence[float]) -> Estimate:
     )
 
 
-def estimate_share_or_none(values: Sequence[float]) -> Estimate | None:
-    """`estimate_share`, or None when there are no values."""
-    return estimate_share(values) if values else None
+def by_prompt(values: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Row id -> the mean of its values over the seeds."""
+    return {row: fmean(found) for row, found in _grouped(values).items()}
 
 
-def by_prompt(runs: Iterable[K], value: Callable[[K], float]) -> dict[str, float]:
-    """Row id -> the mean of the values of its runs over the seeds."""
-    return {row: fmean(values) for row, values in _grouped(runs, value).items()}
+def std_by_prompt(values: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Row id -> the standard deviation (n - 1) of its values; rows with one value are left out."""
+    return {row: stdev(found) for row, found in _grouped(values).items() if len(found) > 1}
 
 
-def std_by_prompt(runs: Iterable[K], value: Callable[[K], float]) -> dict[str, float]:
-    """Row id -> the standard deviation (n - 1) over its runs; rows with one run are left out."""
-    groups = _grouped(runs, value)
-    return {row: stdev(values) for row, values in groups.items() if len(values) > 1}
-
-
-def differences(
-    first: Iterable[K], second: Iterable[K], value: Callable[[K], float]
-) -> dict[str, float]:
-    """Row id -> first minus second, for the runs of one prompt and seed that both have."""
-    return by_pair(first, second, lambda one, other: value(one) - value(other))
-
-
-def by_pair(
-    first: Iterable[K], second: Iterable[K], value: Callable[[K, K], float]
-) -> dict[str, float]:
-    """Row id -> the mean over the seeds of a value of two runs."""
-    values: dict[str, list[float]] = {}
-    for one, other in matched(first, second):
-        values.setdefault(one.row_id, []).append(value(one, other))
-    return {row: fmean(found) for row, found in values.items()}
-
-
-def matched(first: Iterable[K], second: Iterable[K]) -> list[tuple[K, K]]:
-    """The runs of the same prompt under the same seed, in the order of the first."""
-    others: Mapping[tuple[str, int], K] = {(run.row_id, run.seed): run for run in second}
-    return [
-        (run, others[run.row_id, run.seed]) for run in first if (run.row_id, run.seed) in others
-    ]
-
-
-def _grouped(runs: Iterable[K], value: Callable[[K], float]) -> dict[str, list[float]]:
+def _grouped(values: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
     groups: dict[str, list[float]] = {}
-    for run in runs:
-        groups.setdefault(run.row_id, []).append(value(run))
+    for row_id, value in values:
+        groups.setdefault(row_id, []).append(value)
     return groups

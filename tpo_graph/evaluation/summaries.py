@@ -1,6 +1,6 @@
 """From finished runs to the rows of a comparison: one method's means, and two methods paired."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -17,19 +17,8 @@ from tpo_graph.evaluation.results import (
     MethodResult,
     Pair,
     Seed,
-    WinRate,
 )
-from tpo_graph.evaluation.statistics import (
-    Value,
-    by_pair,
-    by_prompt,
-    differences,
-    estimate_or_none,
-    matched,
-    mean_of,
-    p_value,
-    prompts_needed,
-)
+from tpo_graph.evaluation.statistics import by_prompt, mean_of, p_value, prompts_needed
 from tpo_graph.usage import add_ledgers, no_usage
 
 
@@ -68,10 +57,9 @@ def method_result(arm: Arm, bench: Bench, shared: int, audit: Audit | None) -> M
     runs = arm.runs
 
     def mean(value: Callable[[Finished], float]) -> Estimate | None:
-        return estimate_or_none(list(by_prompt(runs, value).values()))
+        return mean_of((run.row_id, value(run)) for run in runs)
 
-    scored = [] if audit is None else [(run, audit.of(run)) for run in runs]
-    audited = [Value(run.row_id, run.seed, score) for run, score in scored if score is not None]
+    scored = [] if audit is None else [(run.row_id, audit.of(run)) for run in runs]
     return MethodResult(
         method=arm.method,
         finished=len(runs),
@@ -81,7 +69,7 @@ def method_result(arm: Arm, bench: Bench, shared: int, audit: Audit | None) -> M
         length=mean(lambda run: len(run.response)),
         tokens=mean(lambda run: run.tokens),
         cost=_cost(arm, bench),
-        audit=mean_of(audited),
+        audit=mean_of((row_id, score) for row_id, score in scored if score is not None),
         seeds=[_seed(batch, shared) for batch in arm.batches],
         answers=[
             Answer(
@@ -172,20 +160,20 @@ async def pair(
     both = matched(first.runs, second.runs)
 
     def difference(value: Callable[[Finished], float]) -> Estimate | None:
-        found = differences((one for one, _ in both), (other for _, other in both), value)
-        return estimate_or_none(list(found.values()))
+        return mean_of((one.row_id, value(one) - value(other)) for one, other in both)
 
-    gaps = by_pair(first.runs, second.runs, lambda one, other: one.reward - other.reward)
-    rates = [_rate_by_reward(both, bench.names["reward_model"])]
+    gaps = by_prompt((one.row_id, one.reward - other.reward) for one, other in both)
+    outcomes = [by_score(one.row_id, one.seed, one.reward, other.reward) for one, other in both]
+    rates = [win_rate("reward", bench.names["reward_model"], outcomes)]
     audited = None
     if audit is not None:
         scored = [
-            (one, other, a, b)
+            (one, a, b)
             for one, other in both
             if (a := audit.of(one)) is not None and (b := audit.of(other)) is not None
         ]
-        audited = mean_of(Value(one.row_id, one.seed, a - b) for one, _, a, b in scored)
-        outcomes = [by_score(one.row_id, one.seed, a, b) for one, _, a, b in scored]
+        audited = mean_of((one.row_id, a - b) for one, a, b in scored)
+        outcomes = [by_score(one.row_id, one.seed, a, b) for one, a, b in scored]
         rates.append(win_rate("audit", audit.name, outcomes))
     if judge is not None:
         conversations = bench.conversations
@@ -208,9 +196,12 @@ async def pair(
     )
 
 
-def _rate_by_reward(both: Sequence[tuple[Finished, Finished]], name: str) -> WinRate:
-    outcomes = [by_score(one.row_id, one.seed, one.reward, other.reward) for one, other in both]
-    return win_rate("reward", name, outcomes)
+def matched(
+    first: Iterable[Finished], second: Iterable[Finished]
+) -> list[tuple[Finished, Finished]]:
+    """The runs of the same prompt under the same seed, in the order of the first."""
+    others = {(run.row_id, run.seed): run for run in second}
+    return [(run, others[key]) for run in first if (key := (run.row_id, run.seed)) in others]
 
 
 def failures(arms: Sequence[Arm]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tpo_graph.costs import Bill
 from tpo_graph.evaluation.results import Comparison, Estimate, Kind
-from tpo_graph.evaluation.statistics import Value, mean_of
+from tpo_graph.evaluation.statistics import mean_of
 from tpo_graph.usage import Ledger, Usage, total_tokens
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Series:
     def mean(self, value: Callable[[Run], float | None]) -> Estimate | None:
         """Over prompts, of means over the runs of one prompt; see `evaluation.statistics`."""
         return mean_of(
-            Value(run.key or str(place), place, found)
+            (run.key or str(place), found)
             for place, run in enumerate(self.counted)
             if (found := value(run)) is not None
         )
