@@ -8,12 +8,10 @@ from sqlalchemy import Connection, func, select
 
 from tpo_graph.candidates import Candidate
 from tpo_graph.conversation import response_key
-from tpo_graph.store.cache import candidate_of
+from tpo_graph.store.cache import candidate_of, read_usage
 from tpo_graph.store.runs import takes_best
 from tpo_graph.store.tables import CandidateRow, RewardRow, RunRow, StepRow, UsageRow
 from tpo_graph.usage import Ledger, Usage
-
-_COUNTERS: list[Any] = [getattr(UsageRow, name) for name in Usage.__annotations__]
 
 _CANDIDATE: list[Any] = [
     CandidateRow.run_id,
@@ -54,12 +52,8 @@ def read_answers(
         answers[run_id].best = candidate
     for run_id, candidate in _top(connection, run_ids, CandidateRow.iteration == 0):
         answers[run_id].first = candidate
-    sums = [func.sum(counter).label(counter.key) for counter in _COUNTERS]
-    used = select(UsageRow.run_id, UsageRow.stage, *sums).where(UsageRow.run_id.in_(run_ids))
-    rows: Any = connection.execute(used.group_by(UsageRow.run_id, UsageRow.stage))
-    for run_id, stage, *values in rows:
-        usage = Usage(**dict(zip(Usage.__annotations__, values, strict=True)))
-        usage["seconds"] = round(usage["seconds"], 6)
+    each = UsageRow.run_id, UsageRow.stage
+    for run_id, stage, usage in read_usage(connection, each, UsageRow.run_id.in_(run_ids)):
         answers[run_id].usage[stage] = usage
     if auditor is not None:
         _audit(connection, answers, auditor)

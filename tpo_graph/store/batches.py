@@ -13,10 +13,11 @@ from sqlalchemy import Connection, Select, and_, case, func, select
 
 from tpo_graph.errors import RunNotFoundError
 from tpo_graph.redaction import redacted_row
+from tpo_graph.store.cache import read_usage
 from tpo_graph.store.opening import Store
 from tpo_graph.store.runs import read
 from tpo_graph.store.tables import BatchItemRow, BatchRow, CandidateRow, RunRow, UsageRow
-from tpo_graph.usage import Ledger, Usage
+from tpo_graph.usage import Ledger
 
 _PAGE = 500
 """Rows read in one transaction."""
@@ -203,8 +204,6 @@ def _totals(connection: Connection, name: str, statuses: Collection[str] | None)
     chosen = with_runs(BatchItemRow.run_id).where(*here, BatchItemRow.run_id.is_not(None))
     if statuses is not None:
         chosen = chosen.where(STATUS.in_(statuses))
-    sums = [func.sum(getattr(UsageRow, name)) for name in Usage.__annotations__]
-    used = select(UsageRow.stage, *sums).where(UsageRow.run_id.in_(chosen)).group_by(UsageRow.stage)
 
     def top(*where: Any) -> Any:
         best = select(func.max(CandidateRow.reward)).where(
@@ -215,13 +214,7 @@ def _totals(connection: Connection, name: str, statuses: Collection[str] | None)
     gained = with_runs(func.sum(top() - top(CandidateRow.iteration == 0))).where(
         *here, STATUS == "finished"
     )
-    names = list(Usage.__annotations__)
-    ledger: Ledger = {
-        stage: Usage(**dict(zip(names, values, strict=True)))
-        for stage, *values in connection.execute(used)
-    }
-    for usage in ledger.values():
-        usage["seconds"] = round(usage["seconds"], 6)
+    ledger: Ledger = dict(read_usage(connection, [UsageRow.stage], UsageRow.run_id.in_(chosen)))
     counts = {str(status): int(count) for status, count in connection.execute(counted)}
     scored = select(CandidateRow.run_id).where(CandidateRow.run_id == BatchItemRow.run_id)
     both = with_runs(func.count()).where(*here, STATUS == "failed", scored.exists())

@@ -5,7 +5,7 @@ the `Writer`; `tpo_graph.store.runs` reads them.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, Unpack
 
 from sqlalchemy import Connection, Engine, func, select
@@ -25,10 +25,11 @@ from tpo_graph.store.tables import (
     UsageRow,
     now,
 )
-from tpo_graph.store.upserts import Statement, execute, upsertion
+from tpo_graph.store.upserts import Statement, execute, plain, upsertion
 from tpo_graph.store.writer import Writer
 from tpo_graph.usage import Usage
 
+_COUNTERS: list[Any] = [func.sum(getattr(UsageRow, name)) for name in Usage.__annotations__]
 T = TypeVar("T")
 
 
@@ -82,12 +83,10 @@ class SqlCache:
         """See `Cache.known_rewards`."""
         if not self.reuse_scores:
             return [None] * len(responses)
-        if not responses:
+        if not responses:  # an update without a usable reply; PostgreSQL knows no empty list
             return []
         keys = [response_key(response) for response in responses]
         # By the writer, which is awake already: a thread and a connection of its own cost more.
-        if not keys:  # an update without a usable reply; PostgreSQL knows no empty list
-            return []
         known = await self._writer.run(lambda connection: _known(connection, scores, set(keys)))
         return [known.get(key) for key in keys]
 
@@ -212,14 +211,11 @@ def _beyond(model: type[Base], place: Mapping[str, Any], count: int, dialect: st
 
 
 def _finish(run_id: str, stop_reason: str, error: str | None, dialect: str) -> Statement:
-    at: Any = now()
-    if dialect == "sqlite":
-        at = at.isoformat(" ", "microseconds")
     values = {
         "status": "finished" if error is None else "failed",
         "stop_reason": stop_reason,
         "error": error,
-        "updated_at": at,
+        "updated_at": plain(now(), is_sqlite=dialect == "sqlite"),
     }
     mark = ":{}" if dialect == "sqlite" else "%({})s"
     changes = ", ".join(f"{name} = {mark.format(name)}" for name in values)
@@ -302,6 +298,15 @@ def read_unusable(connection: Connection, run_id: str) -> list[UnusableReply]:
     query = select(*columns).where(UnusableRow.run_id == run_id)
     ordered = query.order_by(UnusableRow.iteration, UnusableRow.stage, UnusableRow.position)
     return [UnusableReply(**row) for row in connection.execute(ordered).mappings()]  # type: ignore[typeddict-item]
+
+
+def read_usage(connection: Connection, by: Sequence[Any], where: Any) -> Iterator[Any]:
+    """What was consumed, added up for each value of the columns `by`: these, then the `Usage`."""
+    query = select(*by, *_COUNTERS).where(where).group_by(*by)
+    for row in connection.execute(query.order_by(func.min(UsageRow.iteration))):
+        usage = Usage(**dict(zip(Usage.__annotations__, row[len(by) :], strict=True)))
+        usage["seconds"] = round(usage["seconds"], 6)
+        yield *row[: len(by)], usage
 
 
 def read_steps(

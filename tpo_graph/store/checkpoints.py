@@ -6,9 +6,8 @@
 import asyncio
 import os
 import select
-import time
 from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -19,28 +18,20 @@ from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from sqlalchemy import URL
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_message,
-    stop_after_attempt,
-    wait_fixed,
-)
+from sqlalchemy import URL, Engine
+from tenacity import AsyncRetrying, retry_if_exception_message, stop_after_attempt, wait_fixed
 
 from tpo_graph.concurrency.shielded import shielded
 from tpo_graph.errors import ConfigurationError, StoreError
 from tpo_graph.extras import extra
-from tpo_graph.store.urls import BUSY_SECONDS, POSTGRES_LOCK, openable, shown, sqlite_pragmas
+from tpo_graph.store.migrate import alone
+from tpo_graph.store.urls import BUSY_SECONDS, openable, shown, sqlite_pragmas
 from tpo_graph.store.writer import PATIENCE_SECONDS
 
 T = TypeVar("T")
 
 KEY_VARIABLE = "LANGGRAPH_AES_KEY"
 _SETUP_TRIES = 20
-_TRY_LOCK = "SELECT pg_try_advisory_lock(%s) AS flag"
-_UNLOCK = "SELECT pg_advisory_unlock(%s) AS flag"
-_POSTGRES: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0}
-"""How LangGraph's savers want their connections."""
 
 
 def strict_serializer() -> SerializerProtocol:
@@ -94,8 +85,9 @@ class _Cipher(CipherProtocol):
             ) from e
 
 
-@asynccontextmanager
-async def open_checkpointer(url: URL, synchronous: str) -> AsyncGenerator[BaseCheckpointSaver[str]]:
+def open_checkpointer(
+    url: URL, synchronous: str
+) -> AbstractAsyncContextManager[BaseCheckpointSaver[str]]:
     """The official saver for `url`, closed at the end; on PostgreSQL its tables must be there.
 
     It belongs to the event loop that opened it.
@@ -103,12 +95,7 @@ async def open_checkpointer(url: URL, synchronous: str) -> AsyncGenerator[BaseCh
     Args:
         synchronous: SQLite's pragma of that name (`urls.make_engine`).
     """
-    if url.get_backend_name() == "sqlite":
-        async with _sqlite(url, synchronous) as saver:
-            yield saver
-    else:
-        async with _postgres(url) as saver:
-            yield saver
+    return _sqlite(url, synchronous) if url.get_backend_name() == "sqlite" else _postgres(url)
 
 
 @asynccontextmanager
@@ -212,7 +199,8 @@ async def _postgres(url: URL) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
         max_size=1,  # the saver does one thing at a time
         open=False,
         timeout=PATIENCE_SECONDS,
-        kwargs={**_POSTGRES, "row_factory": dict_row},
+        # How LangGraph's savers want their connections.
+        kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
         check=_is_open,
     )
     async with pool:
@@ -232,27 +220,19 @@ async def _is_open(connection: Any) -> None:
         await connection.execute("")
 
 
-def set_up_postgres(url: URL) -> None:
+def set_up_postgres(engine: Engine) -> None:
     """Make LangGraph's tables where they are missing. Blocks; many processes may do so at once."""
-    with extra("postgres", f"the database {shown(url)!r}"):
+    with extra("postgres", f"the database {shown(engine.url)!r}"):
         from langgraph.checkpoint.postgres import PostgresSaver
-        from psycopg import Connection
-        from psycopg.rows import dict_row
-    options: dict[str, Any] = {**_POSTGRES, "row_factory": dict_row}
-    connection: Any
-    with Connection.connect(_conninfo(url), **options) as connection:
-        # LangGraph's migrations collide when two processes run them at once.
-        while not _flag(connection, _TRY_LOCK):
-            time.sleep(0.02)
-        try:
-            PostgresSaver(connection).setup()
-        finally:
-            _flag(connection, _UNLOCK)
+    # LangGraph's migrations collide when two processes run them at once.
+    address = _conninfo(engine.url)
+    with (
+        engine.connect() as connection,
+        alone(connection),
+        PostgresSaver.from_conn_string(address) as saver,
+    ):
+        saver.setup()
 
 
 def _conninfo(url: URL) -> str:
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-
-def _flag(connection: Any, query: str) -> bool:
-    return bool(connection.execute(query, (POSTGRES_LOCK,)).fetchone()["flag"])

@@ -40,7 +40,7 @@ class Database:
             if not self._prepared:
                 upgrade(self.engine)
                 if self.engine.dialect.name == "postgresql":
-                    set_up_postgres(self.engine.url)
+                    set_up_postgres(self.engine)
                 self._prepared = True
 
 

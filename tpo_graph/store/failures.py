@@ -20,10 +20,7 @@ _MEANINGS = (
     ("disk is full", "the disk is full. Free some space and resume the run."),
     ("no space left", "the server's disk is full. Free some space and resume the run."),
     ("database is locked", "another process kept it locked. Wait for it, or end it."),
-    (
-        "unable to open database file",
-        "it cannot be opened. Check its folder and permissions.",
-    ),
+    ("unable to open database file", "it cannot be opened. Check its folder and permissions."),
     ("not a database", "the file is not a SQLite database. Name another file."),
     ("malformed", "the file is damaged. Restore it from a backup, or name another file."),
     ("disk i/o error", "the disk failed to read or write. Check it, and the free space."),
@@ -39,15 +36,6 @@ _MEANINGS = (
 )
 
 
-def is_database_failure(error: BaseException) -> bool:
-    """Whether a driver, a pool or SQLAlchemy raised this."""
-    module = type(error).__module__.partition(".")[0]
-    return isinstance(error, SQLAlchemyError | sqlite3.Error) or module in (
-        "psycopg",
-        "psycopg_pool",
-    )
-
-
 def is_passing(error: BaseException) -> bool:
     """Whether waiting may help: a server that restarts, a deadlock that the server broke."""
     cause = getattr(error, "orig", None) or error
@@ -57,17 +45,6 @@ def is_passing(error: BaseException) -> bool:
     return bool(names & {"OperationalError", "PoolTimeout"}) and "DiskFull" not in names
 
 
-def store_error(error: BaseException, url: URL) -> StoreError:
-    """The `StoreError` to raise from `error`."""
-    said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    if url.password:
-        said = said.replace(str(url.password), "***")
-    lower = said.lower()
-    meaning = next((text for part, text in _MEANINGS if part in lower), None)
-    detail = f"{meaning} (The database said: {said})" if meaning else said
-    return StoreError(f"the database {shown(url)!r} failed: {detail}")
-
-
 def in_our_words(error: BaseException, url: URL) -> StoreError | None:
     """The `StoreError` to raise from what a database raised; None for anything else."""
     if isinstance(error, UnicodeEncodeError):
@@ -75,7 +52,15 @@ def in_our_words(error: BaseException, url: URL) -> StoreError | None:
             f"{error.object[max(0, error.start - 20) : error.end + 20]!r} is no text that a "
             "database can hold: it has half a character. Leave that out."
         )
-    return store_error(error, url) if is_database_failure(error) else None
+    of_postgres = type(error).__module__.partition(".")[0] in ("psycopg", "psycopg_pool")
+    if not isinstance(error, SQLAlchemyError | sqlite3.Error) and not of_postgres:
+        return None
+    said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    if url.password:
+        said = said.replace(str(url.password), "***")
+    meaning = next((text for part, text in _MEANINGS if part in said.lower()), None)
+    detail = f"{meaning} (The database said: {said})" if meaning else said
+    return StoreError(f"the database {shown(url)!r} failed: {detail}")
 
 
 @contextmanager

@@ -27,11 +27,6 @@ class Label(TypedDict):
     note: str
 
 
-def read_label(connection: Connection, run_id: str) -> Label | None:
-    """The label of a run, if it has one."""
-    return read_labels(connection, [run_id]).get(run_id)
-
-
 def read_labels(connection: Connection, run_ids: Sequence[str]) -> dict[str, Label]:
     """The labels of those of the runs that have one, by run id."""
     query = select(LabelRow.run_id, LabelRow.label, LabelRow.note)

@@ -85,7 +85,9 @@ class Leases:
             raise RunBusyError(f"run {run_id!r} is being worked on in this very process")
         self._taken.add(run_id)
         try:
-            before = await self._claim(run_id, new, launch)
+            before = await self._writer.run(
+                lambda c: self._take(c, run_id) if new is None else self._begin(c, new, launch)
+            )
             self._holders[run_id] = task
             try:
                 yield
@@ -117,15 +119,6 @@ class Leases:
         finally:
             self._taken.discard(run_id)
             self._lost.discard(run_id)
-
-    async def _claim(
-        self, run_id: str, new: Run | None, launch: dict[str, Any] | None
-    ) -> str | None:
-        """Note in the database that the run is this store's; why an earlier attempt failed."""
-        if new is None:
-            return await self._writer.run(lambda connection: self._take(connection, run_id))
-        await self._writer.run(lambda connection: self._begin(connection, new, launch))
-        return None
 
     def _begin(self, connection: Connection, run: Run, launch: dict[str, Any] | None) -> None:
         mine = {"lease_owner": self.owner, "lease_seen_at": now(), "launch": redacted(launch or {})}

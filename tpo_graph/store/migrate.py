@@ -56,7 +56,7 @@ def upgrade(engine: Engine) -> None:
     with engine.connect() as connection:
         if _is_current(connection):
             return
-    with engine.connect() as connection, _alone(connection):
+    with engine.connect() as connection, alone(connection):
         if _is_current(connection):  # another process was faster
             return
         command.upgrade(alembic_config(connection), "head")
@@ -65,7 +65,7 @@ def upgrade(engine: Engine) -> None:
 
 def downgrade(engine: Engine, revision: str) -> None:
     """Go back to an older revision ("base": no tables at all). Rows that it lacks are lost."""
-    with engine.connect() as connection, _alone(connection):
+    with engine.connect() as connection, alone(connection):
         command.downgrade(alembic_config(connection), revision)
         connection.commit()
 
@@ -109,7 +109,7 @@ def check_current(engine: Engine, name: str) -> None:
 
 
 @contextmanager
-def _alone(connection: Connection) -> Generator[None]:
+def alone(connection: Connection) -> Generator[None]:
     """Keep other processes from migrating at the same time."""
     connection.rollback()
     if connection.dialect.name == "sqlite":

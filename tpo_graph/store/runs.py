@@ -45,9 +45,7 @@ class RunSummary(StoredRun):
     """How many iterations are scored."""
 
 
-_COLUMNS = [
-    getattr(RunRow, name) for name in StoredRun.__annotations__ if not name.startswith("lease")
-]
+_COLUMNS = [getattr(RunRow, name) for name in StoredRun.__annotations__]
 
 
 async def read(store: Readable, work: Callable[[Connection], T]) -> T:

@@ -1,15 +1,15 @@
 """Everything that is stored about one run, in one value: what `tpo runs show` and `export` read."""
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from sqlalchemy import Connection, select
 
 from tpo_graph.cache import Step, UnusableReply
 from tpo_graph.candidates import Candidate, best
 from tpo_graph.conversation import response_key
-from tpo_graph.store.cache import read_candidates, read_steps, read_unusable
-from tpo_graph.store.labels import Label, read_label
+from tpo_graph.store.cache import read_candidates, read_steps, read_unusable, read_usage
+from tpo_graph.store.labels import Label, read_labels
 from tpo_graph.store.reading import Readable
 from tpo_graph.store.runs import (
     EVERY_RUN,
@@ -21,7 +21,7 @@ from tpo_graph.store.runs import (
     takes_best,
 )
 from tpo_graph.store.tables import RewardRow, UsageRow
-from tpo_graph.usage import Ledger, Usage, add_usage, no_usage
+from tpo_graph.usage import Ledger
 
 
 class ScoredCandidate(Candidate):
@@ -99,18 +99,8 @@ def _trajectory(connection: Connection, run: StoredRun) -> Trajectory:
         candidates=candidates,
         steps=read_steps(connection, run["run_id"]),
         unusable=read_unusable(connection, run["run_id"]),
-        usage=_usage(connection, run["run_id"]),
+        usage=dict(read_usage(connection, [UsageRow.stage], UsageRow.run_id == run["run_id"])),
     )
-    if (label := read_label(connection, run["run_id"])) is not None:
-        found["label"] = label
+    if label := read_labels(connection, [run["run_id"]]):
+        found["label"] = label[run["run_id"]]
     return found
-
-
-def _usage(connection: Connection, run_id: str) -> Ledger:
-    ledger: Ledger = {}
-    counters: list[Any] = [getattr(UsageRow, name) for name in Usage.__annotations__]
-    query = select(UsageRow.stage, *counters).where(UsageRow.run_id == run_id)
-    for stage, *values in connection.execute(query.order_by(UsageRow.iteration)):
-        usage = Usage(**dict(zip(Usage.__annotations__, values, strict=True)))
-        ledger[stage] = add_usage(ledger.get(stage, no_usage()), usage)
-    return ledger

@@ -4,8 +4,8 @@ SQLAlchemy writes a statement and names its columns; `execute` runs it with othe
 """
 
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -93,19 +93,11 @@ def execute(connection: Connection, statements: Iterable[Statement]) -> None:
     for sql, rows in statements:
         together.setdefault(sql, []).extend(rows)
     raw: Any = connection.connection.driver_connection
-    with _sent_at_once(connection, raw):
+    # A pipeline waits for no answer in between: it costs one journey to the server in all.
+    with nullcontext() if connection.dialect.name == "sqlite" else raw.pipeline():
         cursor = raw.cursor()
         try:
             for sql, rows in together.items():
                 cursor.executemany(sql, rows)
         finally:
             cursor.close()
-
-
-@contextmanager
-def _sent_at_once(connection: Connection, raw: Any) -> Generator[None]:
-    if connection.dialect.name == "sqlite":
-        yield
-    else:  # without waiting for the answer to each: a pipeline costs one journey in all
-        with raw.pipeline():
-            yield

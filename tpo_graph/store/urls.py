@@ -1,7 +1,6 @@
 """A database URL: which back ends there are, their engines, and a form of it safe to show."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -74,7 +73,12 @@ def make_engine(url: URL, *, synchronous: str = "FULL") -> Engine:
     """
     if url.get_backend_name() == "sqlite":
         engine = create_engine(openable(url), connect_args={"timeout": BUSY_SECONDS})
-        event.listen(engine, "connect", _told(sqlite_pragmas(synchronous)))
+
+        @event.listens_for(engine, "connect")
+        def on_connect(connection: Any, _: Any) -> None:
+            for pragma in sqlite_pragmas(synchronous):
+                connection.execute(pragma)
+
         return engine
     with extra("postgres", f"the database {shown(url)!r}"):
         return create_engine(url, pool_pre_ping=True)
@@ -126,11 +130,3 @@ def sqlite_pragmas(synchronous: str) -> tuple[str, ...]:
         # 16 MB of log before it is copied into the file: most pages change again and again.
         "PRAGMA wal_autocheckpoint=4000",
     )
-
-
-def _told(pragmas: Iterable[str]) -> Any:
-    def on_connect(connection: Any, _: Any) -> None:
-        for pragma in pragmas:
-            connection.execute(pragma)
-
-    return on_connect

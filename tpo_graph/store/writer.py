@@ -104,20 +104,16 @@ class Writer:
             self._thread.join()
 
     def _serve(self) -> None:
+        batch: list[_Task] = []
+        last = False
         try:
-            self._serve_all()
+            while not last and (first := self._queue.get()) is not None:
+                if len(batch) > 1:
+                    time.sleep(_GATHERING_SECONDS)  # others will come, as they did before
+                batch, last = self._gather(first)
+                self._commit(batch)
         finally:
             self._disconnect()
-
-    def _serve_all(self) -> None:
-        batch: list[_Task] = []
-        while (first := self._queue.get()) is not None:
-            if len(batch) > 1:
-                time.sleep(_GATHERING_SECONDS)  # others will come, as they did before
-            batch, last = self._gather(first)
-            self._commit(batch)
-            if last:
-                return
 
     def _gather(self, first: _Task) -> tuple[list[_Task], bool]:
         batch = [first]
@@ -130,18 +126,17 @@ class Writer:
 
     def _commit(self, batch: list[_Task]) -> None:
         try:
-            results = self._transact(batch)
+            results: list[Any] = self._again(self._once, batch)
         except Exception as e:
             if len(batch) > 1:  # one of them is at fault: the others must not suffer
                 for task in batch:
                     self._commit([task])
             else:
-                _settle(batch, error=self._explain(e))
+                if (told := in_our_words(e, self._engine.url)) is not None:
+                    told.__cause__ = e
+                _settle(batch, error=told or e)
         else:
             _settle(batch, results)
-
-    def _transact(self, batch: list[_Task]) -> list[Any]:
-        return self._again(self._once, batch)
 
     def _once(self, batch: list[_Task]) -> list[Any]:
         try:
@@ -163,13 +158,6 @@ class Writer:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    def _explain(self, error: Exception) -> Exception:
-        told = in_our_words(error, self._engine.url)
-        if told is None:
-            return error
-        told.__cause__ = error
-        return told
 
 
 def begin_write(connection: Connection) -> None:
