@@ -1,12 +1,14 @@
 """What a result says of itself: numbers, one line, a notebook's view, a data frame."""
 
 import builtins
+import copy
+import pickle
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tpo_graph import TPOResult, optimize
+from tpo_graph import Score, TPOResult, optimize
 from tpo_graph.costs import list_price
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
@@ -40,6 +42,23 @@ def test_a_notebook_shows_texts_never_markup_of_a_model(result: TPOResult):
     assert "&lt;b&gt;answer" in html
     assert "<summary>Iteration 0</summary>" in html
     assert f"<td>{result.history[-1]['best_so_far']:.3f}</td>" in html
+
+
+def sent(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - our own
+
+
+def test_it_and_its_candidates_travel_to_other_processes_with_their_reasons(result: TPOResult):
+    def reward(query: str, response: str) -> Score:
+        return Score(len(response), "longer is better")
+
+    reasoned = optimize("Hi.", model=ScriptedChatModel(), reward_model=reward, depth=1, width=2)
+    for one in (result, reasoned):
+        assert sent(one) == copy.deepcopy(one) == one
+    candidate = sent(reasoned.candidates[-1])
+    assert candidate["reason"] == "longer is better"
+    score = copy.deepcopy(sent(reward("", "four")))
+    assert (score, score.reason) == (4.0, "longer is better")
 
 
 def test_its_frame_has_a_row_for_each_response(result: TPOResult):

@@ -210,6 +210,21 @@ class Second:
         return [[pool.kept[1], pool.kept[0]]]
 
 
+def test_an_async_rule_is_refused_not_taken_for_yes() -> None:
+    class Never:
+        name = "never"
+
+        async def __call__(self, history: Sequence[IterationSummary]) -> bool:
+            return False
+
+    model, rule = ScriptedChatModel(replies=numbers), Never()
+    with pytest.raises(ConfigurationError, match=r"stop=<.*Never.*> is async.*a plain function"):
+        run(model, stop=rule)
+    with pytest.raises(ConfigurationError, match="is async"):
+        create_tpo_graph(model, later_is_better, strategies=[rule], stop="never")
+    assert model.calls == []
+
+
 def test_an_object_of_ones_own_is_a_strategy_and_a_resume_asks_for_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'tpo.db'}"
     drain = RunControl()

@@ -391,3 +391,13 @@ class TestRequests:
         out = agent_of(middleware=TPOMiddleware(prefer_longer, when=when)).invoke(QUESTION)
         assert seen == ["Say hello. Answer (0)"]
         assert "tpo" not in out["messages"][-1].response_metadata
+
+    @both_ways
+    async def test_when_may_be_async(self, way: str):
+        async def when(request: Any, draft: AIMessage) -> bool:
+            return "hello" in request.messages[-1].text
+
+        agent = agent_of(middleware=TPOMiddleware(prefer_longer, when=when))
+        for question, refined in (("Say hello.", True), ("Say no.", False)):
+            out = await run(agent, way, {"messages": [("user", question)]})
+            assert ("tpo" in out["messages"][-1].response_metadata) == refined

@@ -209,13 +209,17 @@ async def test_a_held_out_reward_model_scores_the_answers(database: str):
 async def test_the_judge_compares_the_first_method_with_the_others(database: str, tmp_path: Path):
     model = ScriptedChatModel(replies=['{"reasons": "", "verdict": "A+"}'])
     seen: list[int] = []
+
+    async def tell(outcome: object, total: int) -> None:
+        seen.append(total)
+
     judge = Judge(PairwiseJudge(model), tmp_path)
     found = await compared(
         database,
         ("tpo", "revision", "best-of-n"),
         judge=judge,
         seeds=(0,),
-        on_verdict=lambda outcome, total: seen.append(total),
+        on_verdict=tell,
     )
     assert found.judge == judge.name
     by = {(p.first, p.second): [rate.by for rate in p.win_rates] for p in found.pairs}

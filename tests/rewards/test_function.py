@@ -53,6 +53,32 @@ async def test_query_is_the_last_user_message(function):
     assert await FunctionReward(function).score(HISTORY, ["", "four"]) == [6.0, 10.0]
 
 
+async def test_what_a_plain_function_returns_is_awaited_if_need_be():
+    asked: list[str] = []
+
+    async def ask(query: str, response: str) -> float:
+        await asyncio.sleep(0)
+        asked.append(response)
+        if response == "bad":
+            raise ValueError("cannot be read")
+        return float(len(response))
+
+    known = {"kept": 7.0}
+    wrapped = FunctionReward(lambda q, r: known[r] if r in known else ask(q, r))
+    assert await checked_scores(wrapped, HISTORY, ["a", "kept", "bbb"]) == [1.0, 7.0, 3.0]
+    one, bad, two = await score_each(wrapped, HISTORY, ["a", "bad", "kept"])
+    assert (one, two, str(bad)[-26:]) == (1.0, 7.0, "ValueError: cannot be read")
+
+    def begins_and_fails(query: str, response: str):
+        if response == "never":
+            raise ConnectionError("refused")
+        return ask(query, "begun for nothing")  # closed: Python would warn
+
+    with pytest.raises(RewardError, match="ConnectionError: refused"):
+        await checked_scores(FunctionReward(begins_and_fails), HISTORY, ["a", "never"])
+    assert "begun for nothing" not in asked
+
+
 async def test_a_callable_object_works_sync_and_async():
     class Sync:
         def __call__(self, query, response):

@@ -5,7 +5,7 @@ call, beneath it in traces, without checkpoints: like any model call it is repea
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self, Unpack, cast
+from typing import Any, cast
 from uuid import uuid4
 
 from langchain_core.callbacks import (
@@ -19,30 +19,19 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableLambda
 from langchain_core.tools import BaseTool
 from langgraph.constants import TAG_NOSTREAM
-from pydantic import (
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SkipValidation,
-    ValidationError,
-    model_validator,
-)
 
 from tpo_graph.agents.answers import ended, is_final_answer, refined
 from tpo_graph.agents.callbacks import RUN, announced, beneath
-from tpo_graph.agents.inputs import ChatInputs
+from tpo_graph.agents.parts import ChatParts
 from tpo_graph.agents.structured import FittingReward, StructuredForm, requested_form
 from tpo_graph.concurrency.background import run_in_background
-from tpo_graph.context import RunOptions, TPOContext
+from tpo_graph.context import RunOptions
 from tpo_graph.errors import (
     ConfigurationError,
     RewardInputError,
-    TPOError,
-    invalid_settings,
     nearest,
     refuse_unknown,
 )
-from tpo_graph.graph import TPOGraph
 from tpo_graph.models.load import load_chat_model
 from tpo_graph.models.load import model_name as name_of
 from tpo_graph.models.loops import handle
@@ -50,18 +39,13 @@ from tpo_graph.prompts import PromptSet, load_prompts
 from tpo_graph.redaction import redacted
 from tpo_graph.rewards import as_reward_model
 from tpo_graph.session.running import run_config
-from tpo_graph.session.setup import Choices, Setup, make_context
 from tpo_graph.state import TPOInput, TPOState
-from tpo_graph.strategies import split_objects
-
-_CONNECTION = ("timeout", "max_retries", "api_key", "streaming")
-"""What LangChain gives any chat model when it makes one; here it is `model`'s own affair."""
 
 _OF_A_TURN = {"tools", "tool_choice", "parallel_tool_calls", "response_format", "functions"}
 """What concerns the inner model's own turn alone: whether and how it calls tools."""
 
 
-class ChatTPO(BaseChatModel):
+class ChatTPO(ChatParts):
     """A chat model that answers by Test-Time Preference Optimization of another one.
 
     With tools bound, the inner model's turn is asked for first: one that calls tools passes through
@@ -76,74 +60,6 @@ class ChatTPO(BaseChatModel):
     Raises:
         ConfigurationError: a setting, a name or a prompt set is wrong (when it is made).
     """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
-
-    model: SkipValidation[Any]
-    """The policy: "provider:model", "local:PATH_OR_HUB_ID" or a chat model."""
-    reward_model: SkipValidation[Any]
-    """ "local:PATH_OR_HUB_ID", a `RewardModel`, or f(query, response) -> float."""
-    critic: SkipValidation[Any] = None
-    """Writes loss and gradient; the policy itself when None."""
-    depth: int = 2
-    """D, iterations. 0 is the best of N."""
-    width: int = 5
-    """N, responses per iteration."""
-    temperature: float | None = 0.7
-    max_tokens: int | None = 2048
-    stop: list[str] | None = None
-    """The answer ends before the first of these, which its reward does not know of."""
-    prompts: SkipValidation[Any] = "tpo"
-    """ "tpo", "revision", a folder, or a loaded set."""
-    settings: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Other settings of a run; `ChatTPO(criteria="Be brief.")` puts them here. A further stop rule
-    (`stop` of a run) stands here only."""
-    tpo_cache: SkipValidation[Any] = None
-    """A `Cache`: where candidates, steps and usage go; in memory when None."""
-    _graph: TPOGraph = PrivateAttr()
-
-    if TYPE_CHECKING:
-
-        def __init__(self, **values: Unpack[ChatInputs]) -> None: ...
-
-    else:  # whose settings may stand among the fields
-
-        def __init__(self, **values):
-            own = RunOptions.model_fields.keys() - type(self).model_fields
-            if settings := {name: values.pop(name) for name in own & values.keys()}:
-                values["settings"] = {**values.get("settings", {}), **settings}
-            try:
-                super().__init__(**values)
-            except ValidationError as e:
-                first = e.errors(include_url=False)[0]
-                cause = first.get("ctx", {}).get("error")
-                if isinstance(cause, TPOError):
-                    raise cause from None
-                raise invalid_settings(e, type(self), own) from None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_connection(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in values.items() if name not in _CONNECTION}
-
-    @model_validator(mode="after")
-    def _build(self) -> Self:
-        context = self._context({})
-        self.model = load_chat_model(self.model)
-        self._graph = self._made(self.reward_model, context.model_dump())
-        return self
-
-    def _made(self, reward_model: Any, defaults: dict[str, Any] | None = None) -> TPOGraph:
-        setup = Setup(
-            model=self.model,
-            reward_model=reward_model,
-            critic=self.critic,
-            prompts=self.prompts,
-            choices=Choices(strategies=split_objects(self.settings)[1]),
-        )
-        return setup.graph(
-            cache=self.tpo_cache, checkpointer=False, defaults=defaults, name=type(self).__name__
-        )
 
     @property
     def model_name(self) -> str:
@@ -351,7 +267,7 @@ class ChatTPO(BaseChatModel):
         if draft is not None and form is None and "response_format" in given:
             return draft  # of a form that nothing could be held to
 
-        graph, drafts = self._graph, [] if draft is None else [str(draft.text)]
+        graph, drafts = self._own_graph(), [] if draft is None else [str(draft.text)]
         if form is not None:
             graph = self._made(FittingReward(as_reward_model(self.reward_model), form))
             messages = form.asked(messages)
@@ -379,11 +295,6 @@ class ChatTPO(BaseChatModel):
         answer = answer.model_copy(update={"id": answer_id})
         answer.response_metadata["model_name"] = f"tpo:{self.model_name}"
         return ended(answer, stop or ())
-
-    def _context(self, options: dict[str, Any]) -> TPOContext:
-        own = ("depth", "width", "temperature", "max_tokens")
-        fields = {name: getattr(self, name) for name in own}
-        return make_context(split_objects({**fields, **self.settings, **options})[0])
 
 
 def _configuration(model: BaseChatModel) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from inspect import isawaitable
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict, Unpack, cast
 from uuid import uuid4
 
@@ -23,6 +24,8 @@ from langgraph.runtime import Runtime
 from tpo_graph.agents.answers import is_final_answer, refined, unrefined
 from tpo_graph.agents.structured import FittingReward, StructuredForm, form_of, with_value
 from tpo_graph.cache import Cache, MemoryCache
+from tpo_graph.concurrency.background import run_in_background
+from tpo_graph.concurrency.callbacks import settled
 from tpo_graph.context import NamedSettings, RunOptions, TPOContext, part_for_tpo
 from tpo_graph.errors import ConfigurationError, TPOError, instead, refuse_unknown
 from tpo_graph.graph import TPOGraph
@@ -38,8 +41,8 @@ from tpo_graph.strategies import MoreSettings, split_objects
 
 _log = logging.getLogger("tpo_graph")
 
-When = Callable[[ModelRequest[Any], AIMessage], bool]
-"""(request, draft) -> whether to improve this draft."""
+When = Callable[[ModelRequest[Any], AIMessage], bool | Awaitable[bool]]
+"""(request, draft) -> whether to improve this draft; sync or async."""
 
 
 class TPORequest(NamedSettings, total=False):
@@ -107,7 +110,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         depth: D, iterations. 0 is the best of N.
         width: N, responses per iteration; the agent's draft is one of the first N.
         prompts: "tpo", "revision", a folder, or a loaded set.
-        when: (request, draft) -> whether to improve this draft; always when None.
+        when: (request, draft) -> whether to improve this draft, sync or async; always when None.
         on_error: "keep" logs a warning when TPO fails, puts the error in
             `response_metadata["tpo"]`, and answers with the best that was scored until then, or
             with the draft where nothing was; "raise" raises the error.
@@ -177,6 +180,9 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         draft = self._draft(request, response)
         if draft is None:
             return response
+        wanted = self._wanted(request, draft)
+        if not (run_in_background(settled(wanted)) if isawaitable(wanted) else wanted):
+            return response
         try:
             graph, start = self._start(request, draft)
             state: Any = None
@@ -199,7 +205,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         can_wait(self._defaults, request.runtime)
         response = await handler(_unstreamed(request))
         draft = self._draft(request, response)
-        if draft is None:
+        if draft is None or not await settled(self._wanted(request, draft)):
             return response
         try:
             graph, start = self._start(request, draft)
@@ -228,12 +234,13 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
             form = form_of(request.response_format, message, response.structured_response)
             told = getattr(request.response_format, "tool_message_content", None)
             text = form.written(message, response.structured_response)
-            draft = _Draft(message, text, form, told)
-        elif len(response.result) == 1 and is_final_answer(message):
-            draft = _Draft(message, str(message.text))
-        else:
-            return None
-        return draft if self._when is None or self._when(request, message) else None
+            return _Draft(message, text, form, told)
+        if len(response.result) == 1 and is_final_answer(message):
+            return _Draft(message, str(message.text))
+        return None
+
+    def _wanted(self, request: ModelRequest[Any], draft: "_Draft") -> bool | Awaitable[bool]:
+        return self._when is None or self._when(request, draft.message)
 
     def _start(self, request: ModelRequest[Any], draft: "_Draft") -> tuple[TPOGraph, _Start]:
         wishes = {name: value for name, value in _wishes(request).items() if name != "skip"}

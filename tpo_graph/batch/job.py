@@ -17,6 +17,7 @@ from tpo_graph.batch.engine import Engine, Job, LocalEngine
 from tpo_graph.batch.progress import BatchProgress, Counting, OnProgress, progress_bar
 from tpo_graph.batch.unchanged import need_unchanged
 from tpo_graph.concurrency.background import sync
+from tpo_graph.concurrency.callbacks import need_callable, need_plain
 from tpo_graph.concurrency.outages import WAIT_SECONDS
 from tpo_graph.context import TPOContext
 from tpo_graph.prompts import PromptSet, load_prompts
@@ -124,6 +125,8 @@ async def arun_batch(
         RunBusyError: another live process works on this batch.
         StoreError: the database failed.
     """
+    need_callable("on_progress", on_progress, "progress")
+    need_plain("on_progress", on_progress)
     options, others = batch_options(inputs)
     options |= Options(engine=engine, on_progress=on_progress, progress=progress)
     setup, context = Setup.given(others, database=database)
@@ -219,7 +222,7 @@ def _told(options: Options) -> Generator[OnProgress]:
             words += [] if now.gain is None else [f"gain {now.gain:+.3f}"]
             bar(now.ended, now.total, ", ".join(words))
             if told is not None:
-                told(now)
+                need_plain("on_progress", told, told(now))
 
         yield tell
 

@@ -16,6 +16,7 @@ from tpo_graph.batch.engine import awaited, need_positive
 from tpo_graph.batch.progress import progress_bar
 from tpo_graph.batch.steps import StepReporter
 from tpo_graph.concurrency.background import sync
+from tpo_graph.concurrency.callbacks import need_callable
 from tpo_graph.concurrency.in_flight import Flight, run_all
 from tpo_graph.concurrency.outages import WAIT_SECONDS, ServerWait, waiting
 from tpo_graph.context import TPOContext
@@ -50,7 +51,8 @@ async def aoptimize_many(
         wait_for_server: seconds that a model server may be away (it restarts, a quota is used up):
             the calls that failed wait for it and are made again, and no more queries begin. Then
             the error in their places is `ServerAwayError`. 0: it is not waited for.
-        on_event: called with the progress events of all runs; each names its `run_id`.
+        on_event: called with the progress events of all runs, each of which names its `run_id`;
+            awaited if it is async.
         progress: whether a bar shows how many have ended; None: on a terminal and in a notebook.
         control: its `request_drain()` stops all runs before their next steps; the error in their
             places is `GraphDrained`.
@@ -60,6 +62,7 @@ async def aoptimize_many(
         ConfigurationError: an option, a name or a prompt set is wrong; nothing was run.
         StoreError: the database cannot be opened.
     """
+    need_callable("on_event", on_event, "event")
     setup, context = Setup.given(inputs)
     need_positive(max_in_flight)
     if isinstance(queries, str) or not hasattr(queries, "__iter__"):

@@ -59,7 +59,7 @@ class BatchProgress:
 
 OnProgress = Callable[[BatchProgress], None]
 """Called at the start, whenever a row has ended, when waiting for a server begins and ends, every
-few seconds, and at the end."""
+few seconds, and at the end. A plain function: nobody waits for an async one."""
 _BEAT_SECONDS = 5.0
 
 

@@ -13,6 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from langgraph.errors import GraphDrained
 
 from tpo_graph.batch.job import USUAL, BatchOptions, BatchProgress, Options, batch_options, run_rows
+from tpo_graph.concurrency.callbacks import need_callable, need_plain
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn
 from tpo_graph.costs import CostTable
@@ -123,7 +124,7 @@ class Bench:
 
         def tell(progress: BatchProgress) -> None:
             if report is not None:
-                report(name, progress)
+                need_plain("on_progress", report, report(name, progress))
 
         # A bar for each method and seed is too much for a notebook, which keeps them all.
         told = (
@@ -175,6 +176,8 @@ async def open_bench(
         ConfigurationError: no usable rows, a wrong setting or name, scipy is missing.
         StoreError: the database cannot be opened.
     """
+    need_callable("on_progress", on_progress, "name, progress")
+    need_plain("on_progress", on_progress)
     require_scipy()
     options, others = batch_options(inputs)
     unseeded = "seed" in others

@@ -4,11 +4,12 @@ A loop (TPO, revision, prompts of your own) and best-of-N with the N that costs 
 returned is written to `comparison.json` by `results.dump`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import combinations
 
+from tpo_graph.concurrency.callbacks import need_callable, settled
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.auditing import Audit, audit_answers
 from tpo_graph.evaluation.bench import Bench
@@ -33,8 +34,8 @@ _MANY = 6
 _FEW = 20
 """Fewer prompts than this do not show how much prompts differ."""
 
-OnVerdict = Callable[[Outcome, int], None]
-"""Called with each verdict of the judge, and how many there will be."""
+OnVerdict = Callable[[Outcome, int], Awaitable[None] | None]
+"""Called with each verdict of the judge, and how many there will be; awaited if it is async."""
 
 
 async def compare(
@@ -62,6 +63,7 @@ async def compare(
         TPOError: a method could not answer one row; a model or the database failed.
         GraphDrained: the bench's `control` asked for a stop; the same call resumes.
     """
+    need_callable("on_verdict", on_verdict, "outcome, count")
     wanted = _wanted(bench, methods)
     loops = [method for method in wanted if isinstance(method, Loop)]
     check_audit(bench, audit)
@@ -158,9 +160,9 @@ async def compared(
         audited = await audit_answers(audit, runs, bench.conversations, bench.store)
     reference = arms[0]
 
-    def report(outcome: Outcome) -> None:
+    async def report(outcome: Outcome) -> None:
         if on_verdict is not None:
-            on_verdict(outcome, len(reference.runs) * (len(arms) - 1))
+            await settled(on_verdict(outcome, len(reference.runs) * (len(arms) - 1)))
 
     chosen = list(combinations(arms, 2)) if pairs is None else pairs
     made = [

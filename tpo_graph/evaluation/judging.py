@@ -5,11 +5,12 @@ comparison, so that a resumed comparison pays for no verdict again.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tpo_graph.concurrency.callbacks import settled
 from tpo_graph.conversation import Turn, conversation_key, response_key
 from tpo_graph.errors import ConfigurationError, RewardError
 from tpo_graph.evaluation.results import Scorer, WinRate
@@ -39,6 +40,10 @@ class Outcome:
     def worth(self) -> float:
         """1 for a win, 0 for a loss, a half for anything between."""
         return _WORTH[self.verdict]
+
+
+OnOutcome = Callable[[Outcome], Awaitable[None] | None]
+"""Called with each verdict; awaited if it is async."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class Judge:
         return self._pairwise.name.removesuffix(":None")
 
     async def outcomes(
-        self, questions: Sequence[Question], on_outcome: Callable[[Outcome], None] | None = None
+        self, questions: Sequence[Question], on_outcome: OnOutcome | None = None
     ) -> list[Outcome]:
         """One outcome per question, in order; a judge that fails is an outcome too.
 
@@ -111,7 +116,7 @@ class Judge:
         async def outcome(question: Question) -> Outcome:
             found = await self._outcome(question)
             if on_outcome is not None:
-                on_outcome(found)
+                await settled(on_outcome(found))
             return found
 
         # The judge itself bounds how many it is asked at once.

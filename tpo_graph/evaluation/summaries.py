@@ -8,7 +8,7 @@ from tpo_graph.costs import Role, bill, paper_flops
 from tpo_graph.evaluation.auditing import Audit
 from tpo_graph.evaluation.bench import Bench
 from tpo_graph.evaluation.finished import Batch, Finished
-from tpo_graph.evaluation.judging import Judge, Outcome, Question, by_score, win_rate
+from tpo_graph.evaluation.judging import Judge, OnOutcome, Question, by_score, win_rate
 from tpo_graph.evaluation.results import (
     Answer,
     Cost,
@@ -144,7 +144,7 @@ async def pair(
     *,
     audit: Audit | None = None,
     judge: Judge | None = None,
-    on_outcome: Callable[[Outcome], None] | None = None,
+    on_outcome: OnOutcome | None = None,
     comparisons: int = 1,
 ) -> Pair:
     """Two methods on the runs of the same prompt and seed that both finished.

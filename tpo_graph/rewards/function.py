@@ -4,8 +4,10 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
+from tpo_graph.concurrency.callbacks import is_async
 from tpo_graph.conversation import Turn, transcript
 from tpo_graph.errors import ConfigurationError, RewardInputError, TPOError
 from tpo_graph.rewards.function_identity import (
@@ -14,10 +16,10 @@ from tpo_graph.rewards.function_identity import (
     function_digest,
     place_in_source,
 )
-from tpo_graph.rewards.together import keep, scored_together
+from tpo_graph.rewards.together import keep, scored_together, together
 
 RewardFunction = Callable[[str, str], float] | Callable[[str, str], Awaitable[float]]
-"""f(query, response) -> reward; sync or async."""
+"""f(query, response) -> reward; sync, or async: what it returns is awaited if need be."""
 
 
 class FunctionReward:
@@ -64,18 +66,36 @@ class FunctionReward:
             with self._told():
                 return await self._function(query, response)
 
-        def each() -> list[Any]:
-            return [self._one(query, response) for response in responses]
-
-        if _is_async(self._function):
+        if is_async(self._function):
             return list(await scored_together(responses, one))
-        return await asyncio.to_thread(each)
+        return await self._from_thread(query, responses)
 
-    def _one(self, query: str, response: str) -> Any:
-        with self._told():
-            score = self._function(query, response)
-        keep([response], [score])
-        return score
+    async def _from_thread(self, query: str, responses: Sequence[str]) -> list[float]:
+        """Of a plain function; what it returns may have to be awaited, as from `lambda q, r:
+        ask(q, r)`."""
+        found: list[Any] = []
+
+        def each() -> None:
+            for response in responses:
+                with self._told():
+                    found.append(self._function(query, response))
+                if not isawaitable(found[-1]):
+                    keep([response], [found[-1]])
+
+        async def waited(position: int) -> None:
+            with self._told():
+                found[position] = await found[position]
+            keep([responses[position]], [found[position]])
+
+        try:
+            await asyncio.to_thread(each)
+            waiting = [at for at, score in enumerate(found) if isawaitable(score)]
+            await together(waited(position) for position in waiting)
+        finally:  # Python warns of those that were never begun
+            for score in found:
+                if iscoroutine(score):
+                    score.close()
+        return found
 
     @contextmanager
     def _told(self) -> Generator[None]:
@@ -114,8 +134,3 @@ def _need_two_arguments(function: Callable[..., Any]) -> None:
             f"the reward function {place_in_source(function)} takes {signature}, and must take "
             f"(query, response): {error}"
         ) from error
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    call = getattr(function, "__call__", None)  # noqa: B004
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)

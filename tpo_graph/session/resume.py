@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Unpack
 from langgraph.runtime import RunControl
 
 from tpo_graph.concurrency.background import sync
+from tpo_graph.concurrency.callbacks import need_callable
 from tpo_graph.context import BUDGETS, LIMITS, TPOContext
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.graph import TPOGraph
@@ -59,6 +60,7 @@ async def aresume(
         ConfigurationError: a model must be given, or is not the one that the run began with.
         StoreError: the run has no checkpoints here: it belongs to a host graph.
     """
+    need_callable("on_event", on_event, "event")
     again: dict[str, Any] = {**inputs}
     limits = {name: again.pop(name) for name in LIMITS if name in again}
     async with opened(database) as store:
@@ -103,6 +105,7 @@ async def aextend(
         ConfigurationError: `depth` is not greater, or as in `aresume`.
         RunNotFoundError, RunBusyError, StoreError: as in `aresume`.
     """
+    need_callable("on_event", on_event, "event")
     again: dict[str, Any] = {**inputs}
     depth = TPOContext.checked({"depth": depth}).depth
     async with opened(database) as store, held(store, run_id) as run:

@@ -6,6 +6,7 @@ from uuid import uuid4
 from langgraph.runtime import RunControl
 
 from tpo_graph.concurrency.background import sync
+from tpo_graph.concurrency.callbacks import need_callable
 from tpo_graph.conversation import Query, as_messages
 from tpo_graph.session.result import TPOResult
 from tpo_graph.session.running import OnEvent
@@ -26,7 +27,7 @@ async def aoptimize(
 
     Args:
         query: the question, or a conversation as LangChain messages.
-        on_event: called with each progress event (`tpo_graph.events`).
+        on_event: called with each progress event (`tpo_graph.events`); awaited if it is async.
         control: its `request_drain()` stops the run before its next step.
         run_id: what to call the run; a new unique name when None.
         inputs: the models, the database and the settings, described in `Inputs`
@@ -39,6 +40,7 @@ async def aoptimize(
         StoreError: the database failed.
         GraphDrained: `control` stopped it.
     """
+    need_callable("on_event", on_event, "event")
     setup, context = Setup.given(inputs)
     messages = as_messages(query)
     async with open_session(setup) as runs:

@@ -1,6 +1,6 @@
 """Run a graph to its end and read its result; `session/stored.py` does it in a store."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypedDict, Unpack, cast
 from uuid import UUID
@@ -10,6 +10,7 @@ from langgraph.runtime import RunControl
 from langgraph.types import Durability, StreamMode
 
 from tpo_graph.cache import RunReader
+from tpo_graph.concurrency.callbacks import settled
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import query_text, well_formed
 from tpo_graph.events import Event
@@ -18,7 +19,8 @@ from tpo_graph.nodes.tracing import run_span
 from tpo_graph.session.result import TPOResult
 from tpo_graph.state import TPOState
 
-OnEvent = Callable[[Event], None]
+OnEvent = Callable[[Event], None] | Callable[[Event], Awaitable[None]]
+"""Called with each progress event; an async one is awaited, and the run waits for it."""
 
 
 class Told(TypedDict, total=False):
@@ -86,7 +88,7 @@ async def run_graph(
             control=told.get("control") or RunControl(),
         ):
             if mode == "custom" and on_event is not None:
-                on_event(cast(Event, chunk))
+                await settled(on_event(cast(Event, chunk)))
             elif mode == "tasks" and on_task is not None:
                 on_task(cast(dict[str, Any], chunk))
             elif mode == "values":

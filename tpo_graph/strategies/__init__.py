@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 
+from tpo_graph.concurrency.callbacks import need_plain
 from tpo_graph.context import CommonSettings
 from tpo_graph.errors import ConfigurationError, instead
 from tpo_graph.strategies.argmax import Argmax
@@ -125,6 +126,8 @@ def named(kind: Kind, name: str, own: Mapping[str, Strategy] | None = None) -> A
         ConfigurationError: there is none of that name, or its parameter is wrong.
     """
     if own and name in own:
+        if kind != "pick":
+            need_plain(kind, own[name])
         return own[name]
     word, colon, parameter = name.partition(":")
     known = _PLAIN[kind]
@@ -158,6 +161,8 @@ def split_objects(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[Str
                 f"{kind}={given!r} is neither a name nor a strategy: it needs a name and __call__ "
                 "(tpo_graph.strategies.base)."
             )
+        if kind != "pick":
+            need_plain(kind, given)
         objects.append(cast("Strategy", given))
         plain[kind] = name
     return plain, objects
