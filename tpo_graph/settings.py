@@ -21,8 +21,7 @@ from pydantic_settings import (
 from tpo_graph.context import RunOptions
 from tpo_graph.errors import ConfigurationError, instead, invalid_settings, nearest
 from tpo_graph.models.connection import ROLES, connected, read_options
-from tpo_graph.rewards.anchoring import anchored
-from tpo_graph.rewards.forms import written
+from tpo_graph.rewards.forms import anchored, written
 from tpo_graph.strategies.methods import method_settings
 
 if TYPE_CHECKING:

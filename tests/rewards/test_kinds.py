@@ -15,8 +15,7 @@ from tpo_graph import optimize
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.rewards import load_reward_model, reuses_scores, score_each
-from tpo_graph.rewards.anchoring import anchored
-from tpo_graph.rewards.forms import FORMS, touches
+from tpo_graph.rewards.forms import FORMS, anchored, touches
 from tpo_graph.rewards.json_schema import JsonSchemaReward
 from tpo_graph.rewards.regex import RegexReward, Rule
 from tpo_graph.rewards.self_consistency import SelfConsistency, final_answer

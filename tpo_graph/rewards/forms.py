@@ -1,6 +1,9 @@
 """How reward models are named: SCHEME:SOURCE, each kind's form, and what loading one touches."""
 
+import re
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -70,6 +73,26 @@ def meant(name: str) -> str | None:
         return f"python:{name}"
     return None
 
+
+def anchored(value: str, folder: Path) -> str:
+    """A path or a model's name of a configuration file, with a leading "./" or "../" made relative
+    to the file's folder, also after a scheme; others stay as they are."""
+    scheme, colon, path = value.partition(":")
+    if colon and scheme in FORMS:
+        value = _IN_OPTION.sub(lambda found: found[1] + str((folder / found[2]).resolve()), value)
+        path = value.partition(":")[2]
+    if not colon or scheme not in FORMS or not FORMS[scheme].path:
+        scheme, path = "", value
+    if not path.startswith(("./", "../")):
+        return value
+    before = f"{scheme}:" if scheme else ""
+    if scheme == "command":
+        program, space, arguments = path.partition(" ")
+        return before + shlex.quote(str((folder / program).resolve())) + space + arguments
+    return before + str((folder / path).resolve())
+
+
+_IN_OPTION = re.compile(r"([?&](?:rubric|tokenizer)=)(\.\.?/[^#&]*)")
 
 _PROVIDERS = [
     "openai",

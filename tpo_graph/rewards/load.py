@@ -6,9 +6,8 @@ Names come from the caller, the context or the command line; keys of servers fro
 
 import os
 import re
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,10 +17,17 @@ from tpo_graph.errors import ConfigurationError
 from tpo_graph.local import weights
 from tpo_graph.local.reward_model import LocalRewardModel
 from tpo_graph.models.connection import Connected, options_of
-from tpo_graph.rewards.anchoring import anchored
 from tpo_graph.rewards.base import RewardModel
-from tpo_graph.rewards.forms import FORMS, meant
+from tpo_graph.rewards.command import CommandReward
+from tpo_graph.rewards.ensemble import EnsembleRewardModel
+from tpo_graph.rewards.forms import FORMS, anchored, meant
 from tpo_graph.rewards.function import FunctionReward, RewardFunction
+from tpo_graph.rewards.json_schema import JsonSchemaReward
+from tpo_graph.rewards.length_penalty import LengthPenalty
+from tpo_graph.rewards.python_file import python_reward
+from tpo_graph.rewards.regex import RegexReward
+from tpo_graph.rewards.self_consistency import SelfConsistency
+from tpo_graph.rewards.unit_tests import UnitTestReward
 
 
 def as_reward_model(given: str | RewardModel | RewardFunction) -> RewardModel:
@@ -90,23 +96,15 @@ def _load(scheme: str, source: str, *_decides: object) -> Any:
     return SCHEMES[scheme](source)
 
 
-def _vllm(source: str) -> RewardModel:
-    from tpo_graph.rewards.vllm import VLLMRewardModel
-
-    return _served(VLLMRewardModel, source, "vllm")
-
-
-def _sglang(source: str) -> RewardModel:
-    from tpo_graph.rewards.sglang import SGLangRewardModel
-
-    return _served(SGLangRewardModel, source, "sglang")
-
-
-def _served(kind: Callable[..., RewardModel], source: str, scheme: str) -> RewardModel:
+def _served(scheme: str, source: str) -> RewardModel:
+    # Imported when one is asked for: an HTTP client takes longer than all of this.
     from tpo_graph.rewards.served import endpoint_options, parse_served
+    from tpo_graph.rewards.sglang import SGLangRewardModel
+    from tpo_graph.rewards.vllm import VLLMRewardModel
 
     served = parse_served(source, scheme)
     options = endpoint_options(source, served.url, f"{scheme.upper()}_API_KEY")
+    kind = VLLMRewardModel if scheme == "vllm" else SGLangRewardModel
     return kind(model=served.model, tokenizer=served.tokenizer, **options)
 
 
@@ -115,24 +113,20 @@ def _judge(source: str) -> RewardModel:
 
     model, options = _options(source, "judge", "rubric")
     if options:
-        rubric = Path(options["rubric"]).expanduser()
+        rubric = _path(options["rubric"])
         return JudgeRewardModel.by_rubric(Connected(model, options_of(source)), rubric)
     if source.endswith(".toml"):
-        return JudgeRewardModel.from_file(Path(source).expanduser(), options_of(source))
+        return JudgeRewardModel.from_file(_path(source), options_of(source))
     return JudgeRewardModel(source)
 
 
 def _python(source: str) -> RewardModel:
-    from tpo_graph.rewards.python_file import python_reward
-
     rest, _, attribute = source.partition("#")
     path, options = _options(rest, "python", "name")
-    return python_reward(Path(path).expanduser(), attribute or "score", options.get("name"))
+    return python_reward(_path(path), attribute or "score", options.get("name"))
 
 
 def _command(source: str) -> RewardModel:
-    from tpo_graph.rewards.command import CommandReward
-
     command, options = _options(source, "command", "timeout", "name", "env")
     return CommandReward(
         command,
@@ -143,34 +137,18 @@ def _command(source: str) -> RewardModel:
 
 
 def _tests(source: str) -> RewardModel:
-    from tpo_graph.rewards.unit_tests import UnitTestReward
-
     path, options = _options(source, "tests", "timeout")
-    return UnitTestReward.from_file(Path(path).expanduser(), timeout=_seconds(options))
-
-
-def _json_schema(source: str) -> RewardModel:
-    from tpo_graph.rewards.json_schema import JsonSchemaReward
-
-    return JsonSchemaReward.from_file(Path(source).expanduser())
-
-
-def _regex(source: str) -> RewardModel:
-    from tpo_graph.rewards.regex import RegexReward
-
-    return RegexReward.from_file(Path(source).expanduser())
+    return UnitTestReward.from_file(_path(path), timeout=_seconds(options))
 
 
 def _self_consistency(source: str) -> RewardModel:
-    from tpo_graph.rewards.self_consistency import SelfConsistency
-
     pattern = source.removeprefix("?pattern=")  # as it is: "+" and "%" mean something in it
     if pattern == source != "" or source == "?pattern=":
-        raise ConfigurationError(f"unknown {source!r} after self-consistency: {_WRITE_PATTERN}")
+        raise ConfigurationError(
+            f"unknown {source!r} after self-consistency: write self-consistency, or "
+            "self-consistency?pattern=REGEX"
+        )
     return SelfConsistency(pattern=pattern or None)
-
-
-_WRITE_PATTERN = "write self-consistency, or self-consistency?pattern=REGEX"
 
 
 def _options(source: str, scheme: str, *known: str) -> tuple[str, dict[str, str]]:
@@ -202,56 +180,42 @@ def _seconds(options: Mapping[str, str]) -> float | None:
     return seconds
 
 
-def _ensemble(source: str) -> RewardModel:
-    from tpo_graph.rewards.ensemble import EnsembleRewardModel
-
-    with _reading(source) as path:
-        return EnsembleRewardModel.from_file(path, _part)
-
-
-def _length_penalty(source: str) -> RewardModel:
-    from tpo_graph.rewards.length_penalty import LengthPenalty
-
-    with _reading(source) as path:
-        return LengthPenalty.from_file(path, _part)
-
-
-def _part(name: str, folder: Path) -> RewardModel:
-    return load_reward_model(anchored(name, folder))
-
-
 _open_files: list[Path] = []
 """Files that name other reward models and are being read, each by the one before; see `LOADING`."""
 
 
-@contextmanager
-def _reading(source: str) -> Generator[Path]:
-    path = Path(source).expanduser()
-    file = path.resolve()
+def _of_others(
+    from_file: Callable[[Path, Callable[[str, Path], RewardModel]], RewardModel], source: str
+) -> RewardModel:
+    file = _path(source).resolve()
     if file in _open_files:
         chain = " -> ".join(repr(str(one)) for one in (*_open_files, file))
         raise ConfigurationError(f"a reward model cannot be part of itself: {chain}")
     _open_files.append(file)
     try:
-        yield path
+        return from_file(_path(source), lambda name, at: load_reward_model(anchored(name, at)))
     finally:
         _open_files.pop()
+
+
+def _path(source: str) -> Path:
+    return Path(source).expanduser()
 
 
 SCHEMES: Mapping[str, Callable[[str], RewardModel]] = MappingProxyType(
     {
         "local": LocalRewardModel,
-        "vllm": _vllm,
-        "sglang": _sglang,
+        "vllm": partial(_served, "vllm"),
+        "sglang": partial(_served, "sglang"),
         "judge": _judge,
         "python": _python,
         "command": _command,
         "tests": _tests,
-        "json-schema": _json_schema,
-        "regex": _regex,
+        "json-schema": lambda source: JsonSchemaReward.from_file(_path(source)),
+        "regex": lambda source: RegexReward.from_file(_path(source)),
         "self-consistency": _self_consistency,
-        "ensemble": _ensemble,
-        "length-penalty": _length_penalty,
+        "ensemble": partial(_of_others, EnsembleRewardModel.from_file),
+        "length-penalty": partial(_of_others, LengthPenalty.from_file),
     }
 )
 """What loads each kind of `tpo_graph.rewards.forms`."""
@@ -262,9 +226,6 @@ def _content(source: str) -> bytes | None:
     rubric = re.search(r"\?rubric=(.+)$", source)
     path = rubric[1] if rubric else _OPTIONS.sub("", source.partition("#")[0])
     try:
-        return Path(path).expanduser().read_bytes() if path.endswith(_FILES) else None
+        return _path(path).read_bytes() if path.endswith((".toml", ".py", ".json")) else None
     except OSError:  # whoever reads it says what is wrong
         return None
-
-
-_FILES = (".toml", ".py", ".json")

@@ -37,7 +37,12 @@ def python_reward(path: Path, attribute: str, name: str | None = None) -> Reward
             f"{str(path)!r} has no {attribute!r}: write python:{path.name}#NAME for another name"
         ) from error
     if isinstance(given, type):
-        given = _made(cast("type[Any]", given), path)
+        try:
+            given = cast("type[Any]", given)()
+        except Exception as error:
+            raise ConfigurationError(
+                f"{given.__name__}() in {str(path)!r} failed: {type(error).__name__}: {error}"
+            ) from error
     if isinstance(given, RewardModel):
         return given
     if not callable(given):
@@ -83,12 +88,3 @@ def run_file(path: Path) -> tuple[ModuleType, str]:
             f"running {str(path)!r} failed: {type(error).__name__}: {error}"
         ) from error
     return module, digest
-
-
-def _made(kind: type[Any], path: Path) -> Any:
-    try:
-        return kind()
-    except Exception as error:
-        raise ConfigurationError(
-            f"{kind.__name__}() in {str(path)!r} failed: {type(error).__name__}: {error}"
-        ) from error

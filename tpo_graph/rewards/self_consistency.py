@@ -20,13 +20,7 @@ def final_answer(response: str) -> str | None:
     if boxed := _BOXED.findall(response):
         return "".join(boxed[-1].split())
     numbers = _NUMBER.findall(response)
-    return _plain(numbers[-1]) if numbers else None
-
-
-def _plain(number: str) -> str:
-    text = number.rstrip("%").replace(",", "")
-    value = float(text)
-    return f"{value:.12g}"
+    return f"{float(numbers[-1].rstrip('%').replace(',', '')):.12g}" if numbers else None
 
 
 class SelfConsistency:

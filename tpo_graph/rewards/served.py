@@ -61,12 +61,8 @@ def parse_served(source: str, scheme: str) -> Served:
 
 
 def endpoint_options(source: str, url: str, key: str) -> dict[str, Any]:
-    """Arguments of a served reward model, from the options that its name has (`Connected`).
-
-    Args:
-        source: the name, without its scheme.
-        url: the address in it.
-        key: environment variable that holds the server's key, where the options have none.
+    """Arguments of a served reward model, from the options that its name has (`Connected`); the
+    server's key from the environment variable `key`, where they have none.
 
     Raises:
         ConfigurationError: there is no such option.
@@ -129,16 +125,13 @@ async def scored_in_parts(
 
     async def asked(place: int) -> list[float]:
         scores = await ask(parts[place])
-        _keep_raw(responses[place * size : (place + 1) * size], scores)
+        scored = responses[place * size : (place + 1) * size]
+        # Not 1.0: `RawScores` may find it to be a squashed score.
+        if len(scored) == len(scores) and 1 not in scores:
+            keep(scored, scores)
         return scores
 
     return [score for part in await together(map(asked, range(len(parts)))) for score in part]
-
-
-def _keep_raw(responses: Sequence[str], scores: Sequence[float]) -> None:
-    """`keep` what a request scored, but for 1.0: `RawScores` may find it to be a squashed score."""
-    if len(responses) == len(scores) and 1 not in scores:
-        keep(responses, scores)
 
 
 class RawScores:
