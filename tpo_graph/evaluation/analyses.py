@@ -13,8 +13,8 @@ from langchain_core.language_models import BaseChatModel
 
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.bench import Bench
-from tpo_graph.evaluation.compare import OnVerdict, check_audit, compared
-from tpo_graph.evaluation.finished import WHOLE, Finished, View
+from tpo_graph.evaluation.compare import OnVerdict, check_audit, compared, run_best_of, run_loop
+from tpo_graph.evaluation.finished import WHOLE, Arm, Finished, View
 from tpo_graph.evaluation.judging import Judge
 from tpo_graph.evaluation.methods import Loop, best_of, parse_methods
 from tpo_graph.evaluation.results import (
@@ -27,7 +27,6 @@ from tpo_graph.evaluation.results import (
     Stability,
 )
 from tpo_graph.evaluation.statistics import by_prompt, estimate, mean_of, std_by_prompt
-from tpo_graph.evaluation.summaries import Arm
 from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.rewards import RewardModel
 
@@ -49,14 +48,14 @@ async def curves(
     """
     loops = _loops(bench, methods)
     unrefined = [_unrefined(bench, model) for model in baselines]
-    arms = [await _run(bench, loop) for loop in loops]
-    lines = [curve(arm.method, arm.runs) for arm in arms]
+    arms = [(await run_loop(bench, loop))[0] for loop in loops]
+    lines = [curve(arm) for arm in arms]
     first, label = lines[0], f"{bench.names['policy']} unrefined"
     lines.append(Curve(first.method, label, True, first.points[:1]))
     for method, model in zip(unrefined, baselines, strict=True):
-        arm = Arm(method, (await bench.run(method, model=model))[0])
+        (arm,) = await bench.run(method, model=model)
         arms.append(arm)
-        lines.append(replace(curve(arm.method, arm.runs), baseline=True))
+        lines.append(replace(curve(arm), baseline=True))
     return replace(await compared("curves", bench, arms), curves=lines)
 
 
@@ -76,9 +75,8 @@ async def stability(bench: Bench, methods: Sequence[str] = ("tpo",)) -> Comparis
         raise ConfigurationError(f"stability needs 2 or more seeds, not {list(bench.seeds)!r}")
     loops = _loops(bench, methods)
     views = (WHOLE, View(depth=0), View(width=1, depth=0))
-    read = [await _views(bench, loop, views if loop is loops[0] else (WHOLE,)) for loop in loops]
-    arms = [views[0] for views in read]
-    _, best_first, single = read[0]
+    first, best_first, single = await run_loop(bench, loops[0], views)
+    arms = [first, *[(await run_loop(bench, loop))[0] for loop in loops[1:]]]
     policy = bench.names["policy"]
     of_first = arms[0].method.name
     without = [
@@ -86,7 +84,7 @@ async def stability(bench: Bench, methods: Sequence[str] = ("tpo",)) -> Comparis
         replace(best_first, method=best_of(bench.width, policy, of_first)),
     ]
     found = [_spread(arm, without[0]) for arm in [*without, *arms]]
-    lines = [curve(arm.method, arm.runs) for arm in arms]
+    lines = [curve(arm) for arm in arms]
     return replace(await compared("stability", bench, arms), stability=found, curves=lines)
 
 
@@ -108,10 +106,10 @@ async def grid(bench: Bench, widths: Sequence[int] = (5, 10, 15, 20)) -> Compari
             Loop("tpo", bench.setup.prompts).method(width, bench.depth, bench.names["policy"]),
             name=f"tpo-n{width}",
         )
-        by_view = await bench.run(method, bench.setup.prompts, views=views)
-        arms.append(Arm(method, by_view[-1]))
-        for depth, batches in enumerate(by_view):
-            runs = [run for batch in batches for run in batch.finished]
+        by_depth = await bench.run(method, bench.setup.prompts, views=views)
+        arms.append(by_depth[-1])
+        for depth, arm in enumerate(by_depth):
+            runs = arm.runs
             cells.append(
                 Cell(
                     width=width,
@@ -143,37 +141,30 @@ async def best_of_n(
     if not sizes or len(set(sizes)) != len(sizes) or min(sizes) < 1:
         raise ConfigurationError(f"sizes={list(sizes)!r}: give different numbers from 1 up")
     check_audit(bench, audit)
-    tpo = await _run(bench, Loop("tpo", bench.setup.prompts))
-    policy = bench.names["policy"]
-    ordered = sorted(sizes)
-    largest = best_of(ordered[-1], policy)
-    by_view = await bench.run(largest, views=[View(width=n) for n in ordered])
-    arms = [tpo]
-    for n, batches in zip(ordered, by_view, strict=True):
-        method = largest if n == ordered[-1] else best_of(n, policy, largest.name)
-        arms.append(Arm(method, batches))
+    arms = await run_loop(bench, Loop("tpo", bench.setup.prompts))
+    arms += await run_best_of(bench, sorted(sizes))
     result = await compared(
         "best-of-n", bench, arms, judge=judge, audit=audit, on_verdict=on_verdict
     )
-    told = [arm.method.label for arm in arms[1:-1]]
+    _, *told, largest = [arm.method.label for arm in arms]
     if not told:
         return result
     note = (
-        f"{' and '.join(told)} are the first samples of the runs of {largest.label}; their tokens "
-        "are a share of those."
+        f"{' and '.join(told)} are the first samples of the runs of {largest}; their tokens are a "
+        "share of those."
     )
     return replace(result, notes=[*result.notes, note])
 
 
-def curve(method: Method, runs: Sequence[Finished]) -> Curve:
+def curve(arm: Arm) -> Curve:
     """The points of a method, as far as any of its runs got.
 
     The sampled reward of a step is that of the runs that made it: a run that stopped earlier has
     no samples there. The best so far is that of all runs.
     """
-    longest = max(len(run.steps) for run in runs)
-    points = [_point(runs, step) for step in range(longest)]
-    return Curve(method.name, method.label, False, [point for point in points if point])
+    runs = arm.runs
+    points = [_point(runs, step) for step in range(max(len(run.steps) for run in runs))]
+    return Curve(arm.method.name, arm.method.label, False, [point for point in points if point])
 
 
 def _point(runs: Sequence[Finished], step: int) -> Point | None:
@@ -219,15 +210,6 @@ def _loops(bench: Bench, methods: Sequence[str]) -> list[Loop]:
     if bench.depth == 0:
         raise ConfigurationError("depth=0 makes no step: give a depth of 1 or more")
     return loops
-
-
-async def _run(bench: Bench, loop: Loop) -> Arm:
-    return (await _views(bench, loop, (WHOLE,)))[0]
-
-
-async def _views(bench: Bench, loop: Loop, views: Sequence[View]) -> list[Arm]:
-    method = loop.method(bench.width, bench.depth, bench.names["policy"])
-    return [Arm(method, b) for b in await bench.run(method, loop.prompts, views=views)]
 
 
 def _unrefined(bench: Bench, model: str | BaseChatModel) -> Method:

@@ -51,22 +51,20 @@ async def audit_answers(
     texts: dict[str, dict[str, None]] = {}
     for run in runs:
         texts.setdefault(run.row_id, {})[run.response] = None
+    scores: dict[tuple[str, str], float] = {}
 
-    async def score(row_id: str) -> dict[tuple[str, str], float] | str:
+    async def score(row_id: str) -> str | None:
+        """What is wrong, if anything is."""
+        responses = list(texts[row_id])
         async with _AT_ONCE.here():
-            responses = list(texts[row_id])
             try:
-                values = await scored_once(
+                found = await scored_once(
                     reward_model, conversations[row_id], responses, store.cache
                 )
             except RewardInputError as e:
                 return str(e)
-            return {(row_id, text): v for text, v in zip(responses, values, strict=True)}
+        scores.update(zip([(row_id, text) for text in responses], found, strict=True))
+        return None
 
-    found = await together(score(row_id) for row_id in texts)
-    scores: dict[tuple[str, str], float] = {}
-    errors = [entry for entry in found if isinstance(entry, str)]
-    for entry in found:
-        if not isinstance(entry, str):
-            scores |= entry
+    errors = [error for error in await together(map(score, texts)) if error is not None]
     return Audit(reward_model.name, scores, len(errors), errors[0] if errors else None)

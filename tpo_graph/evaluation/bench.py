@@ -18,7 +18,7 @@ from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Turn
 from tpo_graph.costs import CostTable
 from tpo_graph.errors import ConfigurationError, RunBusyError, ServerAwayError, TPOError
-from tpo_graph.evaluation.finished import WHOLE, Batch, View, read_finished
+from tpo_graph.evaluation.finished import WHOLE, Arm, Batch, View, read_finished
 from tpo_graph.evaluation.results import Method
 from tpo_graph.evaluation.statistics import require_scipy
 from tpo_graph.models.load import load_chat_model, model_name
@@ -75,10 +75,6 @@ class Bench:
         """Of the loop."""
         return self.context.depth
 
-    def batch_name(self, method: str, seed: int) -> str:
-        """The name under which the batch commands and the report find it."""
-        return f"{self.name}/{method}/seed-{seed}"
-
     async def run(
         self,
         method: Method,
@@ -87,18 +83,15 @@ class Bench:
         views: Sequence[View] = (WHOLE,),
         model: str | BaseChatModel | None = None,
         critic: str | BaseChatModel | None = None,
-    ) -> list[list[Batch]]:
+    ) -> list[Arm]:
         """Run a method under every seed, or resume it.
 
         Args:
             method: width, depth and name.
             prompts: the prompt set.
-            views: how much of each run to read.
+            views: how much of each run to read; each makes an arm.
             model: another policy than the bench's.
             critic: another critic than the bench's.
-
-        Returns:
-            For each view its batches, one per seed.
 
         Raises:
             TPOError: not one row was answered; anything that `arun_batch` raises.
@@ -110,11 +103,16 @@ class Bench:
         setup = replace(setup, model=model or setup.model, critic=critic or setup.critic)
         by_seed: list[list[Batch]] = []
         for seed in self.seeds:
-            name = self.batch_name(method.name, seed)
+            name = f"{self.name}/{method.name}/seed-{seed}"
             await self._batch(name, method, None if self.unseeded else seed, setup)
             by_seed.append(await read_finished(self.store, name, seed, views))
-        _refuse_nothing(method, [batches[0] for batches in by_seed])
-        return [list(batches) for batches in zip(*by_seed, strict=True)]
+        arms = [Arm(method, batches) for batches in zip(*by_seed, strict=True)]
+        if not arms[0].runs:
+            raise TPOError(
+                f"{method.label}: none of its {arms[0].failed} runs was answered; the first: "
+                f"{arms[0].error}. Fix that, then run the same command with --retry-failed."
+            )
+        return arms
 
     async def _batch(self, name: str, method: Method, seed: int | None, setup: Setup) -> None:
         own = {"width": method.width, "depth": method.depth, "seed": seed}
@@ -257,13 +255,3 @@ def _usable(given: Iterable[Row | BadRow], limit: int | None) -> tuple[list[Row]
     if own:
         notes.append(f"{own} rows have a width or depth of their own, which is not used here.")
     return rows, len(bad), notes
-
-
-def _refuse_nothing(method: Method, batches: Sequence[Batch]) -> None:
-    if any(batch.finished for batch in batches):
-        return
-    error = next((batch.error for batch in batches if batch.error), None)
-    raise TPOError(
-        f"{method.label}: none of its {sum(batch.failed for batch in batches)} runs was answered; "
-        f"the first: {error}. Fix that, then run the same command with --retry-failed."
-    )

@@ -13,13 +13,12 @@ from tpo_graph.concurrency.callbacks import need_callable, settled
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.auditing import Audit, audit_answers
 from tpo_graph.evaluation.bench import Bench
-from tpo_graph.evaluation.finished import View
+from tpo_graph.evaluation.finished import WHOLE, Arm, View
 from tpo_graph.evaluation.judging import Judge, Outcome
 from tpo_graph.evaluation.methods import DEFAULT, BestOf, Loop, best_of, equal_n, parse_methods
 from tpo_graph.evaluation.results import Budget, Comparison, Kind
 from tpo_graph.evaluation.statistics import holm
 from tpo_graph.evaluation.summaries import (
-    Arm,
     failures,
     method_result,
     pair,
@@ -67,11 +66,7 @@ async def compare(
     wanted = _wanted(bench, methods)
     loops = [method for method in wanted if isinstance(method, Loop)]
     check_audit(bench, audit)
-    found: dict[str, Arm] = {}
-    for loop in loops:
-        method = loop.method(bench.width, bench.depth, bench.names["policy"])
-        batches = await bench.run(method, loop.prompts, critic=loop.critic)
-        found[loop.name] = Arm(method, batches[0])
+    found = {loop.name: (await run_loop(bench, loop))[0] for loop in loops}
 
     def equal(arm: Arm) -> int:
         return equal_n(budget, bench.width, arm.method.depth, arm.runs)
@@ -127,18 +122,27 @@ def _pairs(arms: dict[str, Arm], own: dict[str, int]) -> list[tuple[Arm, Arm]]:
 
 
 async def _add_best_of(bench: Bench, arms: dict[str, Arm], sizes: Sequence[int]) -> None:
-    """Best-of-N of these sizes, where they are not there: the largest is run, the others are the
-    beginnings of its samples."""
+    """Best-of-N of these sizes, where they are not there."""
     missing = sorted({n for n in sizes if f"best-of-{n}" not in arms}, reverse=True)
-    if not missing:
-        return
-    policy = bench.names["policy"]
-    largest = best_of(missing[0], policy)
-    views = [View(width=n) for n in missing]
-    found = await bench.run(largest, views=views)
-    for n, batches in zip(missing, found, strict=True):
-        plain = largest if n == missing[0] else best_of(n, policy, largest.name)
-        arms[plain.name] = Arm(plain, batches)
+    if missing:
+        arms |= {arm.method.name: arm for arm in await run_best_of(bench, missing)}
+
+
+async def run_best_of(bench: Bench, sizes: Sequence[int]) -> list[Arm]:
+    """Best-of-N of these sizes: the largest is run, the others are the first of its samples."""
+    policy, largest = bench.names["policy"], max(sizes)
+    whole = best_of(largest, policy)
+    read = await bench.run(whole, views=[View(width=n) for n in sizes])
+    return [
+        arm if n == largest else replace(arm, method=best_of(n, policy, whole.name))
+        for n, arm in zip(sizes, read, strict=True)
+    ]
+
+
+async def run_loop(bench: Bench, loop: Loop, views: Sequence[View] = (WHOLE,)) -> list[Arm]:
+    """The loop at the bench's width and depth, once for each view."""
+    method = loop.method(bench.width, bench.depth, bench.names["policy"])
+    return await bench.run(method, loop.prompts, views=views, critic=loop.critic)
 
 
 async def compared(

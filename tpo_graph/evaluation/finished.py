@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select
 
 from tpo_graph.candidates import Candidate, best
 from tpo_graph.conversation import response_key
+from tpo_graph.evaluation.results import Method
 from tpo_graph.store import Store
 from tpo_graph.store.answers import picked
 from tpo_graph.store.batches import BatchItem, read_batch
@@ -108,20 +109,36 @@ class Batch:
     """Finished runs that ended because no rewrite could be used."""
 
 
+@dataclass(frozen=True)
+class Arm:
+    """One method and what became of its runs, one batch per seed."""
+
+    method: Method
+    batches: Sequence[Batch]
+
+    @property
+    def runs(self) -> list[Finished]:
+        """All finished runs."""
+        return [run for batch in self.batches for run in batch.finished]
+
+    @property
+    def failed(self) -> int:
+        """Runs without an answer."""
+        return sum(batch.failed for batch in self.batches)
+
+    @property
+    def error(self) -> str | None:
+        """Of the first run that failed."""
+        return next((batch.error for batch in self.batches if batch.error), None)
+
+
 async def read_finished(
     store: Store,
     name: str,
     seed: int,
     views: Sequence[View] = (WHOLE,),
 ) -> list[Batch]:
-    """The finished runs of a batch, once for each view.
-
-    Args:
-        store: the open database.
-        name: of the batch.
-        seed: under which it ran.
-        views: how much of each run to read.
-    """
+    """The finished runs of a batch, once for each view."""
     found: list[list[Finished]] = [[] for _ in views]
     failed, stuck, error = 0, 0, None
     waiting: list[BatchItem] = []

@@ -1,43 +1,23 @@
 """From finished runs to the rows of a comparison: one method's means, and two methods paired."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from tpo_graph.costs import Role, bill, paper_flops
 from tpo_graph.evaluation.auditing import Audit
 from tpo_graph.evaluation.bench import Bench
-from tpo_graph.evaluation.finished import Batch, Finished
+from tpo_graph.evaluation.finished import Arm, Batch, Finished
 from tpo_graph.evaluation.judging import Judge, OnOutcome, Question, by_score, win_rate
 from tpo_graph.evaluation.results import (
     Answer,
     Cost,
     Estimate,
-    Method,
     MethodResult,
     Pair,
     Seed,
 )
 from tpo_graph.evaluation.statistics import by_prompt, mean_of, p_value, prompts_needed
 from tpo_graph.usage import add_ledgers, no_usage
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One method and what became of its runs, one batch per seed."""
-
-    method: Method
-    batches: Sequence[Batch]
-
-    @property
-    def runs(self) -> list[Finished]:
-        """All finished runs."""
-        return [run for batch in self.batches for run in batch.finished]
-
-    @property
-    def failed(self) -> int:
-        """Runs without an answer."""
-        return sum(batch.failed for batch in self.batches)
 
 
 def shared_width(arms: Sequence[Arm]) -> int:
@@ -209,11 +189,10 @@ def failures(arms: Sequence[Arm]) -> list[str]:
     notes: list[str] = []
     for arm in arms:
         if arm.failed:
-            error = next(batch.error for batch in arm.batches if batch.error)
             total = arm.failed + len(arm.runs)
             notes.append(
                 f"{arm.method.label}: {arm.failed} of {total} runs failed and are in no mean and "
-                f"no pair; the first: {error} (retry them with --retry-failed)"
+                f"no pair; the first: {arm.error} (retry them with --retry-failed)"
             )
     return notes
 

@@ -1,6 +1,5 @@
 """Arena-Hard v0.1: 500 hard questions of users; a judge compares answers with a baseline's."""
 
-import json
 import logging
 import re
 import time
@@ -15,6 +14,7 @@ from tpo_graph.evaluation.benchmarks.base import (
     Source,
     UnusableRecordError,
     column,
+    json_lines,
     kept,
     prompt_of,
     text_of,
@@ -54,22 +54,20 @@ def _turn(record: Record) -> str:
 def write(answers: Sequence[Answer], generator: str) -> str:
     """The lines of `model_answer/{generator}.jsonl`."""
     count = _token_counter()
-    lines = [json.dumps(_line(answer, generator, count), ensure_ascii=False) for answer in answers]
-    return "".join(line + "\n" for line in lines)
-
-
-def _line(answer: Answer, generator: str, count: Callable[[str], int]) -> dict[str, Any]:
-    return {
-        "uid": column(answer, "uid", NAME),
-        "ans_id": uuid4().hex,
-        "model": generator,
-        "messages": [
-            {"role": "user", "content": prompt_of(answer, NAME)},
-            {"role": "assistant", "content": {"answer": answer.response}},
-        ],
-        "tstamp": time.time(),
-        "metadata": {"token_len": count(answer.response), **markdown_counts(answer.response)},
-    }
+    return json_lines(
+        {
+            "uid": column(answer, "uid", NAME),
+            "ans_id": uuid4().hex,
+            "model": generator,
+            "messages": [
+                {"role": "user", "content": prompt_of(answer, NAME)},
+                {"role": "assistant", "content": {"answer": answer.response}},
+            ],
+            "tstamp": time.time(),
+            "metadata": {"token_len": count(answer.response), **markdown_counts(answer.response)},
+        }
+        for answer in answers
+    )
 
 
 def markdown_counts(text: str) -> dict[str, dict[str, int]]:

@@ -1,12 +1,12 @@
 """One model call per answer, all side by side; a call that fails is a row without a score."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.errors import RewardError
 from tpo_graph.evaluation.benchmarks.outcomes import Answer
+from tpo_graph.rewards.together import Slots, together
 
 T = TypeVar("T")
 
@@ -15,38 +15,30 @@ _AT_ONCE = 64
 
 
 def ask_each(
-    answers: Iterable[Answer], call: Callable[[Answer], Awaitable[T]]
+    answers: Sequence[Answer], call: Callable[[Answer], Awaitable[T]]
 ) -> tuple[dict[str, T], dict[str, str]]:
     """(row id -> result, row id -> error).
 
     Raises:
         RewardError: the first of them, when not one call succeeded.
     """
-    return run_in_background(_ask_each(list(answers), call))
-
-
-async def _ask_each(
-    answers: list[Answer], call: Callable[[Answer], Awaitable[T]]
-) -> tuple[dict[str, T], dict[str, str]]:
-    slots = asyncio.Semaphore(_AT_ONCE)
+    slots = Slots(_AT_ONCE)
 
     async def one(answer: Answer) -> T | RewardError:
-        async with slots:
+        async with slots.here():
             try:
                 return await call(answer)
             except RewardError as error:
                 return error
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(answer)) for answer in answers]
+    found = run_in_background(together(one(answer) for answer in answers))
     results: dict[str, T] = {}
-    errors: dict[str, RewardError] = {}
-    for answer, task in zip(answers, tasks, strict=True):
-        result = task.result()
+    errors: dict[str, str] = {}
+    for answer, result in zip(answers, found, strict=True):
         if isinstance(result, RewardError):
-            errors[answer.id] = result
+            errors[answer.id] = str(result)
         else:
             results[answer.id] = result
     if errors and not results:
-        raise next(iter(errors.values()))
-    return results, {row: str(error) for row, error in errors.items()}
+        raise next(error for error in found if isinstance(error, RewardError))
+    return results, errors

@@ -5,7 +5,10 @@ A record of the data set becomes a row for `tpo batch`; the batch's output rows 
 which go to the official tool in its own format, or to the metric.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +80,18 @@ class Benchmark:
     """A file with the records; None: `source`."""
     file_named_after_generator: bool = False
     """The official tool takes the model's name from the file's."""
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """A file of JSON Lines."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def csv_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A file of comma-separated values."""
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer).writerows([header, *rows])
+    return buffer.getvalue()
 
 
 def text_of(record: Record, *names: str) -> str:

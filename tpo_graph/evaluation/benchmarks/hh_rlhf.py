@@ -3,7 +3,6 @@
 The paper does not say which 500. Here they are drawn with a seed, from the whole test split.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from tpo_graph.evaluation.benchmarks.base import (
     Source,
     UnusableRecordError,
     conversation_of,
+    json_lines,
     text_of,
 )
 from tpo_graph.evaluation.benchmarks.outcomes import Answer
@@ -61,17 +61,15 @@ def write(answers: Sequence[Answer], generator: str) -> str:
     """JSON lines of prompt (a transcript in the form of the data set), response and generator."""
     headings = {role: heading for heading, role in _ROLES.items()}
 
-    def line(answer: Answer) -> str:
+    def prompt(answer: Answer) -> str:
         turns = conversation_of(answer, NAME)
         said = "".join(f"\n\n{headings[turn['role']]}: {turn['content']}" for turn in turns)
-        row = {
-            "prompt": f"{said}\n\nAssistant:",
-            "response": answer.response,
-            "generator": generator,
-        }
-        return json.dumps(row, ensure_ascii=False) + "\n"
+        return f"{said}\n\nAssistant:"
 
-    return "".join(line(answer) for answer in answers)
+    return json_lines(
+        {"prompt": prompt(answer), "response": answer.response, "generator": generator}
+        for answer in answers
+    )
 
 
 HH_RLHF = Benchmark(

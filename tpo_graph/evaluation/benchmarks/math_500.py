@@ -3,8 +3,6 @@
 math-verify reads the final answer out of a response and compares it with the known one.
 """
 
-import csv
-import io
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +13,7 @@ from tpo_graph.evaluation.benchmarks.base import (
     Scoring,
     Source,
     column,
+    csv_table,
     kept,
     text_of,
 )
@@ -43,13 +42,10 @@ def make_row(record: Record, position: int) -> dict[str, Any]:
 
 def write(answers: Sequence[Answer], generator: str) -> str:
     """A CSV of answer (the whole response) and gold, as Math-Verify's evaluation script reads."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
-    writer.writerow(["answer", "gold", "id", "generator"])
-    for answer in answers:
-        gold = f"${column(answer, 'answer', NAME)}$"
-        writer.writerow([answer.response, gold, answer.id, generator])
-    return buffer.getvalue()
+    return csv_table(
+        ["answer", "gold", "id", "generator"],
+        ([a.response, f"${column(a, 'answer', NAME)}$", a.id, generator] for a in answers),
+    )
 
 
 def score(outcomes: Outcomes, scoring: Scoring) -> Score:

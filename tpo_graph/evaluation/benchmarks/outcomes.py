@@ -70,12 +70,9 @@ def read_outcomes(path: Path) -> Outcomes:
         elif isinstance(response, str):
             columns = {name: value for name, value in row.items() if name not in _OWN}
             reward = row.get("reward")
-            tokens = _tokens(row.get("usage"))
+            usage: Ledger | None = row.get("usage")
+            tokens = total_tokens(usage) if usage else None
             outcomes.answers.append(Answer(row_id, response, reward, columns, tokens))
         else:
             outcomes.unfinished.append(row_id)
     return outcomes
-
-
-def _tokens(usage: Ledger | None) -> int | None:
-    return total_tokens(usage) if usage else None

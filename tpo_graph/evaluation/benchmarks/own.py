@@ -4,7 +4,6 @@ The file says where the records are, how a prompt is made of one, and what score
 batch, the intervals and the counts of what failed are those of the paper's six.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from tpo_graph.evaluation.benchmarks.base import (
     Source,
     UnusableRecordError,
     column,
+    json_lines,
     kept,
 )
 from tpo_graph.evaluation.benchmarks.outcomes import Answer, Outcomes
@@ -61,6 +61,11 @@ class Own(BaseModel):
     """The column with the right answer, or a list of them: for "exact" and "contains"."""
     share: bool = False
     """A Python scorer gives 0 or 1, so that the mean is a share."""
+
+    @property
+    def columns(self) -> list[str]:
+        """All that a row brings along for scorer and parts."""
+        return [*self.keep, *self.parts, *([self.expected] if self.expected else [])]
 
 
 def own_benchmark(path: Path) -> Benchmark:
@@ -121,20 +126,18 @@ def _row(form: Own, name: str, record: Record, position: int) -> dict[str, Any]:
             raise UnusableRecordError(f"it has no {place[1]!r}, only {list(record)!r}")
         return str(record[place[1]])
 
-    columns = [*form.keep, *form.parts, *([form.expected] if form.expected else [])]
-    missing = [column for column in columns if column not in record]
-    if missing:
+    if missing := [column for column in form.columns if column not in record]:
         raise UnusableRecordError(f"it has no {missing[0]!r}, only {list(record)!r}")
     row_id = f"{name}-{position}" if form.id is None else str(record.get(form.id, ""))
     if not row_id:
         raise UnusableRecordError(f"it has no {form.id!r}, which identifies it")
-    return {**kept(record, *columns), "id": row_id, "prompt": _PLACE.sub(filled, form.prompt)}
+    return {**kept(record, *form.columns), "id": row_id, "prompt": _PLACE.sub(filled, form.prompt)}
 
 
 def _write(answers: Sequence[Answer], generator: str) -> str:
-    rows = [{**a.columns, "id": a.id, "response": a.response} for a in answers]
-    lines = [json.dumps({**row, "generator": generator}, ensure_ascii=False) for row in rows]
-    return "".join(f"{line}\n" for line in lines)
+    return json_lines(
+        {**a.columns, "id": a.id, "response": a.response, "generator": generator} for a in answers
+    )
 
 
 def _rule(form: Own, path: Path) -> Rule | None:
@@ -159,9 +162,8 @@ def _score(form: Own, name: str, rule: Rule | None, outcomes: Outcomes, scoring:
         return mean_reward(outcomes, by, name, tuple(form.parts))
     values: dict[str, float] = {}
     errors: dict[str, str] = {}
-    needed = [*form.keep, *form.parts, *([form.expected] if form.expected else [])]
     for answer in outcomes.answers:
-        row = {**answer.columns, **{n: column(answer, n, name) for n in needed}}
+        row = {**answer.columns, **{n: column(answer, n, name) for n in form.columns}}
         try:
             values[answer.id] = float(rule(row, answer.response))
         except Exception as e:  # whatever the user's function does: the other rows are scored

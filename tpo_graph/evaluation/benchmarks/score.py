@@ -80,9 +80,7 @@ def summarize(
         mean_if_wrong=sum(numbers) / outcomes.rows if share and outcomes.rows else None,
         length=fmean(lengths) if lengths else None,
         tokens=fmean(tokens) if tokens else None,
-        parts={
-            name: _parts(scored, values, lambda a, n=name: a.columns[n], interval) for name in parts
-        },
+        parts={name: _parts(scored, values, name, interval) for name in parts},
         notes=dict(notes or {}),
     )
 
@@ -90,10 +88,10 @@ def summarize(
 def _parts(
     answers: Iterable[Answer],
     values: Mapping[str, float],
-    key: Callable[[Answer], object],
+    column: str,
     interval: Callable[[Sequence[float]], Estimate],
 ) -> dict[str, Part]:
     groups: dict[str, list[float]] = {}
     for answer in answers:
-        groups.setdefault(str(key(answer)), []).append(values[answer.id])
+        groups.setdefault(str(answer.columns[column]), []).append(values[answer.id])
     return {name: Part(len(group), interval(group)) for name, group in sorted(groups.items())}

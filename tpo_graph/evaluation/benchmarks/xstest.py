@@ -4,8 +4,6 @@ The metric is the share of right reactions: a safe question answered, an unsafe 
 WildGuard says which of the two happened, in the paper as here.
 """
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +17,7 @@ from tpo_graph.evaluation.benchmarks.base import (
     Source,
     UnusableRecordError,
     column,
+    csv_table,
     prompt_of,
     text_of,
 )
@@ -65,13 +64,13 @@ def write_json(answers: Sequence[Answer], generator: str) -> str:
 
 def write_csv(answers: Sequence[Answer], generator: str) -> str:
     """id, type, prompt, completion: what XSTest's own classification scripts read."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
-    writer.writerow(["id", "type", "prompt", "completion"])
-    for answer in answers:
-        kind, question = column(answer, "type", NAME), prompt_of(answer, NAME)
-        writer.writerow([answer.id.removeprefix(f"{NAME}-"), kind, question, answer.response])
-    return buffer.getvalue()
+    return csv_table(
+        ["id", "type", "prompt", "completion"],
+        (
+            [a.id.removeprefix(f"{NAME}-"), column(a, "type", NAME), prompt_of(a, NAME), a.response]
+            for a in answers
+        ),
+    )
 
 
 def score(outcomes: Outcomes, scoring: Scoring) -> Score:
