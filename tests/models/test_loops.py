@@ -2,9 +2,12 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import openai
+from langchain_core.outputs import ChatResult
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
+from pydantic import SecretStr
 
 from tests.models.test_sampling import PROMPT, sampling
 from tests.openai_server import OpenAIServer
@@ -68,3 +71,22 @@ async def test_the_model_given_to_us_is_left_as_it_was(chat: Make) -> None:
     before = dict(model.__dict__)
     await generate(model, PROMPT, 1, sampling(temperature=0.5))
     assert dict(model.__dict__) == before
+
+
+async def test_requests_that_are_alike_share_a_copy_and_others_do_not(server: OpenAIServer) -> None:
+    asked: list[int] = []
+
+    class Seen(ChatOpenAI):
+        async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            asked.append(id(self))
+            return await super()._agenerate(*args, **kwargs)
+
+    model = Seen(model="tiny", base_url=server.url, api_key=SecretStr("none"), temperature=0.2)
+    for given in ({}, {}, {"temperature": 0.9}, {"temperature": 0.9, "seed": 7}, {}):
+        await generate(model, PROMPT, 2, sampling(**given))
+    assert [asked.index(each) for each in asked] == [0, 0, 2, 3, 0]
+    assert [call.params["temperature"] for call in server.calls] == [0.2, 0.2, 0.9, 0.9, 0.2]
+    assert [call.params.get("seed") for call in server.calls] == [None, None, None, 7, None]
+    for seed in range(100):  # more than are kept
+        await generate(model, PROMPT, 1, sampling(seed=seed))
+    assert len({call.params["seed"] for call in server.calls[5:]}) == 100

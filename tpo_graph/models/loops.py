@@ -33,6 +33,10 @@ class Manners:
     """It answers as a stream only."""
 
 
+_COPIES = 64
+"""Kept for each model; with a seed no two requests are alike."""
+
+
 @dataclass
 class Handle:
     """A chat model as one event loop uses it."""
@@ -49,6 +53,19 @@ class Handle:
     """Most samples of one request, with greedy decoding (True) and without, once refused."""
     bare_reasoning: bool = False
     """Whether its replies were seen to begin with reasoning that has no opening mark."""
+    _copies: dict[frozenset[tuple[str, Any]], BaseChatModel] = field(
+        default_factory=dict[frozenset[tuple[str, Any]], BaseChatModel]
+    )
+
+    def with_fields(self, changes: dict[str, Any]) -> BaseChatModel:
+        """The model with other fields. Requests that are alike share one copy: LangChain describes
+        a model to callbacks in every call, and computes that once for each object."""
+        key = frozenset(changes.items())
+        if key not in self._copies:
+            if len(self._copies) == _COPIES:
+                del self._copies[next(iter(self._copies))]
+            self._copies[key] = self.model.model_copy(update=changes)
+        return self._copies[key]
 
     def most(self, greedy: bool) -> int:
         """How many samples one request may ask for."""

@@ -220,7 +220,7 @@ class Call:
         return ChatResult(generations=generations, llm_output=result.llm_output)
 
     def _model(self, count: int, index: int, manners: Manners) -> BaseChatModel:
-        """A copy of the model with this request's parameters."""
+        """The model with this request's parameters."""
         parameters: dict[str, Any] = {**self.sampling}
         if parameters["seed"] is not None:
             parameters["seed"] = (parameters["seed"] + index * _SEED_STRIDE) % 2**31
@@ -243,7 +243,7 @@ class Call:
                 changes[name] = True
             if "stream_chunk_timeout" in type(model).model_fields:
                 changes["stream_chunk_timeout"] = None  # the request's own timeout holds
-        return model.model_copy(update=changes) if changes else model
+        return self.held.with_fields(changes)
 
 
 def without_system(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
