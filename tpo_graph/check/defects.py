@@ -9,6 +9,7 @@ average; the paper's Figure 7 shows that a weak model gets worse by it.
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 from langchain_core.language_models import BaseChatModel
@@ -20,6 +21,8 @@ from tpo_graph.context import RunOptions, Sampling
 from tpo_graph.models.load import model_name
 from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.prompts import PromptSet, Stage
+
+_finding = partial(Finding, "policy")
 
 _EACH = 2
 """Rewrites and fresh samples per probe."""
@@ -133,8 +136,7 @@ def judge_trials(
     yield _keeps_tags(trials, tag)
     yield _follows(trials)
     yield _rewrites(trials)
-    yield Finding(
-        "policy",
+    yield _finding(
         "what this cannot judge",
         "skip",
         "facts, code, reasoning, taste, long answers: run `tpo compare` on prompts of your own",
@@ -212,7 +214,3 @@ def _rewrites(trials: Sequence[Trial]) -> Finding:
 
 def _grade(done: int, wanted: int) -> Status:
     return "ok" if 3 * done >= 2 * wanted else "warn" if 3 * done >= wanted else "fail"
-
-
-def _finding(name: str, status: Status, detail: str) -> Finding:
-    return Finding("policy", name, status, detail)

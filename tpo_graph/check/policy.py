@@ -4,6 +4,7 @@ Whether it improves answers is looked at in `defects.py`.
 """
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
@@ -16,6 +17,8 @@ from tpo_graph.errors import TPOError
 from tpo_graph.models.load import load_chat_model, model_name
 from tpo_graph.models.sampling import Generated, generate
 from tpo_graph.prompts import PromptSet
+
+_finding = partial(Finding, "policy")
 
 
 async def check_policy(
@@ -85,7 +88,3 @@ def _returns_usage(asked: Generated) -> Finding:
         return _finding("returns usage", "ok", f"{read} prompt and {written} completion tokens")
     detail = "token counts are missing: token budgets and cost reports will not work"
     return _finding("returns usage", "warn", detail)
-
-
-def _finding(name: str, status: Status, detail: str) -> Finding:
-    return Finding("policy", name, status, detail)

@@ -2,15 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 
-from tpo_graph.check.finding import Finding, Status
+from tpo_graph.check.finding import Finding
 from tpo_graph.context import RunOptions
 from tpo_graph.local import weights
 from tpo_graph.models.load import LOCAL, model_name
 from tpo_graph.prompts import BEFORE, Prompt, PromptSet, Stage
+
+_finding = partial(Finding, "prompts")
 
 _STAGES: tuple[Stage, ...] = ("loss", "gradient", "update")
 
@@ -121,7 +124,3 @@ def _local_source(policy: BaseChatModel | None) -> str | None:
 
 def _prompt(prompts: PromptSet, stage: Stage) -> Prompt:
     return {"loss": prompts.loss, "gradient": prompts.gradient, "update": prompts.update}[stage]
-
-
-def _finding(name: str, status: Status, detail: str) -> Finding:
-    return Finding("prompts", name, status, detail)

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from tpo_graph.check.finding import Finding, Status
 from tpo_graph.check.probes import Pair, Probes
@@ -15,6 +16,8 @@ from tpo_graph.rewards import (
     as_reward_model,
     checked_scores,
 )
+
+_finding = partial(Finding, "reward model")
 
 Given = str | RewardModel | RewardFunction
 """A reward model as `create_tpo_graph` takes it."""
@@ -146,7 +149,3 @@ def _equals(
     else:
         why = "another template, another BOS, another precision or other weights"
     return _finding(name, "fail", f"differ by up to {largest:.2g}: {why}")
-
-
-def _finding(name: str, status: Status, detail: str) -> Finding:
-    return Finding("reward model", name, status, detail)

@@ -106,7 +106,7 @@ def load(source: str, auto_class: str, options: Options) -> Pretrained:
     return Pretrained(model, tokenizer, getattr(text_config, "max_position_embeddings", None))
 
 
-def load_tokenizer(source: str, trust_remote_code: bool = False) -> Any:
+def load_tokenizer(source: str) -> Any:
     """The tokenizer alone, for models that another process serves. Needs transformers, not torch.
 
     Raises:
@@ -117,7 +117,7 @@ def load_tokenizer(source: str, trust_remote_code: bool = False) -> Any:
         from transformers import AutoTokenizer
     tokenizer: Any = AutoTokenizer  # its methods have no types
     try:
-        return tokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+        return tokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:
         raise _explained(source, error) from error
 

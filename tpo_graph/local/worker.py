@@ -41,7 +41,8 @@ class Worker:
         try:
             return future.result()
         except BaseException:
-            _give_up(future.cancel, cancelled)
+            cancelled.set()  # first: work that has begun looks at it between two steps
+            future.cancel()
             raise
 
     async def arun(self, work: Callable[[Event], T]) -> T:
@@ -51,10 +52,6 @@ class Worker:
         try:
             return await asyncio.wrap_future(future)
         except BaseException:
-            _give_up(future.cancel, cancelled)
+            cancelled.set()
+            future.cancel()
             raise
-
-
-def _give_up(cancel: Callable[[], bool], cancelled: Event) -> None:
-    cancelled.set()  # first: work that has begun looks at it between two steps
-    cancel()

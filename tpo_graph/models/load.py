@@ -184,7 +184,10 @@ def _made(spec: str, given: dict[str, Any]) -> BaseChatModel:
     provider, colon, _ = spec.partition(":")
     options: dict[str, Any] = {}
     if not colon or provider in ("openai", "azure_openai"):
-        options = {"max_retries": _RETRIES, "timeout": _timeout()}
+        from openai import Timeout
+
+        timeout = Timeout(_TIMEOUT, connect=_CONNECT_TIMEOUT)
+        options = {"max_retries": _RETRIES, "timeout": timeout}
     options |= {**_cleaned_environment(provider if colon else "openai"), **given}
     try:
         with warnings.catch_warnings():
@@ -214,14 +217,6 @@ def _made(spec: str, given: dict[str, Any]) -> BaseChatModel:
             "of one request. Choose a model of the chat completions API."
         )
     return model
-
-
-def _timeout() -> Any:
-    try:
-        from openai import Timeout
-    except ImportError:  # which `init_chat_model` says better
-        return _TIMEOUT
-    return Timeout(_TIMEOUT, connect=_CONNECT_TIMEOUT)
 
 
 def _cleaned_environment(provider: str) -> dict[str, Any]:

@@ -8,9 +8,9 @@ once more without; if that works, later requests of the same model begin there.
 import asyncio
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ from langchain_core.messages import (
     message_chunk_to_message,
 )
 from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.config import RunnableConfig, ensure_config
 
 from tpo_graph.concurrency.outages import reached
 from tpo_graph.context import Sampling
@@ -87,7 +87,11 @@ class Call:
             if fewer is None:
                 return Answers([], error)
             return await self._ask_fewer(count, first, fewer)
-        return await self._topped_up(result, count, first)
+        generations = result.generations
+        if not 0 < len(generations) < count:
+            return Answers(generations)
+        rest = await self._ask_parts(count - len(generations), first + len(generations), 1)
+        return Answers([*generations, *rest.generations], rest.failure)
 
     async def _ask_fewer(self, count: int, first: int, most: int) -> Answers:
         """Ask after a refusal that may have been about the number of samples."""
@@ -104,13 +108,6 @@ class Call:
         got = result.generations[:most]
         rest = await self._ask_parts(count - len(got), first + len(got), most)
         return Answers([*got, *rest.generations], rest.failure)
-
-    async def _topped_up(self, result: ChatResult, count: int, first: int) -> Answers:
-        generations = result.generations
-        if 0 < len(generations) < count:
-            rest = await self._ask_parts(count - len(generations), first + len(generations), 1)
-            return Answers([*generations, *rest.generations], rest.failure)
-        return Answers(generations)
 
     async def _ask_parts(self, count: int, first: int, most: int) -> Answers:
         """Requests side by side, each for `most` samples or what is left of them."""
@@ -130,11 +127,12 @@ class Call:
 
     async def _request(self, count: int, index: int) -> ChatResult:
         """One request, in the way that this server takes it."""
-        manners = self.held.manners
+        manners, server = self.held.manners, _server(self.held.model)
         while True:
             try:
                 # A stream merges the samples of one request into one.
-                result = await self._send(1 if manners.only_streams else count, index, manners)
+                size = 1 if manners.only_streams else count
+                result = await reached(server, partial(self._send, size, index, manners))
             except Exception as error:
                 other = self._otherwise(error, manners)
                 if other is None:
@@ -183,39 +181,24 @@ class Call:
         )
 
     async def _send(self, count: int, index: int, manners: Manners) -> ChatResult:
-        server = _server(self.held.model)
-        return await reached(server, lambda: self._send_once(count, index, manners))
-
-    async def _send_once(self, count: int, index: int, manners: Manners) -> ChatResult:
         model = self._model(count, index, manners)
         messages = self.messages if manners.takes_system else without_system(self.messages)
         config = ensure_config()
-        callbacks = config.get("callbacks")
-        tags = [*config.get("tags", ()), _NOSTREAM, f"tpo:{self.stage}"]
-        metadata = {**config.get("metadata", {}), **self.metadata}
+        how: dict[str, Any] = {
+            "callbacks": config.get("callbacks"),
+            "tags": [*config.get("tags", ()), _NOSTREAM, f"tpo:{self.stage}"],
+            "metadata": {**config.get("metadata", {}), **self.metadata},
+            "run_name": self.stage,
+        }
         if manners.only_streams:
             whole: Any = None
-            async for chunk in model.astream(
-                messages,
-                config={
-                    "callbacks": callbacks,
-                    "tags": tags,
-                    "metadata": metadata,
-                    "run_name": self.stage,
-                },
-            ):
+            async for chunk in model.astream(messages, cast("RunnableConfig", how)):
                 whole = chunk if whole is None else whole + chunk
             if whole is None:
                 return ChatResult(generations=[])
             message = cast(AIMessage, message_chunk_to_message(whole))
             return ChatResult(generations=[ChatGeneration(message=message)])
-        result = await model.agenerate(
-            [messages],
-            callbacks=callbacks,
-            tags=tags,
-            metadata=metadata,
-            run_name=self.stage,
-        )
+        result = await model.agenerate([messages], **how)
         generations = cast("list[ChatGeneration]", result.generations[0])
         return ChatResult(generations=generations, llm_output=result.llm_output)
 
@@ -248,10 +231,7 @@ class Call:
 
 def without_system(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """The messages without the system role: its text stands before the next user's text."""
-    return list(_without_system(messages))
-
-
-def _without_system(messages: Sequence[BaseMessage]) -> Iterator[BaseMessage]:
+    found: list[BaseMessage] = []
     waiting: list[str] = []
     for message in messages:
         if isinstance(message, SystemMessage):
@@ -264,11 +244,10 @@ def _without_system(messages: Sequence[BaseMessage]) -> Iterator[BaseMessage]:
                 content = f"{before}\n\n{content}"
             else:
                 content = [{"type": "text", "text": before}, *content]
-            yield message.model_copy(update={"content": content})
+            found.append(message.model_copy(update={"content": content}))
         else:
-            yield message
-    if waiting:
-        yield HumanMessage("\n\n".join(waiting))
+            found.append(message)
+    return [*found, HumanMessage("\n\n".join(waiting))] if waiting else found
 
 
 def _server(model: BaseChatModel) -> str:

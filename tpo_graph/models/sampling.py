@@ -12,7 +12,6 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGeneration
 
 from tpo_graph.context import Sampling
 from tpo_graph.errors import TPOError
@@ -117,7 +116,7 @@ async def _draw(call: Call, n: int, tag: str | None, usage: Usage) -> Generated:
         received = answers.generations[:missing]
         held.bare_reasoning |= any(has_bare_reasoning(each.message) for each in received)
         for generation in received:
-            finish = _finish_reason(generation)
+            finish = finish_reason_of(generation.message, generation.generation_info)
             reply = read_reply(generation.message, tag, finish, bare_reasoning=held.bare_reasoning)
             if isinstance(reply, Unusable):
                 usage["unusable"] += 1
@@ -138,18 +137,10 @@ async def _draw(call: Call, n: int, tag: str | None, usage: Usage) -> Generated:
     return replace(drawn, salvaged=salvaged)
 
 
-def _finish_reason(generation: ChatGeneration) -> str | None:
-    info = {**generation.message.response_metadata, **(generation.generation_info or {})}
-    return _finish_word(info)
-
-
-def finish_reason_of(message: BaseMessage) -> str | None:
-    """Why a message ends, in OpenAI's words where there are some, as far as it says."""
-    return _finish_word(message.response_metadata)
-
-
-def _finish_word(info: Mapping[str, Any]) -> str | None:
-    """In OpenAI's words where there are some; other words of the provider's as they are."""
+def finish_reason_of(message: BaseMessage, more: Mapping[str, Any] | None = None) -> str | None:
+    """Why a message ends, by its metadata and by `more` of it: in OpenAI's words where there are
+    some, else in the provider's, as far as it says."""
+    told = {**message.response_metadata, **(more or {})}
     names = ("finish_reason", "stop_reason", "done_reason", "stopReason")
-    said = next((found for name in names if isinstance(found := info.get(name), str)), None)
+    said = next((found for name in names if isinstance(found := told.get(name), str)), None)
     return None if said is None else _FINISHES.get(said.lower(), said)
