@@ -131,6 +131,11 @@ class StateUpdate(TypedDict, total=False):
     messages: list[AnyMessage]
 
 
+def place_of(candidate: Candidate) -> Place:
+    """Where a candidate stands in the cache."""
+    return Place(iteration=candidate["iteration"], position=candidate["position"])
+
+
 def newest_candidates(state: TPOState) -> list[Candidate]:
     """The newest samples with their rewards, as entries of the cache."""
     samples, rewards = state["samples"], state["rewards"]
@@ -211,10 +216,4 @@ def candidates_at_hand(state: TPOState) -> list[Candidate]:
 def _at(state: TPOState, place: Place | None) -> Candidate | None:
     if place is None:
         return None
-    for candidate in candidates_at_hand(state):
-        if (candidate["iteration"], candidate["position"]) == (
-            place["iteration"],
-            place["position"],
-        ):
-            return candidate
-    return None
+    return next((c for c in candidates_at_hand(state) if place_of(c) == place), None)

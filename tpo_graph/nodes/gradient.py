@@ -2,13 +2,10 @@
 
 from langgraph.runtime import Runtime
 
-from tpo_graph.cache import Step
 from tpo_graph.context import TPOContext
-from tpo_graph.events import Gradient
-from tpo_graph.nodes.critic import ask_critic
+from tpo_graph.nodes.critic import ask_critic, tell_critique
 from tpo_graph.nodes.handles import Handles
 from tpo_graph.state import StateUpdate, TPOState
-from tpo_graph.usage import charge
 
 
 async def gradient(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> StateUpdate:
@@ -19,22 +16,8 @@ async def gradient(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) 
     Raises:
         PolicyError: the critic failed.
     """
-    run_id, iteration = state["run_id"], state["iteration"]
     if not state["loss"]:
-        runtime.stream_writer(
-            Gradient(event="gradient", run_id=run_id, iteration=iteration, unusable=0, text="")
-        )
+        tell_critique("gradient", state, runtime, "", 0)
         return StateUpdate(gradient="")
-
-    said = await ask_critic("gradient", state, runtime, tpo)
-    text, usage = "".join(said.texts), said.usage
-
-    unusable = usage["unusable"]
-    runtime.stream_writer(
-        Gradient(event="gradient", run_id=run_id, iteration=iteration, unusable=unusable, text=text)
-    )
-    step = Step(iteration=iteration, gradient=text)
-    await tpo.cache.record(
-        run_id, iteration, "gradient", usage=usage, step=step, unusable=said.unusable
-    )
-    return StateUpdate(usage=charge(state["usage"], "gradient", usage), gradient=text)
+    text, usage = await ask_critic("gradient", state, runtime, tpo)
+    return StateUpdate(usage=usage, gradient=text)

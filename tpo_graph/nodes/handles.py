@@ -49,29 +49,16 @@ class Handles:
     strategies: Mapping[str, Strategy] = field(default_factory=dict[str, Any])
     """Objects of the caller's own, by name, that a context's `select`, `pick`, `stop` may name."""
 
-    def select_for(self, context: TPOContext) -> Select:
-        """What this run shows critic and update.
+    def strategies_for(self, context: TPOContext) -> tuple[Select, Pick, StopRule | None]:
+        """What this run shows critic and update, how it picks its answer, and its further stop
+        rule.
 
         Raises:
             ConfigurationError: the context names no strategy.
         """
-        return named("select", context.select, self.strategies)
-
-    def pick_for(self, context: TPOContext) -> Pick:
-        """How this run picks its answer.
-
-        Raises:
-            ConfigurationError: the context names no strategy.
-        """
-        return named("pick", context.pick, self.strategies)
-
-    def stop_for(self, context: TPOContext) -> StopRule | None:
-        """This run's further stop rule.
-
-        Raises:
-            ConfigurationError: the context names no strategy.
-        """
-        return None if context.stop is None else named("stop", context.stop, self.strategies)
+        own = self.strategies
+        stop = None if context.stop is None else named("stop", context.stop, own)
+        return named("select", context.select, own), named("pick", context.pick, own), stop
 
     def check(self, context: TPOContext) -> None:
         """Refuse, before anything is asked, a context that this graph cannot follow.
@@ -81,23 +68,13 @@ class Handles:
                 no prompt of the set would show.
         """
         check_criteria(context.criteria, self.prompts)
-        for resolve in (self.select_for, self.pick_for, self.stop_for):
-            resolve(context)
-        for kind, choices in (
-            ("policy", self.policies),
-            ("critic", self.critics),
-            ("reward_model", self.reward_models),
-        ):
-            name = getattr(context, kind)
-            if name is not None:
-                _choice(choices, kind, name)
+        self.strategies_for(context)
+        for kind, choices in _CHOICES.items():
+            if (name := getattr(context, kind)) is not None:
+                _choice(getattr(self, choices), kind, name)
 
     async def names_for(self, context: TPOContext) -> dict[Role, str]:
-        """What the models of this run are called.
-
-        Raises:
-            ConfigurationError: the context names something else than a choice.
-        """
+        """What the models of this run are called."""
         return {
             "policy": model_name(await self.policy_for(context)),
             "critic": model_name(await self.critic_for(context)),
@@ -105,36 +82,23 @@ class Handles:
         }
 
     async def policy_for(self, context: TPOContext) -> BaseChatModel:
-        """The policy of this run: the context may choose another.
-
-        Raises:
-            ConfigurationError: the context names something else than a choice.
-        """
+        """The policy of this run: the context may choose another."""
         if context.policy is None:
             return self.policy
         return await _loaded(load_chat_model, self.policies, "policy", context.policy)
 
     async def critic_for(self, context: TPOContext) -> BaseChatModel:
-        """The critic of this run; a policy chosen by the context is its own critic.
-
-        Raises:
-            ConfigurationError: the context names something else than a choice.
-        """
+        """The critic of this run; a policy chosen by the context is its own critic."""
         if context.critic is not None:
             return await _loaded(load_chat_model, self.critics, "critic", context.critic)
         return await self.policy_for(context) if self.critic is self.policy else self.critic
 
     async def reward_model_for(self, context: TPOContext) -> RewardModel:
-        """The reward model of this run: the context may choose another.
-
-        Raises:
-            ConfigurationError: the context names something else than a choice.
-        """
-        if context.reward_model is None:
+        """The reward model of this run: the context may choose another."""
+        name = context.reward_model
+        if name is None:
             return self.reward_model
-        return await _loaded(
-            as_reward_model, self.reward_models, "reward_model", context.reward_model
-        )
+        return await _loaded(as_reward_model, self.reward_models, "reward_model", name)
 
 
 def check_criteria(criteria: str | None, prompts: PromptSet) -> None:

@@ -19,7 +19,7 @@ from tpo_graph.context import TPOContext
 from tpo_graph.errors import ConfigurationError, invalid_settings
 from tpo_graph.events import Reviewed
 from tpo_graph.nodes.handles import Handles
-from tpo_graph.state import Place, Review, StateUpdate, TPOState, candidates_at_hand, compared
+from tpo_graph.state import Review, StateUpdate, TPOState, candidates_at_hand, compared, place_of
 from tpo_graph.stopping import StopReason
 
 _HOW_PAIR = (
@@ -166,8 +166,8 @@ def review_pair(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> 
     answer = _ask(question, PairAnswer, check)
     _tell(state, runtime, "select", answer)
     review = _added(before, answer)
-    review["chosen"] = _place(candidates, answer.chosen)
-    review["rejected"] = _place(candidates, answer.rejected)
+    for role, number in (("chosen", answer.chosen), ("rejected", answer.rejected)):
+        review[role] = None if number is None else place_of(candidates[number - 1])
     return review if any(review.values()) else None
 
 
@@ -248,13 +248,6 @@ def _added(before: Review | None, answer: _Answer) -> Review:
     said = before or Review(stop=False, criteria="", chosen=None, rejected=None)
     criteria = [text for text in (said["criteria"], answer.criteria) if text]
     return {**said, "stop": answer.action == "stop", "criteria": "\n\n".join(criteria)}
-
-
-def _place(candidates: list[Candidate], number: int | None) -> Place | None:
-    if number is None:
-        return None
-    candidate = candidates[number - 1]
-    return Place(iteration=candidate["iteration"], position=candidate["position"])
 
 
 def _tell(

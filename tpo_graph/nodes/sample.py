@@ -50,10 +50,9 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     missing = context.width - len(drafts)
     generated = Generated([], no_usage())
     if missing > 0:
-        words = without_tools(messages)
         generated = await generate(
             policy,
-            words,
+            without_tools(messages),
             missing,
             context.response_sampling(0),
             metadata=call_metadata(run_id, 0, "sample"),
@@ -65,17 +64,17 @@ async def sample(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
             f"{generated.no_text()}"
         )
 
-    unusable = generated.usage["unusable"]
     runtime.stream_writer(
-        Samples(event="samples", run_id=run_id, iteration=0, n=len(samples), unusable=unusable)
+        Samples(
+            event="samples",
+            run_id=run_id,
+            iteration=0,
+            n=len(samples),
+            unusable=generated.usage["unusable"],
+        )
     )
-    await tpo.cache.record(
-        run_id,
-        0,
-        "sample",
-        usage=generated.usage,
-        unusable=generated.unusable,
-    )
+    usage, unusable = generated.usage, generated.unusable
+    await tpo.cache.record(run_id, 0, "sample", usage=usage, unusable=unusable)
     return _begun(state, run_id, drafts, generated)
 
 

@@ -14,7 +14,7 @@ from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
 from tpo_graph.cache import Step
-from tpo_graph.candidates import Candidate, IterationSummary, best, rank, summarize, worst
+from tpo_graph.candidates import Candidate, best, rank, summarize, worst
 from tpo_graph.context import TPOContext
 from tpo_graph.conversation import conversation_key, turns
 from tpo_graph.events import NewBest, Stopped
@@ -23,14 +23,14 @@ from tpo_graph.nodes.review import review_pair
 from tpo_graph.nodes.tracing import count_run
 from tpo_graph.redaction import redacted
 from tpo_graph.state import (
-    Place,
     StateUpdate,
     TPOState,
     compared,
     newest_candidates,
     person_stops,
+    place_of,
 )
-from tpo_graph.stopping import StopReason, stop_reason
+from tpo_graph.stopping import stop_reason
 from tpo_graph.strategies import Pick, Pool, Select
 from tpo_graph.usage import Usage, charge, spending, total_tokens
 
@@ -47,21 +47,26 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     context = runtime.context
     run_id, iteration = state["run_id"], state["iteration"]
     newest = newest_candidates(state)
-    chosen = best([*_given(state["chosen"]), *newest])
-    rejected = worst([*_given(state["rejected"]), *newest])
+    chosen = best(c for c in (state["chosen"], *newest) if c is not None)
+    rejected = worst(c for c in (state["rejected"], *newest) if c is not None)
 
     earlier = [row for row in state["history"] if row["iteration"] < iteration]
     tokens = total_tokens(state["usage"]) - sum(row["tokens"] for row in earlier)
     history = [*earlier, summarize(iteration, newest, chosen["reward"], tokens)]
-    reason = await _reason(state, history, (chosen, rejected), context, tpo)
-    pick = tpo.pick_for(context)
-    strategic: StateUpdate = {
-        **_shown(state, tpo.select_for(context), (chosen, rejected), newest, context),
-        **_finalists(state, pick, newest, history[0]["std"] or 0.0, context),
-    }
-
+    strategy, pick, rule = tpo.strategies_for(context)
+    reason = stop_reason(
+        history,
+        state["usage"],
+        context,
+        pair=(chosen, rejected),
+        pair_before=(state["chosen"], state["rejected"]),
+        no_change=tpo.prompts.needs_no_change(state["gradient"]),
+        rule=rule,
+        models=None if context.max_cost is None else await tpo.names_for(context),
+    )
     decided: StateUpdate = {
-        **strategic,
+        **_shown(state, strategy, (chosen, rejected), newest, context),
+        **_finalists(state, pick, newest, history[0]["std"] or 0.0, context),
         "stop_reason": reason,
         "history": history,
         "chosen": chosen,
@@ -76,7 +81,8 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     pair = compared(after)
 
     if chosen != state["chosen"]:
-        _tell_new_best(runtime, run_id, chosen)
+        told = NewBest(event="new_best", run_id=run_id, reward=chosen["reward"], **place_of(chosen))
+        runtime.stream_writer(told)
     step = Step(iteration=iteration, chosen=pair[0], rejected=pair[1])
     if reason is None:
         await tpo.cache.record(run_id, iteration, "select", step=step)
@@ -90,32 +96,6 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
             decided["usage"] = after["usage"] = charge(state["usage"], "select", usage)
             await tpo.cache.record(run_id, iteration, "select", usage=usage)
     return {**decided, **await _ended(after, runtime, tpo, answer, step)}
-
-
-async def _reason(
-    state: TPOState,
-    history: list[IterationSummary],
-    pair: tuple[Candidate, Candidate],
-    context: TPOContext,
-    tpo: Handles,
-) -> StopReason | None:
-    return stop_reason(
-        history,
-        state["usage"],
-        context,
-        pair=pair,
-        pair_before=(state["chosen"], state["rejected"]),
-        no_change=tpo.prompts.needs_no_change(state["gradient"]),
-        rule=tpo.stop_for(context),
-        models=None if context.max_cost is None else await tpo.names_for(context),
-    )
-
-
-def _tell_new_best(runtime: Runtime[TPOContext], run_id: str, chosen: Candidate) -> None:
-    place = Place(iteration=chosen["iteration"], position=chosen["position"])
-    runtime.stream_writer(
-        NewBest(event="new_best", run_id=run_id, reward=chosen["reward"], **place)
-    )
 
 
 def _shown(
@@ -133,10 +113,7 @@ def _shown(
     groups = select(pool, draw, context.width)
     if groups == [[*extremes]] and not select.keep:
         return StateUpdate(shown=[]) if state.get("shown") else StateUpdate()
-    places = [
-        [Place(iteration=c["iteration"], position=c["position"]) for c in group] for group in groups
-    ]
-    change = StateUpdate(shown=places)
+    change = StateUpdate(shown=[[place_of(c) for c in group] for group in groups])
     if select.keep:
         change["kept"] = kept
     return change
@@ -216,10 +193,6 @@ async def _ended(
     judge = redacted((await tpo.reward_model_for(runtime.context)).name)
     message: Any = _message(state, answer, judge)
     return StateUpdate(stop_reason=reason, messages=[message])
-
-
-def _given(candidate: Candidate | None) -> list[Candidate]:
-    return [] if candidate is None else [candidate]
 
 
 def _message(state: TPOState, answer: Candidate, reward_model: str) -> AIMessage | dict[str, Any]:

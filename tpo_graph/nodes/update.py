@@ -53,22 +53,16 @@ async def update(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
         )
     generated = await _written(state, runtime, tpo, iteration)
 
-    runtime.stream_writer(
-        Samples(
-            event="samples",
-            run_id=run_id,
-            iteration=iteration,
-            n=len(generated.texts),
-            unusable=generated.usage["unusable"],
-        )
+    told = Samples(
+        event="samples",
+        run_id=run_id,
+        iteration=iteration,
+        n=len(generated.texts),
+        unusable=generated.usage["unusable"],
     )
-    await tpo.cache.record(
-        run_id,
-        iteration,
-        "update",
-        usage=generated.usage,
-        unusable=generated.unusable,
-    )
+    runtime.stream_writer(told)
+    usage, unusable = generated.usage, generated.unusable
+    await tpo.cache.record(run_id, iteration, "update", usage=usage, unusable=unusable)
     return {
         "iteration": iteration,
         "rewards": [],
