@@ -17,7 +17,7 @@ Each message shows the offending value with ``repr`` and how to fix it; the caus
 ``__cause__``. Errors of LangGraph itself (recursion limit, interrupts) pass through untouched.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,13 @@ class RunBusyError(StoreError):
 
 class DatabaseVersionError(StoreError):
     """The database was written by a newer version of tpo_graph."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def error_line(error: BaseException) -> str:

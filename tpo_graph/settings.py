@@ -5,7 +5,6 @@ The library itself never looks at the environment: an explicit argument is the l
 """
 
 import os
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
@@ -20,6 +19,7 @@ from pydantic_settings import (
 
 from tpo_graph.context import RunOptions
 from tpo_graph.errors import ConfigurationError, instead, invalid_settings, nearest
+from tpo_graph.files.toml import plain_toml
 from tpo_graph.models.connection import ROLES, connected, read_options
 from tpo_graph.rewards.forms import anchored, written
 from tpo_graph.strategies.methods import method_settings
@@ -256,6 +256,7 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
         return self.model_dump(include=set(RunOptions.model_fields))
 
 
+_FILE = "configuration file"
 _OTHERS = ("config", "log_level", "log_json")
 """Variables of ours that are no settings; those of `tpo serve` begin with `TPO_SERVE_`."""
 
@@ -330,24 +331,14 @@ def table_of(config: str | Path | None, name: str) -> dict[str, Any]:
     Raises:
         ConfigurationError: the file cannot be read, or what stands there is no table.
     """
-    table: Any = {} if config is None else _toml(Path(config)).get(name, {})
+    table: Any = {} if config is None else plain_toml(Path(config), _FILE).get(name, {})
     if not isinstance(table, dict):
         raise ConfigurationError(f"{name} in {str(config)!r} is {table!r}; it must be a table")
     return cast("dict[str, Any]", table)
 
 
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as e:
-        why = getattr(e, "strerror", None) or e
-        raise ConfigurationError(
-            f"the configuration file {str(path)!r} cannot be read: {why}"
-        ) from e
-
-
 def _read(path: Path) -> dict[str, Any]:
-    values = _toml(path)
+    values = plain_toml(path, _FILE)
     for command in ("check", "compare", "serve"):  # of these commands alone
         values.pop(command, None)
     if "database" in values:  # as the option is called; only the environment says database_url

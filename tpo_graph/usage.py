@@ -7,6 +7,7 @@ and in the cache, the command line and reports print them.
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
@@ -52,16 +53,8 @@ def no_usage() -> Usage:
 
 def add_usage(first: Usage, second: Usage) -> Usage:
     """The sum of two usages, counter by counter."""
-    return Usage(
-        requests=first["requests"] + second["requests"],
-        prompt_tokens=first["prompt_tokens"] + second["prompt_tokens"],
-        cached_tokens=first["cached_tokens"] + second["cached_tokens"],
-        completion_tokens=first["completion_tokens"] + second["completion_tokens"],
-        unusable=first["unusable"] + second["unusable"],
-        truncated=first["truncated"] + second["truncated"],
-        score_cache_hits=first["score_cache_hits"] + second["score_cache_hits"],
-        seconds=round(first["seconds"] + second["seconds"], 6),
-    )
+    total: Any = {name: first[name] + second[name] for name in Usage.__annotations__}
+    return {**total, "seconds": round(total["seconds"], 6)}
 
 
 def add_ledgers(ledgers: Iterable[Ledger]) -> Ledger:

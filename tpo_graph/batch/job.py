@@ -28,14 +28,7 @@ from tpo_graph.session.session import open_session
 from tpo_graph.session.setup import Setup, StoredInputs, spelled_out
 from tpo_graph.session.stored import opened
 from tpo_graph.stopping import need_prices
-from tpo_graph.store.batch_rows import (
-    ToDo,
-    ToDos,
-    begin_batch,
-    failed_rows,
-    hold_batch,
-    note_error,
-)
+from tpo_graph.store.batch_rows import ToDos, begin_batch, hold_batch, note_error
 from tpo_graph.store.intake import end_rows, put_rows
 
 if TYPE_CHECKING:
@@ -254,11 +247,11 @@ class _Work:
         to_dos = ToDos(self.store, self.name, retry_failed=retry_failed)
         again = await self.run(to_dos, clear=retry_failed)
         if again:
-            failed = await failed_rows(self.store, self.name, again)
-            self.progress.retry(len(failed))
+            self.progress.retry(len(again))
+            failed = ToDos(self.store, self.name, retry_failed=True, only=again)
             await self.run(failed, clear=True)
 
-    async def run(self, to_dos: ToDos | list[ToDo], *, clear: bool) -> set[int]:
+    async def run(self, to_dos: ToDos, *, clear: bool) -> set[int]:
         """Run rows; the positions of those that failed for a reason that may pass.
 
         Args:
@@ -282,7 +275,7 @@ class _Work:
 class _Jobs:
     """The rows to run as an engine takes them, read as they are taken."""
 
-    def __init__(self, work: _Work, to_dos: ToDos | list[ToDo]) -> None:
+    def __init__(self, work: _Work, to_dos: ToDos) -> None:
         self._work = work
         self._to_dos = to_dos
 

@@ -24,7 +24,14 @@ from tpo_graph.session.audit import verdict
 from tpo_graph.session.stored import opened
 from tpo_graph.store import Store
 from tpo_graph.store.answers import RunAnswer, read_answers
-from tpo_graph.store.batches import BatchItem, StoredBatch, find_batch, get_batch, read_batch
+from tpo_graph.store.batches import (
+    BatchItem,
+    StoredBatch,
+    batch_pages,
+    find_batch,
+    get_batch,
+    read_batch,
+)
 from tpo_graph.store.runs import read
 
 RESULTS: tuple[str, ...] = (
@@ -38,7 +45,6 @@ RESULTS: tuple[str, ...] = (
     "run_id",
 )
 """What every row of an output has, beside its own columns; with an auditor, "audit" too."""
-_PAGE = 200
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """How a cell begins that spreadsheets calculate; they take the full-width signs for the same."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -132,26 +138,13 @@ async def output_rows(store: Store, name: str) -> AsyncGenerator[dict[str, Any]]
     batch = await get_batch(store, name)
     auditor = batch["launch"]["names"]["audit"]
     renamed = await _renamed(store, name, audited=auditor is not None)
-    page: list[BatchItem] = []
-
-    async def records() -> list[dict[str, Any]]:
-        run_ids = [item.run_id for item in page if item.run_id is not None]
-        answers = await read(store, lambda connection: read_answers(connection, run_ids, auditor))
-        found = [
-            _record(batch, item, answers.get(item.run_id or "", RunAnswer()), renamed)
-            for item in page
-        ]
-        page.clear()
-        return found
-
-    async with aclosing(read_batch(store, name)) as items:
-        async for item in items:
-            page.append(item)
-            if len(page) == _PAGE:
-                for record in await records():
-                    yield record
-    for record in await records():
-        yield record
+    async with aclosing(batch_pages(store, name)) as pages:
+        async for page in pages:
+            ids = [item.run_id for item in page if item.run_id is not None]
+            answers = await read(store, lambda c, ids=ids: read_answers(c, ids, auditor))
+            for item in page:
+                answer = answers.get(item.run_id or "", RunAnswer())
+                yield _record(batch, item, answer, renamed)
 
 
 def _record(

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from tpo_graph.concurrency.knee import Knee
+from tpo_graph.errors import causes
 
 T = TypeVar("T")
 
@@ -197,9 +198,8 @@ async def run_all(
 
 def is_overload(error: BaseException | None) -> bool:
     """Whether a server said that it is asked too much, or did not answer in time."""
-    while error is not None:
-        late = "timeout" in type(error).__name__.lower()
-        if late or getattr(error, "status_code", None) in (408, 429, 503, 529):
-            return True
-        error = error.__cause__
-    return False
+    return any(
+        "timeout" in type(cause).__name__.lower()
+        or getattr(cause, "status_code", None) in (408, 429, 503, 529)
+        for cause in causes(error)
+    )

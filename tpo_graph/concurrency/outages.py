@@ -21,6 +21,7 @@ from tpo_graph.errors import (
     ConfigurationError,
     RewardInputError,
     ServerAwayError,
+    causes,
     error_line,
 )
 
@@ -52,15 +53,14 @@ logger = logging.getLogger(__name__)
 def is_away(error: BaseException | None) -> bool:
     """Whether the server that was asked is not there, or takes no requests at the moment."""
     found = False
-    while error is not None:
-        if isinstance(error, ServerAwayError):
+    for cause in causes(error):
+        if isinstance(cause, ServerAwayError):
             return False  # it was waited for already
-        names = {kind.__name__ for kind in type(error).__mro__}
+        names = {kind.__name__ for kind in type(cause).__mro__}
         if "APITimeoutError" in names:
             return False  # there, and slow
-        status = _status(error)
+        status = _status(cause)
         found |= status in _AWAY or (status is None and not names.isdisjoint(_UNREACHED))
-        error = error.__cause__
     return found
 
 
@@ -76,21 +76,17 @@ def _status(error: BaseException) -> int | None:
 
 def may_pass(error: BaseException | None) -> bool:
     """Whether the same request may succeed another time: nothing says that it is at fault."""
-    while error is not None:
-        status = _status(error) or 0
-        if isinstance(error, ConfigurationError | RewardInputError | ContextOverflowError):
-            return False
-        if 400 <= status < 500 and status not in (408, 409, 429):
-            return False
-        error = error.__cause__
-    return True
+    at_fault = ConfigurationError | RewardInputError | ContextOverflowError
+    return not any(
+        isinstance(cause, at_fault)
+        or (400 <= (_status(cause) or 0) < 500 and _status(cause) not in (408, 409, 429))
+        for cause in causes(error)
+    )
 
 
 def gave_up(error: BaseException | None) -> ServerAwayError | None:
     """The `ServerAwayError` behind an error, if it is one."""
-    while error is not None and not isinstance(error, ServerAwayError):
-        error = error.__cause__
-    return error
+    return next((cause for cause in causes(error) if isinstance(cause, ServerAwayError)), None)
 
 
 @dataclass

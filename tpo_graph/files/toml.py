@@ -2,13 +2,22 @@
 
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from tpo_graph.errors import ConfigurationError, invalid_settings
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def plain_toml(path: Path, what: str) -> dict[str, Any]:
+    """The file's content as it is; arguments and error as for `read_toml`."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"the {what} {str(path)!r} cannot be read: {why}") from error
 
 
 def read_toml(path: Path, form: type[M], what: str = "reward model's file") -> M:
@@ -21,11 +30,6 @@ def read_toml(path: Path, form: type[M], what: str = "reward model's file") -> M
         ConfigurationError: it cannot be read, or does not fit; names the file and every problem.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"the {what} {str(path)!r} cannot be read: {why}") from error
-    try:
-        return form.model_validate(values)
+        return form.model_validate(plain_toml(path, what))
     except ValidationError as error:
         raise ConfigurationError(f"in {str(path)!r}: {invalid_settings(error, form)}") from error

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, cast
@@ -81,11 +81,7 @@ def _rows(found: Iterable[Record]) -> Iterator[Row | BadRow]:
 
     for record in found:
         row = _row(record)
-        yield (
-            Row(unique(row.id), row.conversation, row.settings, row.columns)
-            if isinstance(row, Row)
-            else BadRow(unique(row.id), row.error, row.columns)
-        )
+        yield replace(row, id=unique(row.id))
 
 
 def _row(record: Record) -> Row | BadRow:

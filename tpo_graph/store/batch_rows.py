@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, func, or_, select, update
 
 from tpo_graph.concurrency.shielded import shielded
 from tpo_graph.conversation import Turn
@@ -19,7 +19,6 @@ from tpo_graph.store.batches import STATUS, StoredBatch, select_batch, with_runs
 from tpo_graph.store.failures import explained
 from tpo_graph.store.leases import HEARTBEAT_SECONDS, refuse_if_alive
 from tpo_graph.store.opening import Store
-from tpo_graph.store.runs import read
 from tpo_graph.store.tables import BatchItemRow, BatchRow, now
 from tpo_graph.store.upserts import upsert
 
@@ -114,24 +113,33 @@ _TO_DO = [getattr(BatchItemRow, name) for name in ToDo.__annotations__ if name !
 _FAILED = and_(STATUS == "failed", BatchItemRow.run_id.is_not(None))
 
 
-def _to_do(name: str, retry_failed: bool) -> list[ColumnElement[bool]]:
-    unfinished = STATUS.in_(["waiting", "running", "interrupted"])
-    here = [BatchItemRow.batch == name, BatchItemRow.position.is_not(None)]
-    return [*here, or_(unfinished, _FAILED) if retry_failed else unfinished]
-
-
 class ToDos:
     """The rows of a batch to run, in order; read a page at a time, when needed.
 
     Sized, so that an engine knows when the last ones come.
+
+    Args:
+        retry_failed: whether those that have failed are among them.
+        only: positions of some that have failed; no others then.
     """
 
-    def __init__(self, store: Store, name: str, *, retry_failed: bool) -> None:
+    def __init__(
+        self, store: Store, name: str, *, retry_failed: bool, only: Collection[int] | None = None
+    ) -> None:
         self._store = store
-        where = _to_do(name, retry_failed)
+        self._only = only
+        wanted = STATUS.in_(["waiting", "running", "interrupted"])
+        if only is not None:
+            wanted = _FAILED
+        elif retry_failed:
+            wanted = or_(wanted, _FAILED)
+        where = BatchItemRow.batch == name, BatchItemRow.position.is_not(None), wanted
         failed = case((_FAILED, True), else_=False).label("failed")
         query = with_runs(*_TO_DO, failed).where(*where).order_by(BatchItemRow.position)
         self._query = query.limit(_PAGE)
+        if only is not None:
+            self._count = len(only)
+            return
         count = with_runs(func.count()).where(*where)
         with explained(store.engine.url), store.engine.connect() as connection:
             self._count = connection.scalar(count) or 0
@@ -146,26 +154,11 @@ class ToDos:
             with explained(self._store.engine.url), self._store.engine.connect() as connection:
                 rows = connection.execute(page).mappings().all()
             for row in rows:
-                yield ToDo(**row)
+                if self._only is None or row["position"] in self._only:
+                    yield ToDo(**row)
             if len(rows) < _PAGE:
                 return
             last = rows[-1]["position"]
-
-
-async def failed_rows(store: Store, name: str, positions: Collection[int]) -> list[ToDo]:
-    """Those of some rows that have failed, in the order of the input."""
-    wanted = sorted(positions)
-
-    def work(connection: Connection) -> list[ToDo]:
-        found: list[ToDo] = []
-        for start in range(0, len(wanted), _PAGE):
-            some = BatchItemRow.position.in_(wanted[start : start + _PAGE])
-            query = with_runs(*_TO_DO).where(BatchItemRow.batch == name, some, _FAILED)
-            rows = connection.execute(query.order_by(BatchItemRow.position)).mappings()
-            found += [ToDo(**row, failed=True) for row in rows]
-        return found
-
-    return await read(store, work)
 
 
 async def note_error(store: Store, name: str, position: int, error: str | None) -> None:

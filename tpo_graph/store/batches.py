@@ -4,6 +4,7 @@
 """
 
 from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from tpo_graph.store.runs import read
 from tpo_graph.store.tables import BatchItemRow, BatchRow, CandidateRow, RunRow, UsageRow
 from tpo_graph.usage import Ledger
 
-_PAGE = 500
+_PAGE = 200
 """Rows read in one transaction."""
 
 STATUS = case(
@@ -168,6 +169,14 @@ async def read_batch(store: Store, name: str) -> AsyncGenerator[BatchItem]:
 
     `read_trajectory(store, item.run_id)` gives all that is known of one.
     """
+    async with aclosing(batch_pages(store, name)) as pages:
+        async for page in pages:
+            for item in page:
+                yield item
+
+
+async def batch_pages(store: Store, name: str) -> AsyncGenerator[list[BatchItem]]:
+    """`read_batch`, a page at a time."""
     query = with_runs(
         BatchItemRow.position,
         BatchItemRow.row_id,
@@ -182,8 +191,8 @@ async def read_batch(store: Store, name: str) -> AsyncGenerator[BatchItem]:
     while True:
         page = query.where(BatchItemRow.position > last)
         rows = await read(store, lambda c, page=page: c.execute(page).mappings().all())
-        for row in rows:
-            yield BatchItem(**row)
+        if rows:
+            yield [BatchItem(**row) for row in rows]
         if len(rows) < _PAGE:
             return
         last = rows[-1]["position"]
