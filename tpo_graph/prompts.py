@@ -357,9 +357,4 @@ def _check_variables(
 
 
 def _fill(template: Template, values: Mapping[str, str]) -> str:
-    parts: list[str] = []
-    for literal, name in template:
-        parts.append(literal)
-        if name is not None:
-            parts.append(values[name])
-    return "".join(parts)
+    return "".join(f"{literal}{values[name] if name else ''}" for literal, name in template)

@@ -7,7 +7,7 @@ and in the cache, the command line and reports print them.
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
@@ -53,7 +53,8 @@ def no_usage() -> Usage:
 
 def add_usage(first: Usage, second: Usage) -> Usage:
     """The sum of two usages, counter by counter."""
-    total: Any = {name: first[name] + second[name] for name in Usage.__annotations__}
+    one, other = cast("Mapping[str, Any]", first), cast("Mapping[str, Any]", second)
+    total = Usage(**{name: one[name] + other[name] for name in Usage.__annotations__})
     return {**total, "seconds": round(total["seconds"], 6)}
 
 

@@ -118,17 +118,9 @@ class LocalEngine:
 
     async def run(self, jobs: Iterable[Job], *, control: RunControl) -> AsyncGenerator[Done]:
         """See `Engine.run`."""
-        in_flight, wait = awaited(
-            self._width,
-            self._max_in_flight,
-            self._wait_for_server,
-            control=control,
-            on_wait=self._on_wait,
-        )
-
-        async def run(job: Job, flight: Flight) -> Done:
-            return await run_job(self._session, job, flight, wait, control)
-
+        limits = self._width, self._max_in_flight, self._wait_for_server
+        in_flight, wait = awaited(*limits, control=control, on_wait=self._on_wait)
+        run = partial(run_job, self._session, wait, control)
         async with aclosing(run_jobs(jobs, in_flight, control, run)) as ends:
             async for end in ends:
                 yield end
@@ -157,7 +149,7 @@ async def run_jobs(
 
 
 async def run_job(
-    session: Session, job: Job, flight: Flight, wait: ServerWait, control: RunControl
+    session: Session, wait: ServerWait, control: RunControl, job: Job, flight: Flight
 ) -> Done:
     """Run or resume one job; a model server that is away is waited for.
 

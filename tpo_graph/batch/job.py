@@ -135,9 +135,8 @@ async def run_rows(
     rows: Iterable[Row | BadRow], name: str, setup: Setup, context: TPOContext, options: Options
 ) -> BatchProgress:
     """`arun_batch`, of a setup that has a database."""
-    async with _means(setup, context, options) as means:
+    async with _means(setup, context, options, lambda said: counting.wait(said)) as means:
         store, again = means.store, options.get("retry_failed", False)
-        engine = means.engine(lambda said: counting.wait(said))
         launch, plain = _launch(setup, means), context.model_dump(mode="json")
         async with hold_batch(store, name, plain, launch) as before:
             limits: dict[str, Any] = {}
@@ -153,7 +152,7 @@ async def run_rows(
             with _told(options) as tell:
                 counting = Counting(store, name, models, tell)
                 await counting.begin(retry_failed=again)
-                work = _Work(store, name, engine, counting, control, plain, limits)
+                work = _Work(store, name, means.engine, counting, control, plain, limits)
                 async with counting.beating():
                     await work.run_all(retry_failed=again)
                 return await counting.end()
@@ -164,15 +163,16 @@ class _Means:
     """What a batch is run with."""
 
     store: "Store"
-    engine: Callable[[Callable[[str | None], None]], Engine]
-    """Made with what is told when a server is waited for."""
+    engine: Engine
     names: dict[str, str]
     """Of models and prompts, as far as this process has loaded them."""
     auditor: RewardModel | None
 
 
 @asynccontextmanager
-async def _means(setup: Setup, context: TPOContext, options: Options) -> AsyncGenerator[_Means]:
+async def _means(
+    setup: Setup, context: TPOContext, options: Options, on_wait: Callable[[str | None], None]
+) -> AsyncGenerator[_Means]:
     if (engine := options.get("engine")) is not None:
         assert setup.database is not None
         prompts = setup.prompts
@@ -180,18 +180,14 @@ async def _means(setup: Setup, context: TPOContext, options: Options) -> AsyncGe
         names = {"prompts": f"{prompt_set.name}@{prompt_set.digest}"}
         auditor = None if setup.audit is None else as_reward_model(setup.audit)
         async with opened(setup.database, reuse_scores=setup.reuse_scores) as store:
-            yield _Means(store, lambda _: engine, names, auditor)
+            yield _Means(store, engine, names, auditor)
         return
     async with open_session(setup) as runs:
         assert runs.store is not None
         names = dict(runs.names)
         need_prices(context, {"policy": names["policy"], "critic": names["critic"]})
-
-        def local(on_wait: Callable[[str | None], None]) -> LocalEngine:
-            wait = options.get("wait_for_server", WAIT_SECONDS)
-            most = options.get("max_in_flight")
-            return LocalEngine(runs, context.width, most, wait_for_server=wait, on_wait=on_wait)
-
+        wait, most = options.get("wait_for_server", WAIT_SECONDS), options.get("max_in_flight")
+        local = LocalEngine(runs, context.width, most, wait_for_server=wait, on_wait=on_wait)
         yield _Means(runs.store, local, names, runs.auditor)
 
 

@@ -4,7 +4,7 @@ Queries come from the caller, results go back in the same order. How many runs a
 caller's word or found out from the servers' answers (`concurrency.py`, `knee.py`).
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sized
+from collections.abc import AsyncGenerator, Iterable, Sized
 from contextlib import aclosing
 from functools import partial
 from typing import Unpack
@@ -18,13 +18,12 @@ from tpo_graph.batch.steps import StepReporter
 from tpo_graph.concurrency.background import sync
 from tpo_graph.concurrency.callbacks import need_callable
 from tpo_graph.concurrency.in_flight import Flight, run_all
-from tpo_graph.concurrency.outages import WAIT_SECONDS, ServerWait, waiting
-from tpo_graph.context import TPOContext
+from tpo_graph.concurrency.outages import WAIT_SECONDS, waiting
 from tpo_graph.conversation import Query, as_messages
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.session.result import TPOResult
-from tpo_graph.session.running import OnEvent
-from tpo_graph.session.session import Session, open_session
+from tpo_graph.session.running import OnEvent, Told
+from tpo_graph.session.session import open_session
 from tpo_graph.session.setup import Inputs, Setup, spelled_out
 
 
@@ -72,14 +71,18 @@ async def aoptimize_many(
     async with open_session(setup) as runs:
         in_flight, wait = awaited(context.width, max_in_flight, wait_for_server, control=control)
 
-        def job(query: Query) -> Callable[[Flight], Awaitable[TPOResult]]:
-            return partial(_run, runs, query, context, on_event, control, wait)
+        async def run(query: Query, flight: Flight) -> TPOResult:
+            report = StepReporter(flight, context.width)
+            told = Told(on_event=on_event, on_task=report, control=control)
+            with waiting(wait):
+                return await runs.run(as_messages(query), context, str(uuid4()), **told)
 
+        jobs = (partial(run, query) for query in queries)
         total = len(queries) if isinstance(queries, Sized) else None
         early: dict[int, TPOResult | Exception] = {}
         position = ended = failed = 0
         with progress_bar(total, "TPO", "query", shown=progress) as show:
-            async with aclosing(run_all(map(job, queries), in_flight, total)) as outcomes:
+            async with aclosing(run_all(jobs, in_flight, total)) as outcomes:
                 async for number, outcome in outcomes:
                     ended += 1
                     failed += isinstance(outcome, Exception)
@@ -92,23 +95,3 @@ async def aoptimize_many(
 
 optimize_many = sync(aoptimize_many)
 """Answer many queries and wait for all results."""
-
-
-async def _run(
-    runs: Session,
-    query: Query,
-    context: TPOContext,
-    on_event: OnEvent | None,
-    control: RunControl | None,
-    wait: ServerWait,
-    flight: Flight,
-) -> TPOResult:
-    with waiting(wait):
-        return await runs.run(
-            as_messages(query),
-            context,
-            str(uuid4()),
-            on_event=on_event,
-            on_task=StepReporter(flight, context.width),
-            control=control,
-        )

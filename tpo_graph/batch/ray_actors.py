@@ -256,7 +256,7 @@ class PolicyWorker:
         loop, control = asyncio.get_running_loop(), self._control
         patience, flight = loop.time() + _LEASE_SECONDS, cast(Flight, told)
         while True:
-            end = await run_job(self._session, job, flight, self._wait, control)
+            end = await run_job(self._session, self._wait, control, job, flight)
             if end != Done(job.position) or control.drain_requested or loop.time() > patience:
                 return end
             # A worker that was taken for dead has the lease still, or did until a moment ago.
