@@ -56,12 +56,6 @@ def test_best_of_n_has_nothing_to_flag():
     assert not result.audit.overoptimized
 
 
-def test_a_stored_run_is_audited_too(tmp_path):
-    result = run(prefer_shorter, database=f"sqlite:///{tmp_path / 'tpo.db'}")
-    assert result.audit is not None
-    assert result.audit.overoptimized
-
-
 def test_without_an_auditor_there_is_no_audit():
     assert run(None).audit is None
 

@@ -212,15 +212,10 @@ def test_the_steps_of_runs_tell_how_many_may_be_in_flight():
     assert found.latency < all_at_once.latency / 2
 
 
-def test_batch_of_the_graph_itself():
+async def test_batch_and_abatch_of_the_graph_itself():
     graph = create_tpo_graph(model(), prefer_longer)
     inputs = [{"messages": [HumanMessage(name)]} for name in names(4)]
-    outputs = graph.batch(inputs, context={"width": 2, "depth": 1})
-    assert [out["messages"][-1].text for out in outputs] == [f"{n} better" for n in names(4)]
-
-
-async def test_abatch_of_the_graph_itself():
-    graph = create_tpo_graph(model(), prefer_longer)
-    inputs = [{"messages": [HumanMessage(name)]} for name in names(4)]
-    outputs = await graph.abatch(inputs, context={"width": 2, "depth": 1})
-    assert [out["messages"][-1].text for out in outputs] == [f"{n} better" for n in names(4)]
+    context = {"width": 2, "depth": 1}
+    together = graph.batch(inputs, context=context), await graph.abatch(inputs, context=context)
+    for outputs in together:
+        assert [out["messages"][-1].text for out in outputs] == [f"{n} better" for n in names(4)]

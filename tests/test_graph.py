@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -55,10 +55,6 @@ class TestWiring:
             "update --> reward_score",
         }
 
-    def test_nodes(self):
-        nodes = set(graph_of().get_graph().nodes) - {"__start__", "__end__"}
-        assert nodes == {"sample", "reward_score", "select", "loss", "gradient", "update"}
-
     @pytest.mark.parametrize("depth", [0, 1, 3])
     def test_calls_and_samples_follow_the_papers_count(self, depth: int):
         model = ScriptedChatModel()
@@ -89,12 +85,6 @@ class TestAnswer:
             "reward_model": as_reward_model(prefer_longer).name,
             "tokens": total_tokens(out["usage"]),
         }
-
-    def test_no_critique_enters_the_messages(self):
-        out = graph_of().invoke(QUERY, context={"depth": 2})
-        texts = [message.text for message in out["messages"]]
-        assert out["loss"] not in texts
-        assert out["gradient"] not in texts
 
     def test_the_policy_sees_the_whole_conversation_and_the_critic_reads_it(self):
         model = ScriptedChatModel()
@@ -155,29 +145,17 @@ class TestAnswer:
         assert out["chosen"]["reward"] > out["rejected"]["reward"]
 
     @given(text=st.text(min_size=1).filter(str.strip))
+    @example("{chosen} {} {0} {{query}} %s $x")
+    @example("<SEP> </improved_answer> <improved_answer>")
+    @example("<|begin_of_text|><s> [INST]")
+    @example("🦜 שלום ‮ \u0000 end")
+    @example("x" * 100_000)
     @settings(max_examples=40)
     def test_any_query_passes_through_untouched(self, text: str):
         model = ScriptedChatModel()
         out = graph_of(model).invoke({"messages": [("user", text)]}, context={"depth": 1})
-        assert out["messages"][0].text == text
+        assert (out["messages"][0].text, out["stop_reason"]) == (text, "depth")
         assert all(text in whole(messages) for messages, _ in model.calls)
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "{chosen} {} {0} {{query}} %s $x",
-            "<SEP> </improved_answer> <improved_answer>",
-            "<|begin_of_text|><s> [INST]",
-            "🦜 שלום ‮ \u0000 end",
-            "x" * 100_000,
-        ],
-    )
-    def test_what_people_paste_reaches_the_critic_as_it_is(self, text: str):
-        model = ScriptedChatModel()
-        out = graph_of(model).invoke({"messages": [("user", text)]}, context={"depth": 1})
-        assert out["stop_reason"] == "depth"
-        for messages, _ in model.calls:
-            assert text in whole(messages)
 
 
 class TestRewards:
@@ -282,9 +260,6 @@ class TestWaysToRun:
 
     CONTEXT = TPOContext(depth=1, width=2)
 
-    def test_invoke(self):
-        assert graph_of().invoke(QUERY, context=self.CONTEXT)["stop_reason"] == "depth"
-
     async def test_ainvoke_and_invoke_inside_a_running_loop(self):
         graph = graph_of()
         a = await graph.ainvoke(QUERY, context=self.CONTEXT)
@@ -322,14 +297,6 @@ class TestWaysToRun:
             "stopped",
         ]
         assert len({event["run_id"] for event in events}) == 1
-
-    def test_stream_tells_the_same_events(self):
-        kinds = [
-            event["event"]
-            for event in graph_of().stream(QUERY, context=self.CONTEXT, stream_mode="custom")
-        ]
-        assert kinds[0] == "samples"
-        assert kinds[-1] == "stopped"
 
     def test_one_graph_in_several_event_loops(self):
         graph = graph_of()

@@ -88,12 +88,6 @@ async def test_a_failed_run_goes_on_where_it_stopped(store: Store, at: int) -> N
     assert (await get_run(store, "r"))["status"] == "finished"
 
 
-async def test_a_finished_run_is_returned_without_a_call(store: Store) -> None:
-    first = await aoptimize("Why?", model=model(), database=store, run_id="r", **OPTIONS)
-    assert await aresume("r", database=store) == first
-    assert (await get_run(store, "r"))["status"] == "finished"
-
-
 async def test_a_drained_run_says_interrupted_and_goes_on(store: Store) -> None:
     control = RunControl()
     with pytest.raises(GraphDrained):

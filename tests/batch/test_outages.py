@@ -140,9 +140,6 @@ def test_a_quota_window_is_waited_for_with_few_probes(sqlite_url: str) -> None:
 def test_a_reward_server_is_waited_for_too(sqlite_url: str) -> None:
     calls: list[int] = []
 
-    def rule(call: Call) -> Behaviour | None:
-        return None
-
     class Flaky(VLLMRewardModel):
         async def score(self, conversation: Any, responses: Any) -> list[float]:
             calls.append(1)
@@ -150,7 +147,7 @@ def test_a_reward_server_is_waited_for_too(sqlite_url: str) -> None:
                 return await super().score(conversation, responses)  # nobody listens there
             return [float(len(response)) for response in responses]
 
-    with OpenAIServer(respond, rule=rule) as server:
+    with OpenAIServer(respond) as server:
         reward = Flaky("http://127.0.0.1:9", "m", retries=0)
         end = go(sqlite_url, server.url, values=QUESTIONS[:3], reward_model=reward, max_in_flight=1)
         assert (end.done, end.failed) == (3, 0)

@@ -133,20 +133,6 @@ def another_call(server: OpenAIServer, nth: int) -> Callable[[], bool]:
     return arrived
 
 
-def kill_once(url: str, die_at: int, launcher, server, reference) -> None:
-    """Die at one event; when a node's results were stored by then, no call is repeated at all."""
-    since = len(server.calls)
-    end = launcher.tpo("run", QUERY, *OPTIONS, "--database", url, die_at=die_at)
-    assert end.status == -signal.SIGKILL
-    repeats_allowed = 0 if end.between_nodes else 1
-    end = launcher.tpo(*start_or_resume(url), "--database", url)
-    assert end.status == 0, end.output
-    calls = finished(server, since)
-    assert set(calls) == reference[1]
-    assert calls.total() - CALLS <= repeats_allowed
-    check(url, reference)
-
-
 def test_a_failed_run_is_killed_while_it_is_opened_again(
     database_url, launcher, server, reference
 ) -> None:
@@ -181,11 +167,11 @@ def test_killed_at_random_moments(database_url, launcher, server, reference) -> 
 @pytest.mark.slow
 def test_killed_at_every_event(database_url, launcher, server, reference, tmp_path: Path) -> None:
     for die_at in range(1, reference[2] + 1):
-        if database_url.startswith("sqlite"):
-            kill_once(f"sqlite:///{tmp_path}/{die_at}.db", die_at, launcher, server, reference)
-        else:
-            kill_once(database_url, die_at, launcher, server, reference)
-            wipe(database_url)
+        sqlite = database_url.startswith("sqlite")
+        url = f"sqlite:///{tmp_path}/{die_at}.db" if sqlite else database_url
+        kill_over_and_over(url, [{"die_at": die_at}], launcher, server, reference)
+        if not sqlite:
+            wipe(url)
 
 
 @pytest.mark.slow

@@ -135,34 +135,11 @@ async def test_many_writers_at_once(store: Store) -> None:
     assert count(store, CandidateRow) == 40 * 9
 
 
-async def test_two_stores_on_one_database(database_url: str) -> None:
-    async with open_store(database_url) as first, open_store(database_url) as second:
-
-        async def one(store: Store, run_id: str) -> None:
-            await store.cache.begin(make_run(run_id))
-            for iteration in range(10):
-                await store.cache.record(
-                    run_id, iteration, "reward_score", candidates=make_candidates(iteration)
-                )
-
-        await asyncio.gather(one(first, "a"), one(second, "b"), one(first, "c"), one(second, "d"))
-        assert len(await first.cache.candidates("d")) == 20
-
-
 async def test_a_cache_serves_several_event_loops(store: Store) -> None:
     await store.cache.begin(make_run())
     record = store.cache.record("run-1", 0, "reward_score", candidates=make_candidates())
     await asyncio.to_thread(asyncio.run, record)
     assert await store.cache.candidates("run-1") == make_candidates()
-
-
-async def test_without_reuse_no_reward_is_known(sqlite_url: str) -> None:
-    async with open_store(sqlite_url, reuse_scores=False) as store:
-        await store.cache.begin(make_run())
-        await store.cache.record(
-            "run-1", 0, "reward_score", candidates=make_candidates(), scores=SCORES
-        )
-        assert await store.cache.known_rewards(SCORES, ["response 0.0 of run-1"]) == [None]
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))

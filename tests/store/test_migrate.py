@@ -1,6 +1,5 @@
 """Migrations: every way between blank and head, beside other people's tables, and all at once."""
 
-import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -160,11 +159,3 @@ def test_two_processes_open_a_blank_database_at_once(database_url: str) -> None:
     for process in processes:
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (0, "0\n"), err
-
-
-async def test_many_openings_at_once(database_url: str) -> None:
-    async def one() -> None:
-        async with open_store(database_url) as store:
-            assert await store.cache.candidates("x") == []
-
-    await asyncio.gather(*[one() for _ in range(8)])

@@ -18,12 +18,12 @@ from tpo_graph.batch.steps import StepReporter
 from tpo_graph.concurrency.background import sync
 from tpo_graph.concurrency.callbacks import need_callable
 from tpo_graph.concurrency.in_flight import Flight, run_all
-from tpo_graph.concurrency.outages import WAIT_SECONDS, waiting
+from tpo_graph.concurrency.outages import WAIT_SECONDS, ServerWait, waiting
 from tpo_graph.conversation import Query, as_messages
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.session.result import TPOResult
 from tpo_graph.session.running import OnEvent, Told
-from tpo_graph.session.session import open_session
+from tpo_graph.session.session import Session, open_session
 from tpo_graph.session.setup import Inputs, Setup, spelled_out
 
 
@@ -70,13 +70,7 @@ async def aoptimize_many(
         )
     async with open_session(setup) as runs:
         in_flight, wait = awaited(context.width, max_in_flight, wait_for_server, control=control)
-
-        async def run(query: Query, flight: Flight) -> TPOResult:
-            report = StepReporter(flight, context.width)
-            told = Told(on_event=on_event, on_task=report, control=control)
-            with waiting(wait):
-                return await runs.run(as_messages(query), context, str(uuid4()), **told)
-
+        run = partial(_run, runs, context, wait, on_event, control)
         jobs = (partial(run, query) for query in queries)
         total = len(queries) if isinstance(queries, Sized) else None
         early: dict[int, TPOResult | Exception] = {}
@@ -91,6 +85,21 @@ async def aoptimize_many(
                     while position in early:
                         yield early.pop(position)
                         position += 1
+
+
+async def _run(
+    runs: Session,
+    context: TPOContext,
+    wait: ServerWait,
+    on_event: OnEvent | None,
+    control: RunControl | None,
+    query: Query,
+    flight: Flight,
+) -> TPOResult:
+    report = StepReporter(flight, context.width)
+    told = Told(on_event=on_event, on_task=report, control=control)
+    with waiting(wait):
+        return await runs.run(as_messages(query), context, str(uuid4()), **told)
 
 
 optimize_many = sync(aoptimize_many)

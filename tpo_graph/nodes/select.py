@@ -54,18 +54,21 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     tokens = total_tokens(state["usage"]) - sum(row["tokens"] for row in earlier)
     history = [*earlier, summarize(iteration, newest, chosen["reward"], tokens)]
     strategy, pick, rule = tpo.strategies_for(context)
+    extremes, before = (chosen, rejected), (state["chosen"], state["rejected"])
+    agreed = tpo.prompts.needs_no_change(state["gradient"])
+    names = None if context.max_cost is None else await tpo.names_for(context)
     reason = stop_reason(
         history,
         state["usage"],
         context,
-        pair=(chosen, rejected),
-        pair_before=(state["chosen"], state["rejected"]),
-        no_change=tpo.prompts.needs_no_change(state["gradient"]),
+        extremes,
+        before,
         rule=rule,
-        models=None if context.max_cost is None else await tpo.names_for(context),
+        no_change=agreed,
+        models=names,
     )
     decided: StateUpdate = {
-        **_shown(state, strategy, (chosen, rejected), newest, context),
+        **_shown(state, strategy, extremes, newest, context),
         **_finalists(state, pick, newest, history[0]["std"] or 0.0, context),
         "stop_reason": reason,
         "history": history,
