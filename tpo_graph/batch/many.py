@@ -19,6 +19,7 @@ from tpo_graph.concurrency.background import sync
 from tpo_graph.concurrency.callbacks import need_callable
 from tpo_graph.concurrency.in_flight import Flight, run_all
 from tpo_graph.concurrency.outages import WAIT_SECONDS, ServerWait, waiting
+from tpo_graph.context import TPOContext
 from tpo_graph.conversation import Query, as_messages
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.session.result import TPOResult

@@ -55,17 +55,10 @@ async def select(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) ->
     history = [*earlier, summarize(iteration, newest, chosen["reward"], tokens)]
     strategy, pick, rule = tpo.strategies_for(context)
     extremes, before = (chosen, rejected), (state["chosen"], state["rejected"])
-    agreed = tpo.prompts.needs_no_change(state["gradient"])
+    same = tpo.prompts.needs_no_change(state["gradient"])
     names = None if context.max_cost is None else await tpo.names_for(context)
     reason = stop_reason(
-        history,
-        state["usage"],
-        context,
-        extremes,
-        before,
-        rule=rule,
-        no_change=agreed,
-        models=names,
+        history, state["usage"], context, extremes, before, no_change=same, rule=rule, models=names
     )
     decided: StateUpdate = {
         **_shown(state, strategy, extremes, newest, context),
