@@ -26,11 +26,8 @@ def check_prompts(
 ) -> Iterator[Finding]:
     """Findings about a prompt set that was loaded, which means that its variables are right.
 
-    Args:
-        prompts: the set.
-        policy: the model whose tokenizer counts; None: a token is taken to be four characters.
-        options: limits of answers and critiques, in tokens.
-        context_window: of the model, in tokens; None: as far as it can be found out.
+    The policy's tokenizer counts; without one a token is taken to be four characters. The context
+    window is in tokens; None: as far as it can be found out.
     """
     variables = "; ".join(
         f"{stage}: {', '.join(sorted(_prompt(prompts, stage).variables)) or 'none'}"

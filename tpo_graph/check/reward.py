@@ -29,13 +29,8 @@ _EXACT, _CLOSE = 1e-3, 0.05
 async def check_reward_model(
     given: Given, probes: Probes, against: Given | None = None
 ) -> AsyncIterator[Finding]:
-    """Findings about a reward model, as they are made.
-
-    Args:
-        given: the reward model.
-        probes: whose pairs it scores.
-        against: another that must give the same scores, such as the local one of a remote.
-    """
+    """Findings about a reward model, as they are made; `against` is another that must give the same
+    scores, such as the local one of a remote."""
     pairs = probes.pairs
     try:
         model = as_reward_model(given)

@@ -1,7 +1,7 @@
 """The paper's analyses, each on stored batches and with no more runs than it needs.
 
 Curves (Figure 3), stability (Figure 4), the width x depth grid (Figure 5), TPO against best-of-N of
-several times its budget (Figure 6).
+several times its budget (Figure 6). They raise what `compare.compare` raises.
 """
 
 import re
@@ -43,8 +43,6 @@ async def curves(
         bench: its depth is the length of the curves; the paper's is 5.
         methods: loops, see `parse_methods`.
         baselines: other policies, which answer once and are not refined.
-
-    Raises: as `compare.compare`.
     """
     loops = _loops(bench, methods)
     unrefined = [_unrefined(bench, model) for model in baselines]
@@ -68,8 +66,6 @@ async def stability(bench: Bench, methods: Sequence[str] = ("tpo",)) -> Comparis
     Args:
         bench: every seed is one repetition; the paper makes 5.
         methods: loops, see `parse_methods`.
-
-    Raises: as `compare.compare`.
     """
     if len(bench.seeds) < 2:
         raise ConfigurationError(f"stability needs 2 or more seeds, not {list(bench.seeds)!r}")
@@ -92,8 +88,6 @@ async def grid(bench: Bench, widths: Sequence[int] = (5, 10, 15, 20)) -> Compari
     """The best reward at every width and depth (Figure 5).
 
     A run contains the shallower ones, so each width is run once, at the bench's depth.
-
-    Raises: as `compare.compare`.
     """
     if not widths or len(set(widths)) != len(widths) or min(widths) < 1:
         raise ConfigurationError(f"widths={list(widths)!r}: give different numbers from 1 up")
@@ -135,8 +129,6 @@ async def best_of_n(
     """TPO against best-of-N of several times its samples (Figure 6).
 
     Only the largest N is run; the others are its first samples.
-
-    Raises: as `compare.compare`.
     """
     if not sizes or len(set(sizes)) != len(sizes) or min(sizes) < 1:
         raise ConfigurationError(f"sizes={list(sizes)!r}: give different numbers from 1 up")

@@ -84,14 +84,9 @@ class Bench:
         model: str | BaseChatModel | None = None,
         critic: str | BaseChatModel | None = None,
     ) -> list[Arm]:
-        """Run a method under every seed, or resume it.
+        """Run a method under every seed, or resume it; an arm for each view of the runs.
 
-        Args:
-            method: width, depth and name.
-            prompts: the prompt set.
-            views: how much of each run to read; each makes an arm.
-            model: another policy than the bench's.
-            critic: another critic than the bench's.
+        Policy and critic are the bench's, unless others are given.
 
         Raises:
             TPOError: not one row was answered; anything that `arun_batch` raises.

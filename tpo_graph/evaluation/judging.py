@@ -81,11 +81,7 @@ def win_rate(by: Scorer, scorer: str, outcomes: Sequence[Outcome]) -> WinRate:
 
 
 class Judge:
-    """A chat model as a judge of pairs.
-
-    Args:
-        pairwise: the judge.
-        folder: where its verdicts are kept; None keeps them nowhere.
+    """A chat model as a judge of pairs, whose verdicts are kept in a folder if one is given.
 
     Raises:
         ConfigurationError: the file of verdicts cannot be read.

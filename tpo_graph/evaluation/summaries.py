@@ -26,14 +26,8 @@ def shared_width(arms: Sequence[Arm]) -> int:
 
 
 def method_result(arm: Arm, bench: Bench, shared: int, audit: Audit | None) -> MethodResult:
-    """One method over all prompts and seeds.
-
-    Args:
-        arm: its runs.
-        bench: for the models' names and prices.
-        shared: see `shared_width`.
-        audit: scores of the answers.
-    """
+    """One method over all prompts and seeds; gains are over the best of the `shared` first
+    samples."""
     runs = arm.runs
 
     def mean(value: Callable[[Finished], float]) -> Estimate | None:
@@ -127,16 +121,8 @@ async def pair(
     on_outcome: OnOutcome | None = None,
     comparisons: int = 1,
 ) -> Pair:
-    """Two methods on the runs of the same prompt and seed that both finished.
-
-    Args:
-        first, second: the methods; numbers are those of the first, or first minus second.
-        bench: for the conversations and the reward model's name.
-        audit: scores of the answers.
-        judge: compares the answers.
-        on_outcome: called with each verdict.
-        comparisons: how many pairs there are.
-    """
+    """Two methods on the runs of the same prompt and seed that both finished: numbers are those of
+    the first, or first minus second. `comparisons` is how many pairs there are."""
     both = matched(first.runs, second.runs)
 
     def difference(value: Callable[[Finished], float]) -> Estimate | None:

@@ -64,14 +64,8 @@ def padded_batch(rows: Sequence[Row], budget: int) -> list[int]:
 
 
 class Scorer:
-    """Scores rows of many calls, one batch at a time, on a thread of its own.
-
-    Args:
-        name: the thread's name, as debuggers show it.
-        forward: scores a batch.
-        choose: `packed_batch` or `padded_batch`.
-        budget: most tokens of a batch.
-    """
+    """Scores rows of many calls, one batch at a time, on a thread of its own: batches of at most
+    `budget` tokens, as `packed_batch` or `padded_batch` chooses them."""
 
     def __init__(self, name: str, forward: Forward, choose: Choose, budget: int) -> None:
         self._forward = forward
@@ -83,15 +77,12 @@ class Scorer:
         self._running = False
 
     def put(self, rows: Sequence[list[int]], shared: int, future: "Future[list[float]]") -> None:
-        """Queue the rows of one conversation, and return once there was room for them.
+        """Queue the rows of one conversation, whose first `shared` ids are the same, and return
+        once there was room for them.
 
-        Blocks while the rows of others fill the queue: not for event loops.
-
-        Args:
-            rows: token ids; at least one row.
-            shared: how many leading ids they have in common.
-            future: gets their scores, in order, or the error that scoring one of them raised.
-                Rows not yet begun when it is cancelled are dropped.
+        Blocks while the rows of others fill the queue: not for event loops. The future gets their
+        scores, in order, or the error that scoring one of them raised. Rows not yet begun when it
+        is cancelled are dropped.
         """
         call = _Call(future, len(rows))
         size = sum(map(len, rows))

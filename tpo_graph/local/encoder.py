@@ -16,10 +16,7 @@ from tpo_graph.local.worker import Worker
 
 
 class Encoder:
-    """A tokenizer and its chat template, on a thread of its own.
-
-    Args:
-        source: folder or hub id that the tokenizer is loaded from.
+    """A tokenizer and its chat template, from a folder or hub id, on a thread of its own.
 
     Raises:
         ConfigurationError: there is no such tokenizer, or it has no chat template.

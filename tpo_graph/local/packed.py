@@ -76,11 +76,7 @@ def can_pack(model: Any) -> bool:
 
 
 class PackedForward:
-    """Scores packed batches.
-
-    Args:
-        model: a transformers sequence classifier that `can_pack`; its attention is replaced.
-    """
+    """Scores packed batches by a sequence classifier that `can_pack`; its attention is replaced."""
 
     def __init__(self, model: Any) -> None:
         from transformers import AttentionInterface

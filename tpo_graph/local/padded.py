@@ -10,13 +10,10 @@ from tpo_graph.local.batching import Row
 
 
 class PaddedForward:
-    """Scores batches padded on the right.
+    """Scores batches padded on the right, by any sequence classifier.
 
     Under causal attention no real token sees the padding, so it needs no mask, which keeps the fast
     attention path.
-
-    Args:
-        model: a transformers sequence classifier.
     """
 
     def __init__(self, model: Any) -> None:

@@ -6,12 +6,8 @@ _INCOMPLETE = "\ufffd"  # how a tokenizer shows the first bytes of a character
 
 
 class Reply:
-    """A reply that `local_sampling` extends and `ChatLocal` reads.
-
-    Args:
-        tokenizer: a transformers tokenizer.
-        stop: strings that end the reply and are not part of it.
-    """
+    """A reply that `local.sampling` extends and `ChatLocal` reads; the stop strings that end it are
+    not part of it."""
 
     def __init__(self, tokenizer: Any, stop: list[str] | None) -> None:
         self.ids: list[int] = []

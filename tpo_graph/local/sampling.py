@@ -44,18 +44,11 @@ def sample_replies(
     ends: frozenset[int],
     stopped: Callable[[], bool],
 ) -> None:
-    """Extend the replies by one token each per step, until all have ended.
+    """Extend the replies by one token each per step, until all have ended or `stopped` says so.
 
     Equal arguments and seed draw equal tokens, n of them in every step: a reply that ends early
     leaves the others as they are. What else the model's generation config sets, such as a
     repetition penalty, holds here as it does in vLLM.
-
-    Args:
-        model: causal LM in evaluation mode.
-        prompt: token ids.
-        replies: n empty replies, filled in place.
-        ends: ids that end a reply.
-        stopped: asked after each step; True ends the call.
 
     Raises:
         PolicyError: the model's logits are not numbers.
@@ -123,11 +116,8 @@ class _Extend(StoppingCriteria):
 
 
 def draw(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """One token id per row.
-
-    Args:
-        logits: float32, (rows, vocabulary).
-        uniform: float64 in [0, 1), (rows,): where in the cumulative distribution to look.
+    """One token id per row of float32 logits. The float64 in `uniform`, from 0 to below 1, say
+    where in each row's cumulative distribution to look.
 
     Raises:
         PolicyError: a logit is NaN.

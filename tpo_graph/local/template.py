@@ -20,10 +20,7 @@ _PRIVATE_USE = range(0xE000, 0xF8FF)
 class ChatTemplate:
     """The chat template of one tokenizer. Not safe for several threads at once.
 
-    Args:
-        tokenizer: a transformers tokenizer.
-        source: the model's name, for error messages.
-        error: what `encode` raises when a conversation cannot be encoded.
+    Errors call it `source`, and are of the class `error` where a conversation cannot be encoded.
 
     Raises:
         ConfigurationError: the tokenizer has no chat template.
@@ -64,9 +61,6 @@ class ChatTemplate:
             reply: end with the header after which the assistant writes.
             one_bos: begin with the BOS token that the tokenizer would add, if the template wrote
                 none. Without it the ids are those of `apply_chat_template`.
-
-        Raises:
-            TPOError: of the kind given to the constructor, when the template refuses the turns.
         """
         turns = [Turn(role=turn["role"], content=well_formed(turn["content"])) for turn in turns]
         marks = self._marks(turns)

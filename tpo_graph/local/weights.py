@@ -123,11 +123,7 @@ def load_tokenizer(source: str) -> Any:
 
 
 def load_config(source: str, options: Options) -> Any:
-    """The model's configuration alone, which costs nothing to look at before its weights.
-
-    Raises:
-        ConfigurationError: as `load`.
-    """
+    """The model's configuration alone, which costs nothing to look at before its weights."""
     _, transformers = _libraries(f"the local model {source!r}")
     try:
         return transformers.AutoConfig.from_pretrained(

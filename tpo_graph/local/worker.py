@@ -15,11 +15,7 @@ T = TypeVar("T")
 
 
 class Worker:
-    """Runs work on one thread of its own, in the order of arrival.
-
-    Args:
-        name: the thread's name, as debuggers show it.
-    """
+    """Runs work on one thread of its own, in the order of arrival."""
 
     def __init__(self, name: str) -> None:
         self._name = name

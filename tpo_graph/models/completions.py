@@ -15,11 +15,8 @@ FILTERED = "filtered"
 
 
 class Completions:
-    """Stands in for `AsyncOpenAI.chat.completions`; what it does not speed up, it passes on.
-
-    Args:
-        client: an AsyncOpenAI or AsyncAzureOpenAI.
-    """
+    """Stands in for `chat.completions` of an AsyncOpenAI or AsyncAzureOpenAI; what it does not
+    speed up, it passes on."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

@@ -120,14 +120,8 @@ def is_overflow(error: BaseException) -> bool:
 
 
 def policy_error(error: BaseException, model: BaseChatModel, name: str, stage: str) -> PolicyError:
-    """The error to raise for a model call that failed for good.
-
-    Args:
-        error: what the chat model raised after its own retries.
-        model: the chat model; its keys are kept out of the message.
-        name: what to call it (`model_name`).
-        stage: the node that asked; it decides which option is named.
-    """
+    """The error to raise for a model call that failed for good, without the model's keys. The stage
+    that asked decides which option it names."""
     text = one_line(server_text(error) or error, _secrets(model))
     status = status_of(error)
     head = f"{name!r} failed" + (f" with status {status}" if status else "") + f": {text!r}."

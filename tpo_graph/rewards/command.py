@@ -61,13 +61,8 @@ class CommandReward:
         self.name = name or f"command:{Path(self._arguments[0]).name}@{_digest(self._arguments)}"
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
-        """See `RewardModel.score`.
-
-        Raises:
-            RewardInputError: for one of the responses the program failed, printed something else,
-                or took too long.
-            RewardError: the program cannot be run.
-        """
+        """See `RewardModel.score`. A program that fails, prints something else or takes too long
+        cannot score that response; one that cannot be run is a model that failed."""
         return list(await scored_together(responses, lambda r: self._score(conversation, r)))
 
     async def _score(self, conversation: Sequence[Turn], response: str) -> Score:

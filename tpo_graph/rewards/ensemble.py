@@ -104,15 +104,11 @@ class EnsembleRewardModel:
 
     @classmethod
     def from_file(cls, path: Path, load: Callable[[str, Path], RewardModel]) -> Self:
-        """An ensemble from a TOML file with `combine`, `penalty` and one `[[member]]` each.
-
-        Args:
-            path: the file.
-            load: loads a member by its name; relative paths in that are relative to the folder.
+        """An ensemble from a TOML file with `combine`, `penalty` and one `[[member]]` each, whose
+        reward model is loaded by its name, with the file's folder for relative paths.
 
         Raises:
-            ConfigurationError: the file cannot be read, says something else, or names a reward
-                model that cannot be loaded.
+            ConfigurationError: the file or a member cannot be read.
         """
         given = read_toml(path, _File)
         members = [
@@ -126,11 +122,7 @@ class EnsembleRewardModel:
         return cls(members, given.combine, given.penalty)
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
-        """See `RewardModel.score`.
-
-        Raises:
-            RewardError: a member failed; the others are stopped.
-        """
+        """See `RewardModel.score`. Where a member fails, the others are stopped."""
         scored = await together(
             part_scores(member.reward_model, conversation, responses) for member in self._members
         )

@@ -121,11 +121,8 @@ class JudgeRewardModel:
 
     @classmethod
     def from_file(cls, path: Path, options: Mapping[str, Any] | None = None) -> Self:
-        """A judge from a TOML file with `model`, `[[criteria]]`, `[scale]` and `max_tokens`.
-
-        Args:
-            path: the file.
-            options: of the connection to its chat model.
+        """A judge from a TOML file with `model`, `[[criteria]]`, `[scale]` and `max_tokens`;
+        `options` are those of the connection to its chat model.
 
         Raises:
             ConfigurationError: the file cannot be read, or says something else.
@@ -143,11 +140,7 @@ class JudgeRewardModel:
         return cls(model, **dict(read_toml(path, _Rubric)))
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
-        """See `RewardModel.score`.
-
-        Raises:
-            RewardError: the judge failed, or gave no verdict twice.
-        """
+        """See `RewardModel.score`. A judge that gives no verdict twice has failed."""
         return await scored_together(responses, lambda r: self._judge(conversation, r))
 
     async def _judge(self, conversation: Sequence[Turn], response: str) -> Score:

@@ -68,16 +68,11 @@ class LengthPenalty:
 
     @classmethod
     def from_file(cls, path: Path, load: Callable[[str, Path], RewardModel]) -> Self:
-        """From a TOML file with `reward_model`, and `coefficient` or a `[curve]`.
-
-        Args:
-            path: the file.
-            load: loads the reward model by its name; relative paths in that are relative to the
-                folder.
+        """From a TOML file with `reward_model`, which is loaded by its name, with the file's folder
+        for relative paths, and `coefficient` or a `[curve]`.
 
         Raises:
-            ConfigurationError: the file cannot be read, says something else, or names a reward
-                model that cannot be loaded.
+            ConfigurationError: the file or its reward model cannot be read.
         """
         given = read_toml(path, _File)
         if given.curve is None and given.coefficient is not None:
@@ -89,11 +84,7 @@ class LengthPenalty:
         return cls(load(given.reward_model, path.parent), penalty)
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
-        """See `RewardModel.score`.
-
-        Raises:
-            RewardError: the other reward model failed.
-        """
+        """See `RewardModel.score`."""
         scores = await part_scores(self._reward_model, conversation, responses)
         return [
             Score(score - self._worth(len(response)), score.reason)

@@ -100,11 +100,7 @@ class PairwiseJudge:
         self, conversation: Sequence[Turn], first: str, second: str
     ) -> tuple[Score, Score]:
         """The verdict with `first` in the first place and the one with `second` there; see
-        `compare`. A judge who looks at the answers alone says the same twice.
-
-        Raises:
-            RewardError: the judge failed, or gave no verdict twice.
-        """
+        `compare`. A judge who looks at the answers alone says the same twice."""
         one, other = await together(
             self._asker.ask(self._system, shown(conversation, A=a, B=b), _read)
             for a, b in ((first, second), (second, first))

@@ -33,12 +33,7 @@ async def run_program(
     """Run a program in a process group of its own, which is killed when it is done, at the time
     limit and when the call is cancelled.
 
-    Args:
-        arguments: program and arguments; no shell reads them.
-        given: its standard input.
-        timeout: seconds.
-        environment: all of its environment; None: this process's.
-        folder: where it runs.
+    No shell reads the arguments. `environment` is all of its environment; None: this process's.
 
     Raises:
         OSError: it cannot be started.

@@ -116,12 +116,8 @@ async def scored_in_parts(
     responses: Sequence[str],
     size: int = ROWS,
 ) -> list[float]:
-    """All scores, of requests side by side; what each has scored is kept as it ends.
-
-    Args:
-        ask: makes one request.
-        parts: what is asked, each for the next `size` responses.
-    """
+    """All scores, of requests side by side; what each has scored is kept as it ends. Each part is
+    asked for the next `size` responses."""
 
     async def asked(place: int) -> list[float]:
         scores = await ask(parts[place])
@@ -139,9 +135,6 @@ class RawScores:
 
     A sigmoid hides the differences between good answers, and rounds those of the best to none: the
     first sample would win, and nothing would tell.
-
-    Args:
-        server: what to call it in warning and error.
     """
 
     def __init__(self, server: str) -> None:

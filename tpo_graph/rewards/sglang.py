@@ -53,13 +53,7 @@ class SGLangRewardModel:
         self.name = f"sglang:{self._endpoint.url}#{model}@{self.encoder.digest}"
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
-        """See `RewardModel.score`.
-
-        Raises:
-            RewardInputError: the server says that a text is too long.
-            RewardError: the server failed, or serves something else than a reward model, or
-                squashes every score to 1.
-        """
+        """See `RewardModel.score`. It also fails where the server squashes every score to 1."""
         rows = await self.encoder.rows(conversation, responses)
         parts = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
         scores = await scored_in_parts(self._ask, parts, responses)

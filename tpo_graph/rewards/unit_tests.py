@@ -100,11 +100,7 @@ class UnitTestReward:
         return cls(tests, filename=path.name, limits=limits)
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
-        """See `RewardModel.score`. The reason is the message of the first test that failed.
-
-        Raises:
-            RewardError: no process can be started.
-        """
+        """See `RewardModel.score`. The reason is the message of the first test that failed."""
         return list(await scored_together(responses, self._score))
 
     async def _score(self, response: str) -> Score:

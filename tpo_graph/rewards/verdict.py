@@ -26,13 +26,8 @@ T = TypeVar("T")
 
 
 class Asker:
-    """A chat model in the role of a judge.
-
-    Args:
-        model: a chat model or its name, "provider:model".
-        schema: JSON schema of the verdict, an object.
-        max_tokens: most tokens of a verdict.
-        max_concurrency: most verdicts under way at once, per event loop.
+    """A chat model, or the name of one, in the role of a judge whose verdicts are objects that fit
+    a JSON schema.
 
     Raises:
         ConfigurationError: the name is not usable.
@@ -57,11 +52,7 @@ class Asker:
         self._sampling = Sampling(temperature=0.0, top_p=None, max_tokens=max_tokens, seed=0)
 
     async def ask(self, system: str, user: str, read: Callable[[dict[str, Any]], T]) -> T:
-        """The verdict that `read` makes of the reply's JSON object.
-
-        Args:
-            system, user: the prompt.
-            read: raises ValueError with what is wrong with an object that is no verdict.
+        """The verdict that `read` makes of the reply's JSON object, or raises ValueError about.
 
         Raises:
             RewardError: the model failed, or gave no verdict twice.

@@ -69,13 +69,7 @@ class VLLMRewardModel:
         self.name = f"vllm:{self._endpoint.url}#{model}{read_as}"
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
-        """See `RewardModel.score`.
-
-        Raises:
-            RewardInputError: the server says that a text is too long.
-            RewardError: the server failed, or serves something else than a reward model, or
-                squashes every score to 1.
-        """
+        """See `RewardModel.score`. It also fails where the server squashes every score to 1."""
         if self.encoder is not None:
             rows = await self.encoder.rows(conversation, responses)
             asked = [

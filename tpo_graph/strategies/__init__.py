@@ -115,12 +115,7 @@ _WITH: Mapping[str, Callable[[str], Strategy]] = {
 
 
 def named(kind: Kind, name: str, own: Mapping[str, Strategy] | None = None) -> Any:
-    """The strategy of that name.
-
-    Args:
-        kind: the setting that names it.
-        name: NAME or NAME:PARAMETER, or the name of one of `own`.
-        own: objects that were given, by their names.
+    """The strategy that the setting of that kind calls NAME or NAME:PARAMETER, or one of one's own.
 
     Raises:
         ConfigurationError: there is none of that name, or its parameter is wrong.

@@ -67,13 +67,7 @@ _PROMPT = (
 
 
 class WildGuard:
-    """allenai/wildguard behind a server with `/v1/completions`.
-
-    Args:
-        url: base URL of the server.
-        model: the name that it knows the model by.
-        api_key: sent as a bearer token.
-    """
+    """allenai/wildguard behind a server with `/v1/completions`, which knows it as `model`."""
 
     def __init__(self, url: str, model: str, *, api_key: str | None = None) -> None:
         self.name = f"wildguard:{model}"
@@ -148,12 +142,7 @@ Reply with one JSON object and nothing else:
 
 
 class ChatRefusalJudge:
-    """Any chat model with WildGuard's labels. Its verdicts are not WildGuard's.
-
-    Args:
-        model: a chat model or its name.
-        max_tokens: most tokens of a verdict, thinking included.
-    """
+    """Any chat model with WildGuard's labels. Its verdicts are not WildGuard's."""
 
     def __init__(self, model: str | BaseChatModel, *, max_tokens: int = 2048) -> None:
         self._asker = Asker(model, _SCHEMA, max_tokens=max_tokens, max_concurrency=32)

@@ -26,12 +26,8 @@ def read_file(path: Path) -> list[dict[str, Any]]:
 
 
 def read_hub(dataset: str, split: str, file: str | None = None) -> list[dict[str, Any]]:
-    """The records of one split of a data set on the hub, kept in the cache of `datasets`.
-
-    Args:
-        dataset: its id.
-        split: which part of it.
-        file: a JSON file of it to read instead of what the id alone would load.
+    """The records of one split of a data set on the hub, kept in the cache of `datasets`; with
+    `file`, those of a JSON file of it, where its id alone would load something else.
 
     Raises:
         ConfigurationError: `datasets` is missing, or the data set cannot be had.
