@@ -71,19 +71,12 @@ def best(candidates: Iterable[Candidate]) -> Candidate:
     """The candidate of the highest reward; ties go to the earliest (argmax of the cache).
 
     One that the token limit cut wins only where no whole one is.
-
-    Raises:
-        ValueError: there is no candidate.
     """
     return min(candidates, key=rank)
 
 
 def worst(candidates: Iterable[Candidate]) -> Candidate:
-    """The candidate of the lowest reward; ties go to the earliest (argmin of the cache).
-
-    Raises:
-        ValueError: there is no candidate.
-    """
+    """The candidate of the lowest reward; ties go to the earliest (argmin of the cache)."""
     return min(candidates, key=lambda c: (c["reward"], c["iteration"], c["position"]))
 
 

@@ -347,11 +347,7 @@ class TPOContext(RunOptions):
 
     @classmethod
     def with_defaults(cls, defaults: Mapping[str, Any]) -> type[Self]:
-        """The same fields with other defaults: what a graph's own configuration looks like.
-
-        Raises:
-            ConfigurationError: an unknown field, or a value out of bounds; shows it.
-        """
+        """The same fields with other defaults: what a graph's own configuration looks like."""
         values = cls.checked(defaults)
         fields: dict[str, Any] = {}
         for name in values.model_fields_set:

@@ -56,11 +56,7 @@ def as_messages(query: Query) -> list[BaseMessage]:
 
 
 def converted(given: Sequence[MessageLikeRepresentation]) -> list[BaseMessage]:
-    """Messages in any form that LangChain takes, as its own.
-
-    Raises:
-        ConfigurationError: they have no such form.
-    """
+    """Messages in any form that LangChain takes, as its own."""
     try:
         many = [_takeable(m) for m in given] if isinstance(given, list | tuple) else given
         return convert_to_messages(cast("Sequence[MessageLikeRepresentation]", many))
@@ -282,11 +278,7 @@ def query_text(messages: Sequence[AnyMessage] | Sequence[BaseMessage]) -> str:
 
 
 def asked(text: str) -> str:
-    """The query itself.
-
-    Raises:
-        ConfigurationError: it is empty.
-    """
+    """The query itself; an empty one is refused."""
     if not text.strip():
         raise ConfigurationError(
             f"the query is empty: {text!r}. Give the model something to answer."

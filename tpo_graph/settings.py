@@ -56,11 +56,7 @@ class LayeredSettings(BaseSettings):
 
     @classmethod
     def layered(cls, options: Mapping[str, Any], from_file: Mapping[str, Any]) -> Self:
-        """Options, where they are not None, over the environment, and that over the file.
-
-        Raises:
-            ConfigurationError: a name is unknown, a value out of bounds.
-        """
+        """Options, where they are not None, over the environment, and that over the file."""
         given = {name: value for name, value in options.items() if value is not None}
         try:
             environment = cls.model_validate({}).model_dump(exclude_unset=True)
@@ -154,11 +150,7 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
 
     @classmethod
     def spelled_out(cls, layer: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A method's settings, under those that the same place gives one by one.
-
-        Raises:
-            ConfigurationError: no method has that name.
-        """
+        """A method's settings, under those that the same place gives one by one."""
         name = layer.get("method")
         if not isinstance(name, str) or name.strip().lower() == "none":
             return layer
@@ -187,11 +179,7 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
         return settings.model_copy(update=names) if names else settings
 
     def policy_name(self) -> str:
-        """The model's name.
-
-        Raises:
-            ConfigurationError: none is configured; lists the ways to name one.
-        """
+        """The model's name; an error lists the ways to give one."""
         if self.model is None:
             forms = (
                 '"openai:NAME" (OPENAI_BASE_URL points it at a vLLM server; other providers of '
@@ -201,11 +189,7 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
         return self.model
 
     def reward_model_name(self) -> str:
-        """The reward model's name.
-
-        Raises:
-            ConfigurationError: none is configured; lists the ways to name one.
-        """
+        """The reward model's name; an error lists the ways to give one."""
         if self.reward_model is None:
             forms = (
                 '"local:PATH_OR_HUB_ID", for example '
@@ -217,11 +201,7 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
         return self.reward_model
 
     def inputs(self) -> dict[str, Any]:
-        """The arguments of `optimize` that these are: `Inputs`, with the run's settings.
-
-        Raises:
-            ConfigurationError: no model or no reward model is configured.
-        """
+        """The arguments of `optimize` that these are: `Inputs`, with the run's settings."""
         return {**self._of_setup({}), **self.run_options()}
 
     def setup(self, **given: Any) -> "Setup":
@@ -229,9 +209,6 @@ class Settings(LayeredSettings, RunOptions):  # pyright: ignore[reportIncompatib
 
         Args:
             given: objects in place of the names that are configured.
-
-        Raises:
-            ConfigurationError: no model or no reward model is configured.
         """
         from tpo_graph.session.setup import Choices, Setup  # with all that makes a graph
 
@@ -291,21 +268,13 @@ def found_config() -> str | None:
 
 
 def configured_probes(config: str | Path | None) -> Path | None:
-    """The file of probes that a configuration names for `tpo check`: `probes` in its `[check]`.
-
-    Raises:
-        ConfigurationError: the file cannot be read, or the table has anything else.
-    """
+    """The file of probes that a configuration names for `tpo check`: `probes` in its `[check]`."""
     probes = _only_name(config, "check", "probes", '"FILE"')
     return None if probes is None else Path(_anchored(str(probes), Path(str(config)).parent))
 
 
 def configured_methods(config: str | Path | None) -> list[str]:
-    """The methods that a configuration names for `tpo compare`: `methods` in its `[compare]`.
-
-    Raises:
-        ConfigurationError: the file cannot be read, or the table has anything else.
-    """
+    """The methods that a configuration names for `tpo compare`: `methods` in its `[compare]`."""
     methods: Any = _only_name(config, "compare", "methods", '["tpo", "NAME=FOLDER"]')
     if not isinstance(methods, list | None):
         raise ConfigurationError(

@@ -188,9 +188,6 @@ def shown(state: TPOState) -> list[list[Candidate]]:
     """What the critic and the update see: one group, or one for each sample of the update in turn.
 
     The pair, in its two places, unless a strategy shows more; a person's pair takes their place.
-
-    Raises:
-        ConfigurationError: see `compared`.
     """
     pair, review = list(compared(state)), state["review"]
     overruled = review is not None and (review["chosen"] or review["rejected"])

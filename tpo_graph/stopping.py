@@ -93,11 +93,7 @@ def cost(usage: Ledger, context: TPOContext, models: Mapping[Role, str] | None =
 
 
 def need_prices(context: TPOContext, models: Mapping[Role, str]) -> None:
-    """Refuse a budget of money that nothing could be held against.
-
-    Raises:
-        ConfigurationError: the context has no prices, and policy or critic has no list price.
-    """
+    """Refuse a budget of money where no price is known to hold it against."""
     if context.max_cost is None or context.input_price or context.output_price:
         return
     for role in ("policy", "critic"):

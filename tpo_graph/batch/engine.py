@@ -96,9 +96,6 @@ class LocalEngine:
         max_in_flight: maximum concurrent runs; None tunes it, as `optimize_many` does.
         wait_for_server: seconds that a model server may be away.
         on_wait: called with what `ServerWait.said` says, whenever that may have changed.
-
-    Raises:
-        ConfigurationError: `max_in_flight` is not a positive number.
     """
 
     def __init__(
@@ -193,11 +190,7 @@ def _failed(position: int, error: Exception) -> Done:
 
 
 def need_positive(max_in_flight: int | None) -> int | None:
-    """The limit of runs in flight.
-
-    Raises:
-        ConfigurationError: it is not a positive number.
-    """
+    """The limit of runs in flight."""
     if max_in_flight is not None and max_in_flight < 1:
         raise ConfigurationError(f"max_in_flight={max_in_flight!r} must be at least 1, or None")
     return max_in_flight
@@ -216,9 +209,6 @@ def awaited(
     Args:
         width, max_in_flight, wait_for_server, on_wait: as in `LocalEngine`.
         control: waiting ends when it asks for a stop.
-
-    Raises:
-        ConfigurationError: `wait_for_server` is negative.
     """
 
     def changed(error: Exception | None) -> None:

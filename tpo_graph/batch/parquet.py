@@ -21,9 +21,6 @@ async def write_parquet(
 
     A column of one type keeps it. `usage`, `audit` and columns whose rows have values of several
     types are JSON texts.
-
-    Raises:
-        ConfigurationError: pyarrow is not installed.
     """
     arrow, library = pyarrow_and_parquet("an output in Parquet")
     types: dict[str, Any] = {}

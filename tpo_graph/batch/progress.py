@@ -71,8 +71,6 @@ def progress_bar(
 
     Args:
         total: how many there are, if that is known.
-        what: its title.
-        unit: of what there are so many.
         shown: None where standard error is a terminal or a notebook's.
 
     Yields:

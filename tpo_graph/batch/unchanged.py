@@ -20,9 +20,7 @@ def need_unchanged(
     """Refuse to resume a batch under other settings than it was begun with.
 
     Args:
-        stored: the batch.
         settings: a complete `TPOContext`.
-        launch: as in `tpo_batches`.
         retry_failed: whether failed rows are retried, which may be under other `LIMITS`.
 
     Returns:

@@ -12,11 +12,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def data_folder(name: str) -> Path:
-    """The folder `name`, of a wheel or of a checkout.
-
-    Raises:
-        ConfigurationError: the installation lacks it.
-    """
+    """The folder `name`, of a wheel or of a checkout."""
     # The wheel's own first: beside an installed package, "alembic" is the library of that name.
     for folder in (_PACKAGE / "_data" / name, _PACKAGE.parent / name):
         if folder.is_dir():

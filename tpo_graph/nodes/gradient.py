@@ -12,9 +12,6 @@ async def gradient(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) 
     """Let the critic say what would improve the chosen response (paper, P_grad).
 
     Without a loss there is nothing to turn into instructions, and no call is made.
-
-    Raises:
-        PolicyError: the critic failed.
     """
     if not state["loss"]:
         tell_critique("gradient", state, runtime, "", 0)

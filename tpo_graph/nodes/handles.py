@@ -52,9 +52,6 @@ class Handles:
     def strategies_for(self, context: TPOContext) -> tuple[Select, Pick, StopRule | None]:
         """What this run shows critic and update, how it picks its answer, and its further stop
         rule.
-
-        Raises:
-            ConfigurationError: the context names no strategy.
         """
         own = self.strategies
         stop = None if context.stop is None else named("stop", context.stop, own)
@@ -102,11 +99,7 @@ class Handles:
 
 
 def check_criteria(criteria: str | None, prompts: PromptSet) -> None:
-    """Refuse criteria that would be ignored.
-
-    Raises:
-        ConfigurationError: no prompt of the set has a place for them.
-    """
+    """Refuse criteria that no prompt of the set has a place for."""
     if criteria and not prompts.uses_criteria:
         raise ConfigurationError(
             f"criteria={criteria!r} would be ignored: no prompt of the set "

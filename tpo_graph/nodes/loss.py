@@ -12,9 +12,6 @@ async def loss(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> S
     """Let the critic compare chosen with rejected (paper, P_loss).
 
     A critic without a usable reply leaves the loss empty, and the run ends with what it has.
-
-    Raises:
-        PolicyError: the critic failed.
     """
     text, usage = await ask_critic("loss", state, runtime, tpo)
     return StateUpdate(usage=usage, loss=text, gradient="")

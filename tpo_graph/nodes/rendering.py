@@ -19,7 +19,6 @@ def render(
     """The prompt of one stage for this step.
 
     Args:
-        prompts, stage, state, context: of this step.
         group: which of the groups that `select` shows.
 
     Raises:

@@ -113,11 +113,7 @@ A = TypeVar("A", bound=_Answer)
 
 
 def can_wait(context: TPOContext, runtime: Runtime[TPOContext]) -> None:
-    """Refuse, before anything is paid for, a run that would wait and could never be resumed.
-
-    Raises:
-        ConfigurationError: `interrupt_at` is set, but there is no thread to come back to.
-    """
+    """Refuse, before anything is paid for, a run that would wait without a thread to resume."""
     info = runtime.execution_info
     if context.interrupt_at and (info is None or info.thread_id is None):
         raise ConfigurationError(

@@ -105,11 +105,7 @@ async def _score(
     *,
     first: bool,
 ) -> tuple[dict[str, Score], dict[str, str], Usage]:
-    """Scores by response, and why others have none; each text is scored once, known ones never.
-
-    Raises:
-        RewardInputError: none of them has a reward, and they are the `first` ones.
-    """
+    """Scores by response, and why others have none; each text is scored once, known ones never."""
     started = time.perf_counter()
     failures: dict[str, RewardInputError] = {}
     stored: list[Score | None] = [None for _ in responses]

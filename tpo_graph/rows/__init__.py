@@ -192,11 +192,7 @@ def _settings(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sound(name: str, text: str) -> str:
-    """The text itself, which every model, tokenizer and database can take.
-
-    Raises:
-        ConfigurationError: it contains NUL or half a character.
-    """
+    """The text itself; refuses NUL and half a character, which no model or database takes."""
     if "\0" in text:
         raise ConfigurationError(f"{name} contains a NUL character at {text.index(chr(0))}")
     try:

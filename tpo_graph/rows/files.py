@@ -131,11 +131,7 @@ def _csv(path: Path, needed: frozenset[str]) -> Iterator[Record]:
 
 
 def pyarrow_and_parquet(needed_by: str) -> tuple[Any, Any]:
-    """The library of Parquet files.
-
-    Raises:
-        ConfigurationError: it is not installed.
-    """
+    """The library of Parquet files."""
     with extra("data", needed_by):
         import pyarrow
         from pyarrow import parquet

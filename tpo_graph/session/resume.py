@@ -158,11 +158,7 @@ class _Audits(NamedTuple):
 
 
 def _audits(run: StoredRun, again: Mapping[str, Any]) -> _Audits:
-    """The auditor that is given, else the one that the run began with.
-
-    Raises:
-        ConfigurationError: it cannot be loaded.
-    """
+    """The auditor that is given, else the one that the run began with."""
     audit, now = again.get("audit"), again.get("audit_options")
     fall_back: bool = again.get("audit_fallback", False)
     launch = run["launch"] or {}
@@ -183,11 +179,7 @@ _ASK_AGAIN = "tpo runs resume --seed N"
 
 
 def _need_open(run: StoredRun, limits: Mapping[str, Any], reopen: Collection[str]) -> None:
-    """Refuse limits for a run of which nothing is left.
-
-    Raises:
-        ConfigurationError: it has ended, and they would not open it again.
-    """
+    """Refuse limits for a run of which nothing is left."""
     if run["stop_reason"] not in (None, *reopen):
         other = _ASK_AGAIN if run["stop_reason"] == "no_change" else "tpo runs extend"
         raise ConfigurationError(
@@ -198,11 +190,7 @@ def _need_open(run: StoredRun, limits: Mapping[str, Any], reopen: Collection[str
 
 
 def _rebuild(store: Store, run: StoredRun, again: Mapping[str, Any]) -> TPOGraph:
-    """The graph that the run began with, on this store.
-
-    Raises:
-        ConfigurationError: a model cannot be loaded, or rewards would not be comparable.
-    """
+    """The graph that the run began with, on this store."""
     launch = run["launch"] or {}
     given: dict[str, Any] = {
         name: launch.get(name) if again.get(name) is None else again[name]

@@ -244,11 +244,7 @@ def _checked(function: Any, known: Collection[str]) -> Any:
 
 
 def make_context(settings: Mapping[str, Any]) -> TPOContext:
-    """A `TPOContext` of these fields.
-
-    Raises:
-        ConfigurationError: an unknown field, or a value out of bounds; shows it.
-    """
+    """A `TPOContext` of these fields."""
     context = TPOContext.checked(dict(settings))
     if context.interrupt_at:
         raise ConfigurationError(

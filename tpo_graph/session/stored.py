@@ -47,10 +47,6 @@ async def run_stored(
 
     A server that restarts is waited for: the run resumes from its last checkpoint. A run that ends
     keeps only that.
-
-    Raises:
-        GraphDrained: `control` asked for a stop; the run can be resumed.
-        StoreError: the database failed.
     """
     again = AsyncRetrying(
         retry=retry_if_exception(is_passing),
@@ -92,10 +88,6 @@ async def held(
 
     Args:
         limits: settings that it gets from now on.
-
-    Raises:
-        RunNotFoundError: no such run is stored.
-        RunBusyError: another live process works on it.
     """
     before = await get_run(store, run_id)
     async with store.leases.hold(run_id):
@@ -217,11 +209,7 @@ async def _reopen(store: Store, graph: TPOGraph, config: RunnableConfig, state: 
 
 
 def need_same_rewards(run: StoredRun, reward_model: RewardModel) -> None:
-    """Refuse to resume a run under another reward model than scored it so far.
-
-    Raises:
-        ConfigurationError: it is another one.
-    """
+    """Refuse to resume a run under another reward model than scored it so far."""
     if run["settings"].get("reward_model") is None and redacted(reward_model.name) != redacted(
         run["reward_model"]
     ):

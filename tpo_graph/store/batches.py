@@ -86,11 +86,7 @@ class Totals:
 
 
 async def get_batch(store: Store, name: str) -> StoredBatch:
-    """One batch.
-
-    Raises:
-        RunNotFoundError: no such batch is stored.
-    """
+    """One batch, or a `RunNotFoundError`."""
     batch = await find_batch(store, name)
     if batch is None:
         raise RunNotFoundError(
@@ -123,11 +119,7 @@ def _as_output(given: str) -> str:
 
 
 async def get_batch_or_output(store: Store, given: str) -> StoredBatch:
-    """`find_batch_or_output`, where there has to be one.
-
-    Raises:
-        RunNotFoundError: no such batch is stored.
-    """
+    """`find_batch_or_output`, or a `RunNotFoundError`."""
     return await find_batch_or_output(store, given) or await get_batch(store, given)
 
 

@@ -60,11 +60,7 @@ class SqlCache:
         await self._writer.write([upsertion(RunRow, [row], columns, self._writer.dialect)])
 
     async def record(self, run_id: str, iteration: int, stage: str, **said: Unpack[Said]) -> None:
-        """See `Cache.record`. Committed when it returns.
-
-        Raises:
-            StoreError: the database failed, or the run was never begun.
-        """
+        """See `Cache.record`. A run that was never begun is a `StoreError`."""
         dialect = self._writer.dialect
         await self._writer.write(_statements(run_id, iteration, stage, said, dialect))
 

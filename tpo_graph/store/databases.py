@@ -31,11 +31,7 @@ class Database:
     _prepared: bool = False
 
     def prepare(self) -> None:
-        """Migrate the database when it is blank or older. Blocks; looks once only.
-
-        Raises:
-            DatabaseVersionError: a newer tpo_graph has written it.
-        """
+        """Migrate the database when it is blank or older. Blocks; looks once only."""
         with self._preparing:
             if not self._prepared:
                 upgrade(self.engine)

@@ -40,11 +40,7 @@ async def put_rows(store: Store, name: str, start: int, rows: Sequence[Row | Bad
 
 
 async def end_rows(store: Store, name: str, count: int) -> None:
-    """The input has ended: what an earlier one had behind its last row is left out.
-
-    Args:
-        count: how many rows it has.
-    """
+    """The input has ended after `count` rows: what an earlier one had behind them is left out."""
     gone = update(BatchItemRow).where(BatchItemRow.batch == name, BatchItemRow.position >= count)
     await store.writer.run(lambda connection: connection.execute(gone.values(position=None)))
 

@@ -37,10 +37,6 @@ def read_labels(connection: Connection, run_ids: Sequence[str]) -> dict[str, Lab
 def write_label(engine: Engine, run_id: str, label: str, note: str) -> None:
     """Keep a label and a note, in the place of those before; neither takes them away.
 
-    Args:
-        engine: one that may write.
-        label: one of `VERDICTS`.
-
     Raises:
         ConfigurationError: there is no such label, or the note is too long.
         RunNotFoundError: no such run is stored.

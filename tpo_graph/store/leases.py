@@ -192,11 +192,7 @@ class Leases:
 
 
 def refuse_if_alive(what: str, owner: str | None, seen_at: datetime | None) -> None:
-    """Let nobody take over what a live process works on.
-
-    Raises:
-        RunBusyError: `owner` is alive, as far as one can tell.
-    """
+    """Raise a `RunBusyError` where the owner is alive, as far as one can tell."""
     if owner is None or seen_at is None or _is_dead(owner):
         return
     silent = now() - seen_at

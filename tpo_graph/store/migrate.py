@@ -138,21 +138,13 @@ def alone(connection: Connection) -> Generator[None]:
 
 
 def upgrade_database(url: str) -> None:
-    """Migrate the database at `url` to the newest revision.
-
-    Raises:
-        StoreError: it cannot be opened or written; `DatabaseVersionError` when it is newer.
-    """
+    """Migrate the database at `url` to the newest revision."""
     with _engine(url) as engine:
         upgrade(engine)
 
 
 def database_revision(url: str) -> str | None:
-    """The revision of the database at `url`; None for one without our tables, or without a file.
-
-    Raises:
-        StoreError: it cannot be opened.
-    """
+    """The revision of the database at `url`; None for one without our tables, or without a file."""
     parsed = parse_url(url)
     file = parsed.database if parsed.get_backend_name() == "sqlite" else None
     if file and not file.startswith("file:") and not Path(file).exists():

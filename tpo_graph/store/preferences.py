@@ -36,7 +36,6 @@ def preferences(
     Of equal margins the earlier chosen one comes first, then the earlier rejected one.
 
     Args:
-        trajectory: the run.
         pairs: maximum number; None for all.
         min_margin: rewards of a pair differ by at least so much, and in any case.
         include_cut: whether candidates that were cut off by a limit count.

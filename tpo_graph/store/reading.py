@@ -38,9 +38,6 @@ class ReadOnly:
 def open_to_read(url: str) -> Generator[ReadOnly]:
     """Open a database that exists, for reading only: nothing is created, migrated or written.
 
-    Args:
-        url: as for `open_store`.
-
     Raises:
         ConfigurationError: `url` is not a database URL, or there are no tables of ours.
         DatabaseVersionError: another version of tpo_graph made its tables.

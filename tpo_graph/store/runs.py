@@ -49,11 +49,7 @@ _COLUMNS = [getattr(RunRow, name) for name in StoredRun.__annotations__]
 
 
 async def read(store: Readable, work: Callable[[Connection], T]) -> T:
-    """The result of `work(connection)`, off the event loop.
-
-    Raises:
-        StoreError: the database failed.
-    """
+    """The result of `work(connection)`, off the event loop; failures are `StoreError`s."""
 
     def in_thread() -> T:
         with explained(store.engine.url), store.engine.connect() as connection:
@@ -63,11 +59,7 @@ async def read(store: Readable, work: Callable[[Connection], T]) -> T:
 
 
 async def get_run(store: Readable, run_id: str) -> StoredRun:
-    """One run.
-
-    Raises:
-        RunNotFoundError: no such run is stored.
-    """
+    """One run, or a `RunNotFoundError`."""
     run = await find_run(store, run_id)
     if run is None:
         raise _not_found(store, run_id)

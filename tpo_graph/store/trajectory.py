@@ -60,11 +60,7 @@ def answer(found: Trajectory) -> Candidate:
 
 
 async def read_trajectory(store: Readable, run_id: str) -> Trajectory:
-    """One run.
-
-    Raises:
-        RunNotFoundError: no such run is stored.
-    """
+    """One run, or a `RunNotFoundError`."""
     run = await get_run(store, run_id)
     return await read(store, lambda connection: _trajectory(connection, run))
 
