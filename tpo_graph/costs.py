@@ -31,8 +31,6 @@ _ROLES: Mapping[str, Role] = {
 
 PAPER_PARAMETERS = 80 * (2 * 8192**2 + 2 * 8192 * 1024 + 3 * 8192 * 28_672) + 8192 * 128_256
 """P of the paper: the linear layers of Llama 3.1 70B and its output head, 69.50e9."""
-PAPER_DPO_PROMPTS = 63_967
-"""Preference pairs that its DPO baseline was trained on."""
 
 
 class ModelCosts(BaseModel):
@@ -292,13 +290,7 @@ def token_flops(usage: Usage, parameters: float) -> float:
 
 
 def paper_flops(
-    width: int,
-    depth: int,
-    parameters: float = PAPER_PARAMETERS,
-    *,
-    critics: int = 2,
-    sample_tokens: int = 2048,
-    refine_tokens: int = 4096,
+    width: int, depth: int, parameters: float = PAPER_PARAMETERS, *, critics: int = 2
 ) -> float:
     """FLOPs of one query by the paper's accounting: N f(2048) + D (1 + 1 + N) f(4096).
 
@@ -306,15 +298,5 @@ def paper_flops(
     D2-N5 is 9.394e15 (the paper prints 9.3). D=0 is best-of-N. Methods without a critic make fewer
     than those two `critics` calls in an iteration.
     """
-    samples = width * forward_flops(sample_tokens, parameters)
-    return samples + depth * (critics + width) * forward_flops(refine_tokens, parameters)
-
-
-def paper_dpo_flops(
-    prompts: int = PAPER_DPO_PROMPTS, parameters: float = PAPER_PARAMETERS, tokens: int = 2048
-) -> float:
-    """FLOPs of training by DPO in the paper's accounting: 4 f(2048) per preference pair.
-
-    With the paper's 63,967 pairs 72,840e15.
-    """
-    return prompts * 4 * forward_flops(tokens, parameters)
+    samples = width * forward_flops(2048, parameters)
+    return samples + depth * (critics + width) * forward_flops(4096, parameters)
