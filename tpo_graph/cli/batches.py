@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from tpo_graph.cli.display import Console
+from tpo_graph.cli.display import for_tables
 from tpo_graph.cli.options import database_option, with_store
 from tpo_graph.cli.output import print_json, say
 
@@ -50,7 +50,7 @@ def list_(as_json: bool, database: str) -> None:
             *(str(batch[count]) for count in ("total", "finished", "failed")),
             Text(_policy(batch["launch"])),
         )
-    _console().print(table)
+    for_tables().print(table)
 
 
 @batches.command()
@@ -77,7 +77,7 @@ def show(name: str, as_json: bool, database: str) -> None:
         counted = {"rows": totals.counts, "usage": totals.usage, "errors": rows}
         print_json({**batch, **counted}, indent=2)
         return
-    console = _console()
+    console = for_tables()
     console.print(Text(batch["name"], "bold"))
     for title, values in (("settings", batch["settings"]), ("given", batch["launch"])):
         said = ", ".join(f"{k}={v!r}" for k, v in values.items() if v is not None and k != "names")
@@ -112,8 +112,3 @@ def rm(name: str, with_runs: bool, dry_run: bool, database: str) -> None:
 
 def _policy(launch: dict[str, Any]) -> str:
     return str(launch.get("model") or launch.get("names", {}).get("policy") or "-")
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)

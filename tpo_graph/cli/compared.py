@@ -3,7 +3,7 @@
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tpo_graph.cli.display import Console
+from tpo_graph.cli.display import Console, for_tables
 from tpo_graph.evaluation.compare import told_apart
 from tpo_graph.evaluation.results import Comparison
 from tpo_graph.report import comparison_tables as tables
@@ -12,9 +12,7 @@ from tpo_graph.report.figures import Table
 
 def print_comparison(comparison: Comparison) -> None:
     """The tables that this kind of comparison has, then the notes."""
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a pipe has no width
-        console = Console(highlight=False, width=200)
+    console = for_tables()
     seeds = f"{len(comparison.seeds)} seed{'s' * (len(comparison.seeds) != 1)}"
     _say(
         console,

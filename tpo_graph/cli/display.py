@@ -35,6 +35,12 @@ class Console(rich.console.Console):
 console = Console(stderr=True, highlight=False)
 
 
+def for_tables() -> Console:
+    """Standard output; a pipe has no width: nothing is cut that a grep may look for."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=200)
+
+
 def loading(*models: str | None) -> str:
     """ "loading models, " where one of these is loaded into this process, which takes a while; said
     at once where there is no terminal."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tpo_graph.cli.options import with_options
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.settings import Settings
 
@@ -61,9 +62,7 @@ _OF_RAY = {
 
 def engine_options(command: F) -> F:
     """Add `--engine` and what belongs to Ray; `take_cluster` reads them."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(_OPTIONS, command)
 
 
 def take_cluster(options: dict[str, Any]) -> "Cluster | None":

@@ -11,7 +11,7 @@ import click
 from rich.text import Text
 
 from tpo_graph.cli.display import LiveStatus, console, loading
-from tpo_graph.cli.options import json_option, setting_options, wait_option
+from tpo_graph.cli.options import json_option, setting_options, wait_option, with_options
 from tpo_graph.cli.output import json_on_terminal
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.models.connection import connected
@@ -72,10 +72,7 @@ _AUDITS = [
 
 def evaluation_options(command: F) -> F:
     """The options that all of these commands take, and those of the settings but `--method`."""
-    command = setting_options(command, without={"method"})
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(_OPTIONS, setting_options(command, without={"method"}))
 
 
 def seeds_option(default: int) -> Callable[[F], F]:
@@ -91,9 +88,7 @@ def seeds_option(default: int) -> Callable[[F], F]:
 
 def audit_options(command: F) -> F:
     """`--judge` and `--audit-reward-model`."""
-    for option in reversed(_AUDITS):
-        command = option(command)
-    return command
+    return with_options(_AUDITS, command)
 
 
 def evaluate(
@@ -125,6 +120,7 @@ def evaluate(
     from tpo_graph.cli.stopping import same_command, stoppable
     from tpo_graph.concurrency.background import run_in_background
     from tpo_graph.costs import read_costs
+    from tpo_graph.evaluation.results import refuse_other
     from tpo_graph.rows import read_rows
 
     name = name or str(output.resolve())
@@ -143,26 +139,19 @@ def evaluate(
         )
         async with bench as opened:
             if not options.get("fresh"):
-                _refuse_other(opened, output)
+                refuse_other(
+                    output,
+                    prompts=len(opened.rows),
+                    seeds=list(opened.seeds),
+                    model=opened.names["policy"],
+                    reward_model=opened.names["reward_model"],
+                )
             return await work(opened, progress)
 
     loaded = (model, reward_model, settings.critic)
     with stoppable(same_command(), settings.grace) as control, Progress(*loaded) as progress:
         comparison = run_in_background(go())
     _end(comparison, output, as_json)
-
-
-def _refuse_other(bench: "Bench", output: Path) -> None:
-    """Raises ConfigurationError: the folder holds the result of another comparison."""
-    from tpo_graph.evaluation.results import refuse_other
-
-    refuse_other(
-        output,
-        prompts=len(bench.rows),
-        seeds=list(bench.seeds),
-        model=bench.names["policy"],
-        reward_model=bench.names["reward_model"],
-    )
 
 
 def _bench(settings: Settings, seeds: int, **options: Any) -> "AbstractAsyncContextManager[Bench]":

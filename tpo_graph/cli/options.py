@@ -4,7 +4,7 @@ Which database a command works on is decided here for all of them.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args, get_origin
 
@@ -80,6 +80,13 @@ def setting_options(command: F, without: Collection[str] = ()) -> F:
             help=f"{field.description}{shown}",
         )(command)
     return _config(command)
+
+
+def with_options(options: Sequence[Callable[[F], F]], command: F) -> F:
+    """The command with all of the options, in their order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 class Duration(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tpo_graph.cli.options import database_option, json_option, with_store
+from tpo_graph.cli.options import database_option, json_option, with_options, with_store
 from tpo_graph.cli.output import as_json_text, print_answer, print_json, say
 from tpo_graph.context import LIMITS, TPOContext
 from tpo_graph.errors import ConfigurationError
@@ -102,9 +102,7 @@ def _whole(database: str, run_ids: Sequence[str]) -> list[str]:
 
 def _filters(command: F) -> F:
     """Options that say which runs are meant, named like the fields of `RunFilter`."""
-    for option in reversed(_FILTERS):
-        command = option(command)
-    return command
+    return with_options(_FILTERS, command)
 
 
 async def _stored_filters(store: "Store", wanted: dict[str, Any]) -> "RunFilter":

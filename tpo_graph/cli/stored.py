@@ -6,7 +6,7 @@ from rich.text import Text
 
 from tpo_graph.cache import Step, UnusableReply
 from tpo_graph.candidates import place
-from tpo_graph.cli.display import Console
+from tpo_graph.cli.display import Console, for_tables
 from tpo_graph.store.runs import RunSummary
 from tpo_graph.store.trajectory import ScoredCandidate, Trajectory
 
@@ -16,19 +16,13 @@ _BEFORE_QUERY = 82
 """Columns of a terminal that the list needs for a run's id, time, status and reward."""
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    # A pipe has no width: cut nothing that a grep may look for.
-    return console if console.is_terminal else Console(highlight=False, width=200)
-
-
 def _state(status: str, stop_reason: str | None) -> str:
     return status if stop_reason in (None, status) else f"{status} ({stop_reason})"
 
 
 def print_runs(runs: list[RunSummary]) -> None:
     """A table, a line per run; `--json` has the rest."""
-    console = _console()
+    console = for_tables()
     table = Table("run", "started (UTC)", "status", box=None, pad_edge=False)
     table.add_column("reward", justify="right")
     table.add_column("query")
@@ -47,7 +41,7 @@ def print_runs(runs: list[RunSummary]) -> None:
 
 def print_stored_run(trajectory: Trajectory, *, iteration: int | None, full: bool) -> None:
     """The query, then per iteration the pair, loss, gradient and samples, then what it cost."""
-    console = _console()
+    console = for_tables()
     run = trajectory["run"]
     console.print(Text(f"run {run['run_id']}  {run['stop_reason'] or run['status']}", "bold"))
     if run["error"]:
@@ -143,4 +137,4 @@ def print_rewards(trajectory: Trajectory) -> None:
             str(candidate["position"] + 1),
             *("-" if reward is None else f"{reward:.3f}" for reward in rewards),
         )
-    _console().print(table)
+    for_tables().print(table)

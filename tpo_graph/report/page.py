@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from importlib.resources import files
+from operator import attrgetter
 from statistics import fmean
 
 from tpo_graph.evaluation.results import Estimate
@@ -24,6 +25,9 @@ from tpo_graph.report.wording import between, number, one_line, short_name, whol
 
 _SHOWN_VALUES = 4
 """Of one fact in the header."""
+_NUMBERS = ("first", "final", "gain", "length", "tokens")
+_first, _final, _gain, _length, _tokens = map(attrgetter, _NUMBERS)
+"""Of a `Run`."""
 
 
 def page(report: Report) -> Iterator[str]:
@@ -167,26 +171,6 @@ def _row(series: Series) -> list[str]:
         between(series.mean(_length), count=True),
         between(series.mean(_tokens), count=True),
     ]
-
-
-def _first(run: Run) -> float | None:
-    return run.first
-
-
-def _final(run: Run) -> float | None:
-    return run.final
-
-
-def _gain(run: Run) -> float | None:
-    return run.gain
-
-
-def _length(run: Run) -> float:
-    return run.length
-
-
-def _tokens(run: Run) -> float:
-    return run.tokens
 
 
 def _cards(series: Series) -> list[tuple[str, str, str]]:

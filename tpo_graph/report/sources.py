@@ -3,18 +3,20 @@
 Reads stored rows only; texts become trajectories at once, and nothing else of them is kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import compress, count
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import select
 
 from tpo_graph.candidates import Candidate, best
 from tpo_graph.context import RunOptions
-from tpo_graph.costs import CostTable, Role, bill
+from tpo_graph.costs import Bill, CostTable, Role, bill
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.evaluation.results import FILE, Answer, Comparison, load
 from tpo_graph.report.data import Answers, Report, Run, Series, headline, short
@@ -25,7 +27,7 @@ from tpo_graph.store.batches import BatchItem, find_batch_or_output, read_batch
 from tpo_graph.store.runs import StoredRun, list_runs, read, settings_of, whole_run_id
 from tpo_graph.store.tables import RunRow
 from tpo_graph.store.trajectory import Trajectory, read_trajectory
-from tpo_graph.usage import add_ledgers
+from tpo_graph.usage import Ledger, add_ledgers
 
 _PRICES = {"input_price", "cached_price", "output_price"}
 _QUERY = 400
@@ -166,12 +168,7 @@ class Reader:
         if first is None:
             return Series(name, "", [run for _, run in runs])
         ledger = add_ledgers(run.usage for _, run in runs if run.counts)
-        models: dict[Role, str] = {
-            "policy": first["policy"],
-            "critic": first["critic"],
-            "reward_model": first["reward_model"],
-        }
-        cost = bill(ledger, models, self._costs, run_prices(first["settings"]))
+        cost = run_bill(first, ledger, self._costs)
         return Series(name, first["reward_model"], [run for _, run in runs], cost)
 
     def _run(
@@ -228,13 +225,18 @@ def _anchored(series: Sequence[Series]) -> list[Series]:
     ]
 
 
-def run_prices(settings: object) -> RunOptions | None:
-    """What the run said of prices; None where it is not what this version could have stored."""
-    stored = settings_of(settings)
-    try:
-        return RunOptions.model_validate({name: stored[name] for name in _PRICES & stored.keys()})
-    except ValidationError:
-        return None
+def run_bill(run: Mapping[str, Any], ledger: Ledger, costs: CostTable | None) -> Bill:
+    """What a stored run, or several of one set-up, cost by its models and its own prices."""
+    models: dict[Role, str] = {
+        "policy": run["policy"],
+        "critic": run["critic"],
+        "reward_model": run["reward_model"],
+    }
+    stored = settings_of(run["settings"])
+    own: RunOptions | None = None
+    with suppress(ValidationError):  # where it is not what this version could have stored
+        own = RunOptions.model_validate({name: stored[name] for name in _PRICES & stored.keys()})
+    return bill(ledger, models, costs, own)
 
 
 def _row_only(item: BatchItem) -> Run:

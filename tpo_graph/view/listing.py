@@ -14,9 +14,10 @@ from sqlalchemy import ColumnElement, Connection, Text, and_, case, func, or_, s
 from sqlalchemy import cast as sql_cast
 
 from tpo_graph.conversation import storable
-from tpo_graph.costs import CostTable, Role, bill
+from tpo_graph.costs import CostTable
 from tpo_graph.redaction import redacted
-from tpo_graph.report.sources import run_prices
+from tpo_graph.report.sources import run_bill
+from tpo_graph.store.cache import read_usage
 from tpo_graph.store.leases import STALE_SECONDS
 from tpo_graph.store.runs import settings_of
 from tpo_graph.store.tables import (
@@ -28,7 +29,7 @@ from tpo_graph.store.tables import (
     UsageRow,
     now,
 )
-from tpo_graph.usage import Ledger, Usage, total_tokens
+from tpo_graph.usage import Ledger, total_tokens
 
 PAGE = 50
 """Runs on one page."""
@@ -292,7 +293,10 @@ def _lines(connection: Connection, rows: Any, costs: CostTable | None) -> list[L
     highest = highest.group_by(CandidateRow.run_id, CandidateRow.iteration)
     for run_id, reward in connection.execute(highest.order_by(CandidateRow.iteration)):
         rewards.setdefault(run_id, []).append(reward)
-    ledgers = _ledgers(connection, ids)
+    ledgers: dict[str, Ledger] = {}
+    each = UsageRow.run_id, UsageRow.stage
+    for run_id, stage, usage in read_usage(connection, each, UsageRow.run_id.in_(ids)):
+        ledgers.setdefault(run_id, {})[stage] = usage
     batches: dict[str, list[str]] = {}
     named = select(BatchItemRow.run_id, BatchItemRow.batch).where(BatchItemRow.run_id.in_(ids))
     for run_id, batch in connection.execute(named.order_by(BatchItemRow.batch)):
@@ -312,18 +316,6 @@ def _lines(connection: Connection, rows: Any, costs: CostTable | None) -> list[L
     ]
 
 
-def _ledgers(connection: Connection, ids: list[str]) -> dict[str, Ledger]:
-    counters: list[Any] = [getattr(UsageRow, name) for name in Usage.__annotations__]
-    sums = select(UsageRow.run_id, UsageRow.stage, *(func.sum(each) for each in counters))
-    found: dict[str, Ledger] = {}
-    sums = sums.where(UsageRow.run_id.in_(ids)).group_by(UsageRow.run_id, UsageRow.stage)
-    rows: Any = connection.execute(sums)
-    for run_id, stage, *values in rows:
-        usage = Usage(**dict(zip(Usage.__annotations__, values, strict=True)))
-        found.setdefault(run_id, {})[stage] = usage
-    return found
-
-
 def _line(
     row: Any,
     *,
@@ -333,12 +325,7 @@ def _line(
     batches: list[str],
     costs: CostTable | None,
 ) -> Line:
-    models: dict[Role, str] = {
-        "policy": row["policy"],
-        "critic": row["critic"],
-        "reward_model": row["reward_model"],
-    }
-    spent = bill(ledger, models, costs, run_prices(row["settings"]))
+    spent = run_bill(row, ledger, costs)
     return Line(
         run_id=row["run_id"],
         query=row["query"] or "",

@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from tpo_graph.candidates import best
-from tpo_graph.costs import CostTable, Role, bill
-from tpo_graph.report.sources import run_prices
+from tpo_graph.costs import CostTable
+from tpo_graph.report.sources import run_bill
 from tpo_graph.report.trajectory import Shown, shown
 from tpo_graph.report.wording import duration, money, number, short_name
+from tpo_graph.store.cache import read_usage
 from tpo_graph.store.reading import Readable
 from tpo_graph.store.runs import read
 from tpo_graph.store.tables import RunRow, UsageRow
@@ -92,13 +93,8 @@ def run_pulse(connection: Connection, run_id: str) -> object:
 def _beside(
     connection: Connection, run_id: str, conversation_key: str
 ) -> tuple[list[tuple[int, str, Usage]], Any, list[str]]:
-    counters: list[Any] = [getattr(UsageRow, name) for name in Usage.__annotations__]
-    query = select(UsageRow.iteration, UsageRow.stage, *counters).where(UsageRow.run_id == run_id)
-    rows: Any = connection.execute(query)
-    spent = [
-        (iteration, stage, Usage(**dict(zip(Usage.__annotations__, values, strict=True))))
-        for iteration, stage, *values in rows
-    ]
+    each = UsageRow.iteration, UsageRow.stage
+    spent = list(read_usage(connection, each, UsageRow.run_id == run_id))
     order = list(_FOLLOWS)
     spent.sort(key=lambda each: (each[0], _place(order, each[1])))
     seen = connection.scalar(select(RunRow.lease_seen_at).where(RunRow.run_id == run_id))
@@ -136,12 +132,7 @@ def _facts(
     highest = answer(found)["reward"] if candidates else None
     first = best(firsts)["reward"] if firsts else None
     gain = None if highest is None or first is None else highest - first
-    models: dict[Role, str] = {
-        "policy": run["policy"],
-        "critic": run["critic"],
-        "reward_model": run["reward_model"],
-    }
-    cost = bill(found["usage"], models, costs, run_prices(run["settings"]))
+    cost = run_bill(run, found["usage"], costs)
     seconds = sum(usage["seconds"] for _, _, usage in spent)
     return [
         ("Reward", number(highest), f"best draft {number(first)}"),
