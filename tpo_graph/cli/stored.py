@@ -70,11 +70,7 @@ def _iteration(
         reward = f"sample {candidate['position'] + 1}  reward {candidate['reward']:.3f}"
         if candidate.get("finish_reason") == "length":
             reward += "  cut by the token limit"
-        if full:
-            _text(console, reward, candidate["response"], full)
-        else:
-            line = " ".join(candidate["response"].split())[:60]
-            console.print(Text(f"{reward}  {line}", no_wrap=True, overflow="ellipsis"))
+        _line(console, reward, candidate["response"], full)
         if full and (reason := candidate.get("reason")):
             _text(console, "the reward model said", reason, full)
     for role in ("chosen", "rejected"):
@@ -89,11 +85,15 @@ def _iteration(
 def _unusable(console: Console, replies: list[UnusableReply], full: bool) -> None:
     for reply in replies:
         title = f"unusable reply to {reply['stage']}: {reply['why']}"
-        if full:
-            _text(console, title, reply["text"], full)
-        else:
-            line = " ".join(reply["text"].split())[:60]
-            console.print(Text(f"{title}  {line}", no_wrap=True, overflow="ellipsis"))
+        _line(console, title, reply["text"], full)
+
+
+def _line(console: Console, title: str, text: str, full: bool) -> None:
+    if full:
+        _text(console, title, text, full)
+    else:
+        line = " ".join(text.split())[:60]
+        console.print(Text(f"{title}  {line}", no_wrap=True, overflow="ellipsis"))
 
 
 def _text(console: Console, title: str, text: str, full: bool) -> None:
