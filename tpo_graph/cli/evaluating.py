@@ -139,13 +139,9 @@ def evaluate(
         )
         async with bench as opened:
             if not options.get("fresh"):
-                refuse_other(
-                    output,
-                    prompts=len(opened.rows),
-                    seeds=list(opened.seeds),
-                    model=opened.names["policy"],
-                    reward_model=opened.names["reward_model"],
-                )
+                names = opened.names
+                same = {"model": names["policy"], "reward_model": names["reward_model"]}
+                refuse_other(output, prompts=len(opened.rows), seeds=list(opened.seeds), **same)
             return await work(opened, progress)
 
     loaded = (model, reward_model, settings.critic)
