@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from langchain_core.messages import BaseMessage
 
+from tests.batch.test_job import Counting
 from tpo_graph.batch.job import run_batch
 from tpo_graph.batch.output import prepare_output, write_output
+from tpo_graph.cli.batches import batches
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.rows import make_rows
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
@@ -150,6 +153,22 @@ def test_an_empty_batch_is_an_empty_output(tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         write_output(tmp_path / f"out{suffix}", name="b", database=url)
         assert read(tmp_path / f"out{suffix}") == []
+
+
+def test_a_run_that_has_not_begun_is_not_named(url: str, tmp_path: Path) -> None:
+    """`tpo runs show` would not find it."""
+    write_output(tmp_path / "out.jsonl", name="b", database=url)
+    assert [bool(row["run_id"]) for row in read(tmp_path / "out.jsonl")] == [1, 1, 0, 1]
+    url = f"sqlite:///{tmp_path / 'tpo.db'}"
+    models: dict[str, Any] = {"model": "openai:m", "reward_model": "local:r"}
+    run_batch(make_rows(["a", "b", "c"]), name="b", database=url, engine=Counting(), **models)
+    write_output(tmp_path / "out.jsonl", name="b", database=url)
+    rows = read(tmp_path / "out.jsonl")
+    assert [(row["error"], row["run_id"]) for row in rows] == [("not run", None)] * 2 + [
+        (None, None)
+    ]
+    shown = CliRunner().invoke(batches, ["show", "b", "--json", "--database", url])
+    assert [each["run_id"] for each in json.loads(shown.stdout)["errors"]] == [None, None]
 
 
 def test_no_column_of_the_input_is_lost_to_a_new_name(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def _record(
         "stop_reason": item.stop_reason,
         "usage": answer.usage or None,
         "error": item.error,
-        "run_id": item.run_id,
+        "run_id": item.stored_run_id,
     }
     if auditor is not None:
         record["audit"] = None if audit is None else asdict(audit)

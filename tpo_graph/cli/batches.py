@@ -69,7 +69,7 @@ def show(name: str, as_json: bool, database: str) -> None:
         async for item in read_batch(store, batch["name"]):
             if item.error is not None:
                 errors[item.error] += 1
-                rows.append({"id": item.row_id, "run_id": item.run_id, "error": item.error})
+                rows.append({"id": item.row_id, "run_id": item.stored_run_id, "error": item.error})
         return batch, await batch_totals(store, batch["name"])
 
     batch, totals = with_store(database, work)

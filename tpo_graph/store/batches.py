@@ -70,6 +70,13 @@ class BatchItem:
     """Of its run."""
     columns: Mapping[str, Any]
     """All columns of the input but the id."""
+    begun: bool
+    """Its run has begun, so that it is stored."""
+
+    @property
+    def stored_run_id(self) -> str | None:
+        """The id of its run, for those who look it up; None while there is nothing to find."""
+        return self.run_id if self.begun else None
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ async def list_batches(store: Store) -> list[BatchSummary]:
 async def read_batch(store: Store, name: str) -> AsyncGenerator[BatchItem]:
     """The rows of a batch's newest input, in its order; a page of them in memory at a time.
 
-    `read_trajectory(store, item.run_id)` gives all that is known of one.
+    `read_trajectory(store, item.run_id)` gives all that is known of one that has begun.
     """
     async with aclosing(batch_pages(store, name)) as pages:
         async for page in pages:
@@ -177,6 +184,7 @@ async def batch_pages(store: Store, name: str) -> AsyncGenerator[list[BatchItem]
         func.coalesce(BatchItemRow.error, RunRow.error).label("error"),
         RunRow.stop_reason,
         BatchItemRow.columns,
+        RunRow.run_id.is_not(None).label("begun"),
     )
     query = query.where(BatchItemRow.batch == name).order_by(BatchItemRow.position).limit(_PAGE)
     last = -1
