@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from langchain_openai import ChatOpenAI
@@ -70,6 +71,36 @@ def test_drafts_that_all_break_the_form_come_back_as_they_are():
         assert made.choices[0].message.content == "no JSON"
         assert len(made.choices) == 1
         assert len(upstream.calls) == 1
+
+
+def test_what_breaks_the_form_is_told_as_that_and_costs_no_score(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+):
+    """A draft that the reward model cannot score costs the others nothing either."""
+    scored: list[str] = []
+
+    def reward(query: str, response: str) -> float:
+        scored.append(response)
+        return float("nan") if "Oslooo" in response else 1.0
+
+    with OpenAIServer(respond) as upstream:
+        model = ChatOpenAI(model="policy", base_url=upstream.url, api_key="k")  # pyright: ignore
+        with Serving(sqlite_url, model=model, reward_model=reward, width=4, depth=0) as server:
+            made = server.client().chat.completions.create(
+                model=MODEL,
+                messages=[{"role": "user", "content": "A city?"}],
+                response_format={"type": "json_object"},
+                n=1,
+            )
+            path = f"{server.url}/v1/tpo/runs/{made.tpo['run_id']}"
+            left_out = httpx.get(path).json()["unusable"]
+    assert made.tpo["history"][0]["n"] == 1
+    broken, *others = [each["why"] for each in left_out]
+    assert "the response does not keep to the request's response_format" in broken
+    assert "response_format" in caplog.text
+    assert all("nan" in other for other in others)
+    assert len(others) == 2
+    assert scored.count(json.dumps({"name": "Osloo", "people": 700_000})) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from tpo_graph.conversation import Turn
-from tpo_graph.rewards import RewardModel, checked_scores
+from tpo_graph.errors import RewardInputError
+from tpo_graph.rewards import RewardModel, Score, score_each
+from tpo_graph.rewards.together import keep
 from tpo_graph.serve.refusals import invalid
 
 
@@ -55,7 +57,7 @@ class Format:
 
 
 class Formatted:
-    """A reward model's scores of what keeps to a form; what does not has none, and never wins.
+    """A reward model's scores of what keeps to a form; what does not gets none, and never wins.
 
     Args:
         inner: scores what does.
@@ -64,12 +66,30 @@ class Formatted:
     def __init__(self, inner: RewardModel, form: Format) -> None:
         self._inner, self._form = inner, form
         self.name = f"{inner.name}+format@{form.digest}"
+        self.nameless = getattr(inner, "nameless", None)
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:
-        """See `RewardModel.score`; not a number for what breaks the form."""
+        """See `RewardModel.score`.
+
+        Raises:
+            RewardInputError: one of the responses breaks the form, or cannot be scored; the scores
+                of the others are kept.
+        """
         fitting = [response for response in responses if self._form.fits(response)]
-        scores = iter(await checked_scores(self._inner, conversation, fitting) if fitting else ())
-        return [next(scores) if self._form.fits(each) else float("nan") for each in responses]
+        kept: dict[str, Score] = {}
+        try:
+            scores = await score_each(self._inner, conversation, fitting, kept) if fitting else []
+        finally:
+            keep(list(kept), list(kept.values()))
+        for score in scores:
+            if isinstance(score, RewardInputError):
+                raise score
+        if len(fitting) < len(responses):
+            raise RewardInputError(
+                "the response does not keep to the request's response_format, so it gets no reward "
+                "and cannot be the answer"
+            )
+        return [kept[response] for response in responses]
 
 
 def _is_object(found: object) -> bool:
