@@ -59,6 +59,8 @@ class Behaviour:
     """Close the connection in the middle of the body."""
     gzip: bool = False
     """Compress the body."""
+    stall: bool = False
+    """Send the first chunk of a stream, and never another."""
     truncate: bool = False
     """Reply with half of the JSON as if it were whole."""
 
@@ -167,7 +169,7 @@ class OpenAIServer(ServerThread):
             return await _send(request, body.encode(), behaviour.status, behaviour.headers)
         completion = self._completion(call, behaviour)
         if call.params.get("stream"):
-            return await _stream(request, completion, call.params)
+            return await _stream(request, completion, call.params, stall=behaviour.stall)
         body = json.dumps(completion).encode()
         if behaviour.truncate:
             body = body[: len(body) // 2]
@@ -245,7 +247,7 @@ async def _send(
 
 
 async def _stream(
-    request: web.Request, completion: dict[str, Any], params: dict[str, Any]
+    request: web.Request, completion: dict[str, Any], params: dict[str, Any], *, stall: bool
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
@@ -269,6 +271,8 @@ async def _stream(
         events.append({**head, "usage": completion["usage"]})
     for event in events:
         await response.write(f"data: {json.dumps(event)}\n\n".encode())
+        if stall:
+            await asyncio.Event().wait()
     await response.write(b"data: [DONE]\n\n")
     await response.write_eof()
     return response

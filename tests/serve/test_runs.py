@@ -186,13 +186,13 @@ async def test_turns_are_deleted_when_their_time_is_over(
         foreign = RunnableConfig(configurable={"thread_id": "mine-turn", "checkpoint_ns": ""})
         metadata = CheckpointMetadata(source="input", step=-1, parents={})
         await store.checkpointer.aput(foreign, empty_checkpoint(), metadata, {})
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.6)
         await Turns(store, 100).keep(names[1], "a", kept)  # nothing is older than that
         assert await Turns(store, 100).find(names[0], "a", 100) == kept
         with pytest.raises(Refusal, match="another request"):
             await Turns(store, 100).find(names[0], "b", 100)
         assert await Turns(store, 100).find(names[0], "b", 0) is None
-        await Turns(store, 0.05).keep(names[2], "a", kept)
+        await Turns(store, 0.5).keep(names[2], "a", kept)
         found = [await Turns(store, 100).find(name, "a", 100) for name in names]
         assert found[0] is None
         assert found[2] == kept

@@ -1,15 +1,19 @@
 """What the model's server may do: the client gets an answer, or an error in OpenAI's form."""
 
 import json
+import signal
 import threading
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from tests.openai_server import Behaviour, OpenAIServer
 from tests.serve.serving import ASKED
-from tests.serve.test_runs import MODEL, respond, serving, wait_until
+from tests.serve.test_runs import MODEL, process, respond, serving, wait_until
 
 JSON = {"response_format": {"type": "json_object"}}
 TOOLS = {"tools": [{"type": "function", "function": {"name": "look", "parameters": {}}}]}
@@ -82,6 +86,92 @@ def test_a_seed_in_quotes_is_a_number():
             asked = {"model": MODEL, "messages": ASKED, "seed": "7", **JSON}
             assert server.post(asked).status_code == 200
         assert [call.params["seed"] for call in upstream.calls] == [7, 8]
+
+
+STREAMS: list[tuple[str, dict[str, Any]]] = [
+    ("chat/completions", {"messages": ASKED}),
+    ("chat/completions", {"messages": ASKED, "tools": [{"type": "custom", "name": "patch"}]}),
+    ("responses", {"input": "Why?"}),
+]
+"""Requests whose replies come in chunks."""
+
+
+@pytest.mark.parametrize(("path", "asked"), STREAMS)
+@pytest.mark.parametrize(("status", "told"), [(429, 429), (500, 502), (503, 502), (400, 400)])
+def test_a_stream_of_the_base_model_that_does_not_begin_has_a_status(
+    path: str, asked: dict[str, Any], status: int, told: int
+):
+    fails = Behaviour(status=status, headers={"Retry-After": "7"})
+    with OpenAIServer(rule=lambda _: fails) as upstream, serving(upstream, None) as server:
+        refused = server.post({"model": "policy", "stream": True, **asked}, path)
+        assert refused.status_code == told
+        assert f"scripted {status}" in refused.json()["error"]["message"]
+        assert refused.headers.get("retry-after") == ("7" if status == 429 else None)
+
+
+def test_a_whole_reply_to_a_request_for_a_stream_becomes_a_stream():
+    called = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    message = {"role": "assistant", "content": "Let me see.", "tool_calls": [called]}
+    made = completion({"index": 0, "finish_reason": "tool_calls", "message": message})
+    made.body["usage"] = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    with OpenAIServer(rule=lambda _: made) as upstream, serving(upstream, None) as server:
+        create = server.client().chat.completions.create
+        more = {"stream": True, "stream_options": {"include_usage": True}}
+        *chunks, last = list(create(model="policy", messages=ASKED, **more))
+    assert last.usage.total_tokens == 3
+    said, ended = [chunk.choices[0] for chunk in chunks]
+    assert (said.delta.content, ended.finish_reason) == ("Let me see.", "tool_calls")
+    assert said.delta.tool_calls[0].function.name == "look"
+
+
+@pytest.mark.parametrize("reply", [Behaviour(body={"status": "busy"}), Behaviour(choices=0)])
+def test_a_reply_that_is_no_stream_is_the_servers_fault(reply: Behaviour):
+    with OpenAIServer(rule=lambda _: reply) as upstream, serving(upstream, None) as server:
+        told = server.post({"model": "policy", "messages": ASKED, "stream": True})
+        assert told.status_code == 502
+        assert "the reply" in told.json()["error"]["message"]
+
+
+def test_a_stream_of_the_base_model_says_that_the_server_stops(tmp_path: Path):
+    """So does one that has not begun; both as a run's stream does."""
+    told: list[httpx.Response] = []
+    arguments = ["--port", "0", "--database", "none", "--drain", "0"]
+    with OpenAIServer(rule=lambda _: Behaviour(hang=True)) as upstream:
+        upstream.script.append(Behaviour(stall=True))
+        with process(upstream, arguments, tmp_path) as (url, server):
+            client: Any = openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
+            stream = client.chat.completions.create(model="policy", messages=ASKED, stream=True)
+            assert next(stream).choices[0].delta.content
+            body = {"model": "policy", "messages": ASKED, "stream": True}
+            path = f"{url}/v1/chat/completions"
+            post = partial(httpx.post, path, json=body, timeout=60)
+            asking = threading.Thread(target=lambda: told.append(post()))
+            asking.start()
+            wait_until(lambda: len(upstream.calls) == 2)
+            server.send_signal(signal.SIGTERM)
+            with pytest.raises(openai.APIError, match="shutting down"):
+                list(stream)
+            asking.join(60)
+            server.wait(20)
+            client.close()
+    assert [reply.status_code for reply in told] == [503]
+
+
+def test_a_client_that_leaves_a_stream_of_the_base_model_stops_the_call():
+    with OpenAIServer(rule=lambda _: Behaviour(hang=True)) as upstream:
+        upstream.script.append(Behaviour(stall=True))
+        with serving(upstream, None) as server:
+            with server.client().chat.completions.create(
+                model="policy", messages=ASKED, stream=True
+            ) as stream:
+                next(iter(stream))
+                assert len(server.service.answers._beside) == 1
+            wait_until(lambda: not server.service.answers._beside)
+            with pytest.raises(openai.APITimeoutError):  # before the first chunk
+                server.client(timeout=1).chat.completions.create(
+                    model="policy", messages=ASKED, stream=True
+                )
+            wait_until(lambda: not server.service.answers._beside)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tpo_graph.errors import TPOError
 from tpo_graph.serve.base import Completion
 from tpo_graph.serve.completions import Outcome, Reply
+from tpo_graph.serve.feed import Feed
 from tpo_graph.serve.metrics import CONTENT_TYPE
 from tpo_graph.serve.options import ServeOptions
 from tpo_graph.serve.refusals import Refusal, refusal, stopped
@@ -39,6 +40,8 @@ T = TypeVar("T")
 _OPEN = ("/health", "/ready", "/metrics")
 """What needs no key: it says nothing of what was asked, and probes have none."""
 _PING_SECONDS = 10
+_BEGIN_SECONDS = 30
+"""Of waiting for the base model's first chunk: proxies close a connection that stays silent."""
 
 logger = logging.getLogger("tpo_graph.serve")
 
@@ -108,7 +111,8 @@ async def chat_completions(request: Request) -> Response:
     asked = _asked(request, service, await _body(request, service.options.max_body))
     if not asked.stream:
         return JSONResponse(await _completion(request, service, asked))
-    return _stream(service, _chunks(request, service, asked), lambda error: [error], end="[DONE]")
+    chunks = await _chunks(request, service, asked)
+    return _stream(service, chunks, lambda error: [error], end="[DONE]")
 
 
 async def responses(request: Request) -> Response:
@@ -119,7 +123,7 @@ async def responses(request: Request) -> Response:
     reply = ResponseObject(body, asked.custom_tools)
     if not asked.stream:
         return JSONResponse(reply.whole(await _completion(request, service, asked)))
-    events = reply.events(_chunks(request, service, asked))
+    events = reply.events(await _chunks(request, service, asked))
     return _stream(service, events, lambda error: reply.failed(error["error"]))
 
 
@@ -144,32 +148,38 @@ def _asked(request: Request, service: Service, body: dict[str, Any]) -> Asked:
     request.scope["tpo_log"]["model"] = asked.model
     if asked.context is not None:
         service.admit(asked, request.headers)
+    elif service.answers.draining:
+        raise stopped()
     return asked
 
 
 async def _completion(request: Request, service: Service, asked: Asked) -> Completion:
     if asked.context is None:
-        made = await _unless_gone(request, service.base.complete(asked.body))
+        working = service.answers.beside(service.base.complete(asked.body))
+        made = await _unless_gone(request, working)
         return free_text(made, asked.custom_tools)
     async with service.attached(asked, request.headers) as live:
-        outcome = await _unless_gone(request, live.answer())
+        outcome = await _unless_gone(request, asyncio.create_task(live.answer()))
         lines = "".join([line async for line in live.follow()])
     _note(request, outcome.result)
     return Reply(asked).whole(outcome, lines)
 
 
 async def _chunks(request: Request, service: Service, asked: Asked) -> AsyncGenerator[Completion]:
+    """The chunks of a reply. Those of the base model have begun, so that a failure before the
+    first of them still has a status.
+    """
+    if asked.context is not None:
+        return _run_chunks(request, service, asked)
+    feed = Feed(_base_chunks(service, asked), service.answers.beside)
+    await _unless_gone(request, asyncio.create_task(feed.begun(_BEGIN_SECONDS)))
+    return feed.read()
+
+
+async def _run_chunks(
+    request: Request, service: Service, asked: Asked
+) -> AsyncGenerator[Completion]:
     reply = Reply(asked)
-    if asked.context is None and asked.custom_tools:  # their calls are told whole
-        yield reply.beginning()
-        for chunk in reply.ending(Outcome(turn=await service.base.complete(asked.body))):
-            yield chunk
-        return
-    if asked.context is None:
-        async with aclosing(service.base.stream(asked.body)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-        return
     yield reply.beginning()
     async with service.attached(asked, request.headers) as live:
         async for line in live.follow():
@@ -178,6 +188,19 @@ async def _chunks(request: Request, service: Service, asked: Asked) -> AsyncGene
     _note(request, outcome.result)
     for chunk in reply.ending(outcome):
         yield chunk
+
+
+async def _base_chunks(service: Service, asked: Asked) -> AsyncGenerator[Completion]:
+    if asked.custom_tools:  # their calls are told whole
+        reply = Reply(asked)
+        turn = await service.base.complete(asked.body)
+        yield reply.beginning()
+        for chunk in reply.ending(Outcome(turn=turn)):
+            yield chunk
+        return
+    async with aclosing(service.base.stream(asked.body)) as chunks:
+        async for chunk in chunks:
+            yield chunk
 
 
 def _stream(
@@ -220,8 +243,8 @@ def _event(told: dict[str, Any]) -> ServerSentEvent:
     return ServerSentEvent(json.dumps(told, ensure_ascii=False), event=told.get("type"), sep="\n")
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client goes away.
+async def _unless_gone(request: Request, working: asyncio.Task[T]) -> T:
+    """The result of a task, which is cancelled when the client goes away.
 
     Raises:
         ClientDisconnect: it did.
@@ -232,13 +255,13 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    working, watching = asyncio.create_task(work), asyncio.create_task(gone())
+    watching = asyncio.create_task(gone())
     try:
         await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientDisconnect
         return working.result()
-    except asyncio.CancelledError:  # by uvicorn, when the time to end is over
+    except asyncio.CancelledError:  # one of both, when the time to end is over
         raise stopped() from None
     finally:
         watching.cancel()

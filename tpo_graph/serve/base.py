@@ -106,9 +106,32 @@ class Base:
             sent = {**self._upstream(body), "stream": True}
             known = {name: sent.pop(name) for name in ("messages", "model", "stream")}
             async with await client.chat.completions.create(**known, extra_body=sent) as chunks:
+                if "json" in chunks.response.headers.get("content-type", ""):
+                    made = _completion(json.loads(await chunks.response.aread()))
+                    for told in self._in_chunks(made, body):
+                        yield clean(told)
+                    return
+                empty = True
                 async for chunk in chunks:
+                    empty = False
                     told = chunk.model_dump(mode="json", exclude_unset=True)
                     yield clean({**told, "model": self.name})
+                if empty:
+                    raise ValueError("the reply to a request for a stream is no stream, or empty")
+
+    def _in_chunks(self, made: Completion, body: Mapping[str, Any]) -> Generator[Completion]:
+        """A whole completion, as a server gives it that cannot stream, in the form of a stream."""
+        kept = {name: made[name] for name in ("id", "created") if name in made}
+        head = {**self._head("chat.completion.chunk"), **kept}
+        for choice in made["choices"]:
+            at = {"index": choice.get("index", 0)}
+            delta = {name: value for name, value in choice["message"].items() if value is not None}
+            if calls := delta.get("tool_calls"):
+                delta["tool_calls"] = [{**call, "index": n} for n, call in enumerate(calls)]
+            yield {**head, "choices": [{**_choice(delta), **at}]}
+            yield {**head, "choices": [{**_choice({}, choice.get("finish_reason")), **at}]}
+        if (body.get("stream_options") or {}).get("include_usage"):
+            yield {**head, "choices": [], "usage": made.get("usage")}
 
     @contextmanager
     def _explained(self) -> Generator[None]:

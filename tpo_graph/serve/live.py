@@ -8,13 +8,14 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tpo_graph.serve.refusals import Refusal, other_request, refusal, stopped
 
 T = TypeVar("T")
+S = TypeVar("S")
 Say = Callable[[str], None]
 """Tells everybody who waits a line of progress."""
 Work = Callable[[Say], Awaitable[T]]
@@ -96,6 +97,7 @@ class Answers(Generic[T]):
         self._most, self._queue, self._keep = most, queue, keep
         self._slots = asyncio.Semaphore(most)
         self._live: dict[str, Live[T]] = {}
+        self._beside: set[asyncio.Task[Any]] = set()
         self._finished: OrderedDict[str, tuple[float, Live[T]]] = OrderedDict()
         self._seconds = 10.0
         self.running = 0
@@ -147,10 +149,17 @@ class Answers(Generic[T]):
                 live.stopping = True
                 live.task.cancel()
 
+    def beside(self, work: Coroutine[Any, Any, S]) -> asyncio.Task[S]:
+        """A task that needs no room, such as the base model's own reply; `drain` ends it, too."""
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+        return task
+
     async def drain(self, seconds: float) -> None:
         """Take no more, let what is under way end for some time, then stop it."""
         self.draining = True
-        tasks = [live.task for live in self._live.values()]
+        tasks = [*self._beside, *(live.task for live in self._live.values())]
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=seconds)
