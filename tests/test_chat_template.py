@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tiny_models import ALTERNATING, BOS_CHATML, CHATML, NO_SYSTEM, SPECIAL, tokenizer
+from tests.tiny_models import ALTERNATING, NO_SYSTEM, SPECIAL, tokenizer
 from tpo_graph.conversation import Turn
-from tpo_graph.errors import ConfigurationError, RewardInputError
+from tpo_graph.errors import RewardInputError
 from tpo_graph.local.template import ChatTemplate
 
 TOKENIZER = tokenizer()
@@ -69,19 +69,6 @@ def test_a_typed_control_token_leaves_the_rest_of_the_ids_alone():
     assert sections(attacked)[2:] == calm[2:]
 
 
-@pytest.mark.parametrize(
-    ("template", "adds_bos", "count"),
-    [(CHATML, False, 0), (CHATML, True, 1), (BOS_CHATML, False, 1), (BOS_CHATML, True, 1)],
-)
-@pytest.mark.parametrize("content", ["hello", "<s>hello"])
-def test_at_most_one_bos_whoever_writes_it(template, adds_bos, count, content):
-    tokens = tokenizer(template, adds_bos=adds_bos)
-    turns = conversation(content)
-    ids = ChatTemplate(tokens, "tiny", RewardInputError).encode(turns, reply=False, one_bos=True)
-    assert ids.count(tokens.bos_token_id) == count
-    assert ids[:count] == [tokens.bos_token_id] * count
-
-
 def test_turn_markers_count_as_control_tokens_even_if_not_flagged_special():
     tokens = tokenizer("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}")
     tokens.add_tokens(["<|user|>", "<|assistant|>", "<think>"])
@@ -115,8 +102,3 @@ def test_a_template_without_system_role_reads_its_text_before_the_users(text: st
         ChatTemplate(tokenizer(ALTERNATING), "tiny", RewardInputError).encode(
             [turns[0], Turn(role="assistant", content="a")], reply=False
         )
-
-
-def test_without_a_chat_template_nothing_is_guessed():
-    with pytest.raises(ConfigurationError, match="'tiny' has no chat template"):
-        ChatTemplate(tokenizer(None), "tiny", RewardInputError)

@@ -40,8 +40,3 @@ def test_the_options_it_names_exist():
     assert command is not None
     known = {option for parameter in command.params for option in parameter.opts}
     assert set(re.findall(r"`(--[a-z-]+)", TEXT)) <= known | {"--widths", "--sizes", "--baseline"}
-
-
-def test_links_lead_somewhere():
-    for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        assert "://" in link or (DOCS / link).exists()

@@ -1,6 +1,5 @@
 """`comparison.json`: what is written is read back; what is not one is refused in a sentence."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,9 +45,3 @@ def test_no_file_and_no_place_to_write_one(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be written"):
         dump(full_comparison(), tmp_path / "file")
-
-
-def test_the_file_is_plain_json():
-    values = json.loads(to_json(full_comparison()))
-    assert values["format"] == 1
-    assert values["methods"][0]["answers"][0]["row_id"] == "row ü"

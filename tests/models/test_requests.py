@@ -34,6 +34,7 @@ def refuse_n(error: Any, most: int = 1, status: int = 400) -> Any:
         (400, "n must be 1 when using greedy sampling, got 5.", 1),
         (400, "please send one at a time", 1),
         (422, "¿qué?", 1),
+        (400, "'n' does not support 5.", 1),
         (400, "n must be at most 2", 2),
         (400, "`n` must be between 1 and 2", 2),
     ],
@@ -50,6 +51,7 @@ async def test_n_is_refused_in_anybodys_words(
         sizes = [call.params.get("n") or 1 for call in server.calls if call.status == 200]
         assert sorted(sizes) == ([1] * 5 if most == 1 else [1, 2, 2])
         assert len(server.calls) - len(sizes) == refused
+        assert found.usage["requests"] == len(sizes)
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 429, 503])

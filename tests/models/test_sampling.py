@@ -175,24 +175,6 @@ async def test_langchains_cache_does_not_make_the_samples_one(
     assert len(server.calls) == 2
 
 
-async def test_a_server_that_refuses_n_is_called_n_times_and_remembered(
-    server: OpenAIServer, chat: Make
-) -> None:
-    error = {"message": "'n' does not support 3.", "param": "n", "code": "unsupported_value"}
-
-    def one_only(call: Any) -> Behaviour | None:
-        return Behaviour(status=400, error=error) if call.params.get("n") else None
-
-    server.rule = one_only
-    model = chat()
-    for requests in (4, 3):
-        server.calls.clear()
-        found = await generate(model, PROMPT, 3, sampling(seed=5))
-        assert len(set(found.texts)) == 3
-        assert len(server.calls) == requests
-        assert found.usage["requests"] == 3
-
-
 class Plain(BaseChatModel):
     """A model that knows neither `n` nor `seed`."""
 

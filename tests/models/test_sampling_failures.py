@@ -116,8 +116,8 @@ async def test_a_server_that_never_answers_is_a_timeout(server: OpenAIServer, ch
 
 
 async def test_a_server_that_is_not_there_says_so(chat: Make) -> None:
-    model = chat(base_url="http://127.0.0.1:9/v1", max_retries=0)
-    assert "cannot be reached" in await failure(model)
+    for url in ("http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1", "nonsense://x/v1"):
+        assert "cannot be reached" in await failure(chat(base_url=url, max_retries=0))
 
 
 async def test_a_garbled_reply_is_asked_for_once_more(server: OpenAIServer, chat: Make) -> None:

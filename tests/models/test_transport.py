@@ -83,14 +83,6 @@ async def test_a_reply_that_breaks_off_is_no_refusal(server: OpenAIServer, chat:
     assert [call.params["n"] for call in server.calls] == [3]
 
 
-async def test_a_server_that_cannot_be_reached(chat: Make) -> None:
-    for url in ("http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1", "nonsense://x/v1"):
-        client = await client_of(chat(base_url=url, max_retries=0))
-        with pytest.raises(openai.APIConnectionError) as raised:
-            await client.chat.completions.create(model="m", messages=[])
-        assert type(raised.value) is openai.APIConnectionError
-
-
 async def test_a_proxy_in_the_environment_is_used(
     server: OpenAIServer, chat: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,10 +46,6 @@ async def test_good_scores_come_back_as_floats():
     ]
 
 
-async def test_no_responses_no_scores():
-    assert await checked_scores(Fixed([]), ASKED, []) == []
-
-
 @pytest.mark.parametrize(
     ("scores", "message"),
     [

@@ -1,6 +1,5 @@
 """The queue of a reward model: what goes into a batch, and who gets its scores or its errors."""
 
-import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, wait
@@ -166,28 +165,3 @@ def test_the_queue_is_bounded_and_a_cancelled_call_stops_waiting_for_room():
 def test_a_call_larger_than_the_queue_is_scored_all_the_same():
     scorer = Scorer("s", Model(), packed_batch, 2)
     assert put(scorer, *[[1, 1]] * 50).result(10) == [2.0] * 50
-
-
-def test_callers_of_several_threads_and_event_loops_share_batches():
-    model = Model(held=True)
-    scorer = Scorer("s", model, packed_batch, 1000)
-    put(scorer, [0])
-    assert model.begun.acquire(timeout=10)
-    ready = threading.Barrier(4)
-    results: dict[int, list[float]] = {}
-
-    async def ask(number: int) -> None:
-        futures = [put(scorer, [number, i]) for i in range(3)]
-        await asyncio.to_thread(ready.wait, 10)
-        scores = await asyncio.gather(*map(asyncio.wrap_future, futures))
-        results[number] = [score for row in scores for score in row]
-
-    threads = [threading.Thread(target=asyncio.run, args=(ask(n),)) for n in (10, 20, 30)]
-    for thread in threads:
-        thread.start()
-    ready.wait(10)
-    model.let.release(100)
-    for thread in threads:
-        thread.join(10)
-    assert results == {n: [n + 0.0, n + 1.0, n + 2.0] for n in (10, 20, 30)}
-    assert len(model.batches) == 2

@@ -20,6 +20,7 @@ from tpo_graph.rewards import (
     PairwiseJudge,
     RewardModel,
 )
+from tpo_graph.rewards.regex import RegexReward, Rule
 from tpo_graph.rewards.sglang import SGLangRewardModel
 from tpo_graph.rewards.vllm import VLLMRewardModel
 from tpo_graph.testing import ScriptedChatModel
@@ -43,100 +44,50 @@ def comparison(messages, index) -> str:
     return json.dumps({"reasons": "…", "verdict": verdicts[int(5 * spread("", messages[-1].text))]})
 
 
-@pytest.fixture(scope="module")
-def llama() -> RewardModel:
-    return LocalRewardModel(classifier("llama", template=BOS_CHATML, adds_bos=True))
+NAMES = [
+    *("llama", "qwen", "vllm, messages", "vllm, tokens", "sglang"),
+    *("function", "regex", "judge", "pairwise judge", "ensemble", "length penalty"),
+]
 
 
 @pytest.fixture(scope="module")
-def qwen() -> RewardModel:
-    return LocalRewardModel(classifier("qwen"))
+def back_ends() -> Iterator[dict[str, RewardModel]]:
+    chatml, qwen = classifier(), classifier("qwen", adds_bos=True)
+    llama = classifier("llama", template=BOS_CHATML, adds_bos=True)
+    local, function = LocalRewardModel(llama), FunctionReward(spread)
+    members = [
+        Member(local, Calibration(mean=-1.0, std=2.0)),
+        Member(function, Calibration(mean=0.5, std=0.3), weight=2.0),
+    ]
+    reference = PairwiseJudge(
+        ScriptedChatModel(replies=comparison),
+        reference=lambda conversation: "An ordinary answer.",
+        reference_name="ordinary",
+    )
+    with (
+        RewardServer("vllm", chatml) as by_messages,
+        RewardServer("vllm", qwen) as by_tokens,
+        RewardServer("sglang", llama) as sglang,
+    ):
+        made: list[RewardModel] = [
+            local,
+            LocalRewardModel(classifier("qwen")),
+            VLLMRewardModel(by_messages.url, "rm"),
+            VLLMRewardModel(by_tokens.url, "rm", tokenizer=qwen),
+            SGLangRewardModel(sglang.url, "rm", tokenizer=llama),
+            function,
+            RegexReward([Rule(pattern="[aeiou]{2}"), Rule(pattern="s", weight=2)]),
+            JudgeRewardModel(ScriptedChatModel(replies=judgement)),
+            reference,
+            EnsembleRewardModel(members),
+            LengthPenalty(local, LengthCurve((20.0, 80.0, 400.0), (-0.5, 0.0, 1.0))),
+        ]
+        yield dict(zip(NAMES, made, strict=True))
 
 
-@pytest.fixture(scope="module")
-def vllm_messages() -> Iterator[RewardModel]:
-    with RewardServer("vllm", classifier()) as server:
-        yield VLLMRewardModel(server.url, "rm")
-
-
-@pytest.fixture(scope="module")
-def vllm_tokens() -> Iterator[RewardModel]:
-    folder = classifier("qwen", adds_bos=True)
-    with RewardServer("vllm", folder) as server:
-        yield VLLMRewardModel(server.url, "rm", tokenizer=folder)
-
-
-@pytest.fixture(scope="module")
-def sglang() -> Iterator[RewardModel]:
-    folder = classifier("llama", template=BOS_CHATML, adds_bos=True)
-    with RewardServer("sglang", folder) as server:
-        yield SGLangRewardModel(server.url, "rm", tokenizer=folder)
-
-
-class TestLocalLlama(RewardModelTests):
-    @pytest.fixture
-    def reward_model(self, llama: RewardModel) -> RewardModel:
-        return llama
-
-
-class TestLocalQwen(RewardModelTests):
-    @pytest.fixture
-    def reward_model(self, qwen: RewardModel) -> RewardModel:
-        return qwen
-
-
-class TestFunction(RewardModelTests):
-    @pytest.fixture
-    def reward_model(self) -> RewardModel:
-        return FunctionReward(spread)
-
-
-class TestVLLMMessages(RewardModelTests):
-    @pytest.fixture
-    def reward_model(self, vllm_messages: RewardModel) -> RewardModel:
-        return vllm_messages
-
-
-class TestVLLMTokens(RewardModelTests):
-    @pytest.fixture
-    def reward_model(self, vllm_tokens: RewardModel) -> RewardModel:
-        return vllm_tokens
-
-
-class TestSGLang(RewardModelTests):
-    @pytest.fixture
-    def reward_model(self, sglang: RewardModel) -> RewardModel:
-        return sglang
-
-
-class TestJudge(RewardModelTests):
-    @pytest.fixture
-    def reward_model(self) -> RewardModel:
-        return JudgeRewardModel(ScriptedChatModel(replies=judgement))
-
-
-class TestPairwiseJudge(RewardModelTests):
-    @pytest.fixture
-    def reward_model(self) -> RewardModel:
-        return PairwiseJudge(
-            ScriptedChatModel(replies=comparison),
-            reference=lambda conversation: "An ordinary answer.",
-            reference_name="ordinary",
-        )
-
-
-class TestEnsemble(RewardModelTests):
-    @pytest.fixture
-    def reward_model(self, llama: RewardModel) -> RewardModel:
-        return EnsembleRewardModel(
-            [
-                Member(llama, Calibration(mean=-1.0, std=2.0)),
-                Member(FunctionReward(spread), Calibration(mean=0.5, std=0.3), weight=2.0),
-            ]
-        )
-
-
-class TestLengthPenalty(RewardModelTests):
-    @pytest.fixture
-    def reward_model(self, llama: RewardModel) -> RewardModel:
-        return LengthPenalty(llama, LengthCurve((20.0, 80.0, 400.0), (-0.5, 0.0, 1.0)))
+class TestBackEnds(RewardModelTests):
+    @pytest.fixture(params=NAMES)
+    def reward_model(
+        self, request: pytest.FixtureRequest, back_ends: dict[str, RewardModel]
+    ) -> RewardModel:
+        return back_ends[request.param]

@@ -11,7 +11,7 @@ from tests.openai_server import Behaviour
 from tests.reward_server import RewardServer
 from tests.tiny_models import classifier
 from tpo_graph.errors import ConfigurationError, RewardError, RewardInputError
-from tpo_graph.rewards.http import Endpoint, MissingRouteError
+from tpo_graph.rewards.http import Endpoint
 
 BODY = {"model": "rm", "input": [[5, 6, 7]], "use_activation": False}
 
@@ -94,14 +94,6 @@ async def test_what_is_permanent_is_one_error_at_once(server, behaviour, expecte
         await endpoint(server).post("/classify", BODY)
     assert type(caught.value) is expected
     assert len(server.calls) == 1
-
-
-async def test_a_path_that_is_not_there_is_told_from_a_model_that_is_not(server):
-    with pytest.raises(MissingRouteError):
-        await endpoint(server).post("/v1/classify", BODY)
-    with pytest.raises(RewardError, match="`other` does not exist") as caught:
-        await endpoint(server).post("/classify", {**BODY, "model": "other"})
-    assert not isinstance(caught.value, MissingRouteError)
 
 
 async def test_credentials_in_the_url_are_used_and_never_shown():

@@ -17,12 +17,10 @@ from tpo_graph.errors import ConfigurationError
 from tpo_graph.rewards import load_reward_model, reuses_scores, score_each
 from tpo_graph.rewards.forms import FORMS, anchored, touches
 from tpo_graph.rewards.json_schema import JsonSchemaReward
-from tpo_graph.rewards.regex import RegexReward, Rule
 from tpo_graph.rewards.self_consistency import SelfConsistency, final_answer
 from tpo_graph.rewards.unit_tests import Limits, UnitTestReward, code_of
 from tpo_graph.settings import Settings
 from tpo_graph.testing import ScriptedChatModel
-from tpo_graph.testing.conformance import RewardModelTests
 
 ASKED = [Turn(role="user", content="Foxes or dogs?")]
 
@@ -81,9 +79,6 @@ def test_a_file_that_is_no_reward_is_one_clear_error(tmp_path, source, attribute
     file.write_text(source)
     with pytest.raises(ConfigurationError, match=message):
         load_reward_model(f"python:{file}#{attribute}")
-
-
-# command:
 
 
 # tests:
@@ -280,12 +275,6 @@ def test_a_run_by_a_name(tmp_path):
         database=f"sqlite:///{tmp_path}/tpo.db",
     )
     assert (result.response, result.reward) == ("lively!", 1.0)
-
-
-class TestRegex(RewardModelTests):
-    @pytest.fixture
-    def reward_model(self):
-        return RegexReward([Rule(pattern="[aeiou]{2}"), Rule(pattern="s", weight=2)])
 
 
 DOCUMENTED = {

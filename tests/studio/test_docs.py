@@ -72,12 +72,3 @@ def test_the_table_of_events_is_complete():
     for kind in get_args(Event):
         (name,) = get_args(kind.__annotations__["event"])
         assert shown[name] == set(kind.__annotations__) - {"event", "run_id", "iteration"}
-
-
-def test_links_lead_somewhere():
-    headings = {line.lstrip("# ").lower().replace(" ", "-") for line in TEXT.splitlines()}
-    for link in re.findall(r"\]\(([^)]+)\)", TEXT):
-        if link.startswith("#"):
-            assert link[1:] in headings
-        elif not link.startswith("https://"):
-            assert (DOCS / link).exists()

@@ -8,10 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.evaluation.benchmarks.outputs import answered, output
+from tests.evaluation.benchmarks.outputs import answered
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.benchmarks import export, read_outcomes
-from tpo_graph.evaluation.benchmarks.arena_hard import markdown_counts
 
 
 @pytest.fixture(autouse=True)
@@ -46,22 +45,20 @@ def test_alpaca_eval_joins_a_json_list_on_instruction(tmp_path: Path):
 def test_arena_hard_finds_answers_by_uid(tmp_path: Path):
     path = tmp_path / "model_answer" / "tpo.jsonl"
     path.parent.mkdir()
-    lines = exported("arena-hard", path, response="# Title\n**bold** 1").splitlines()
+    response = "## A\n\n- one\n* two\n1. three\n__b__ **c**\n```\n# no\n- no\n**no**\n```\n### B\n"
+    lines = exported("arena-hard", path, response=response).splitlines()
     answers = {row["uid"]: row for row in map(json.loads, lines)}
     assert len(answers) == 4
     row = answers["0f1e2d3c4b5a69788796a5b4c3d2e1f0"]
     assert set(row) == {"uid", "ans_id", "model", "messages", "tstamp", "metadata"}
     assert row["model"] == path.stem
     assert row["messages"][0]["content"].startswith("I am Joy Lund.")
-    assert row["messages"][-1] == {
-        "role": "assistant",
-        "content": {"answer": "# Title\n**bold** 1"},
-    }
-    assert row["metadata"] == {
-        "token_len": 4,
-        "header_count": {"h1": 1, "h2": 0, "h3": 0, "h4": 0, "h5": 0, "h6": 0},
-        "list_count": {"ordered": 0, "unordered": 0},
-        "bold_count": {"**": 1, "__": 0},
+    assert row["messages"][-1] == {"role": "assistant", "content": {"answer": response}}
+    assert row["metadata"] == {  # of the Markdown outside of code
+        "token_len": len(response.split()),
+        "header_count": {"h1": 0, "h2": 1, "h3": 1, "h4": 0, "h5": 0, "h6": 0},
+        "list_count": {"ordered": 1, "unordered": 2},
+        "bold_count": {"**": 1, "__": 1},
     }
     # Style control takes an int as it is and sums up everything else.
     assert isinstance(row["metadata"]["token_len"], int)
@@ -71,15 +68,6 @@ def test_arena_hard_finds_answers_by_uid(tmp_path: Path):
 def test_arena_hard_takes_the_models_name_from_the_file(tmp_path: Path):
     with pytest.raises(ConfigurationError, match=r"write to '.*tpo\.jsonl', or give --generator"):
         exported("arena-hard", tmp_path / "other.jsonl")
-
-
-def test_markdown_is_counted_outside_of_code():
-    text = "## A\n\n- one\n* two\n1. three\n__b__ **c**\n```\n# no\n- no\n**no**\n```\n### B\n"
-    assert markdown_counts(text) == {
-        "header_count": {"h1": 0, "h2": 1, "h3": 1, "h4": 0, "h5": 0, "h6": 0},
-        "list_count": {"ordered": 1, "unordered": 2},
-        "bold_count": {"**": 1, "__": 1},
-    }
 
 
 def test_without_the_tokenizer_lengths_are_estimated_and_that_is_said(
@@ -131,12 +119,6 @@ def test_conversations_become_transcripts_again(tmp_path: Path):
     rows = json.loads(exported("beavertails", tmp_path / "b.json"))
     assert rows[1]["category"] == "privacy_violation"
     assert rows[1]["model"] == "tpo"
-
-
-def test_what_was_not_answered_is_not_exported(tmp_path: Path):
-    file = output(tmp_path / "out.jsonl", "xstest", {"xstest-1": "Yes.", "xstest-2": None})
-    export("xstest", read_outcomes(file), tmp_path / "x.json", "tpo")
-    assert [row["id"] for row in json.loads((tmp_path / "x.json").read_text())] == ["xstest-1"]
 
 
 def test_another_benchmarks_output_or_form_is_refused(tmp_path: Path):

@@ -5,21 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluation.benchmarks.outputs import FILES, FIXTURES
+from tests.evaluation.benchmarks.outputs import FILES
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.benchmarks import BENCHMARKS, load_prompts
 from tpo_graph.rows import Row, make_rows
-
-
-def test_they_are_the_benchmarks_of_the_paper_with_its_sizes():
-    assert {known.name: known.size for known in BENCHMARKS.values()} == {
-        "alpaca-eval": 805,
-        "arena-hard": 500,
-        "hh-rlhf": 500,
-        "beavertails": 700,
-        "xstest": 450,
-        "math-500": 500,
-    }
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -190,7 +179,3 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigurationError, match=r"no route to the hub.*--file") as raised:
         load_prompts("beavertails")
     assert isinstance(raised.value.__cause__, ConnectionError)
-
-
-def test_there_is_a_fixture_for_every_benchmark():
-    assert set(FILES) == set(BENCHMARKS), FIXTURES
