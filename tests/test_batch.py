@@ -87,6 +87,12 @@ def test_nothing_is_run_when_a_setting_is_wrong():
     assert optimize_many([], model=policy, reward_model=prefer_longer) == []
 
 
+@pytest.mark.parametrize("one", ["Hi.", {"role": "user", "content": "Hi."}, HumanMessage("Hi."), 3])
+def test_one_query_is_no_list_of_queries(one):
+    with pytest.raises(ConfigurationError, match="are not a list"):
+        optimize_many(one, model=model(), reward_model=prefer_longer)
+
+
 async def test_queries_are_taken_as_they_are_needed_and_results_stream():
     taken: list[str] = []
 

@@ -41,6 +41,8 @@ TOOLS: list[BaseMessage] = [
         ["Hello?"],
         [HumanMessage("Hello?")],
         "Hello?",
+        HumanMessage("Hello?"),
+        {"role": "user", "content": "Hello?"},
     ],
 )
 def test_any_form_of_a_conversation_is_taken(query: Any):
@@ -50,7 +52,10 @@ def test_any_form_of_a_conversation_is_taken(query: Any):
     assert result.response == "Answer (0)"
 
 
-@pytest.mark.parametrize("query", [[3], [{"text": "no role"}], [{"role": "user"}], [None], [[]]])
+@pytest.mark.parametrize(
+    "query",
+    [[3], [{"text": "no role"}], [{"role": "user"}], [None], [[]], {"messages": [("user", "Hi.")]}],
+)
 def test_what_is_no_conversation_is_one_clear_error(query: Any):
     with pytest.raises(ConfigurationError, match="not a conversation"):
         as_messages(query)

@@ -211,7 +211,27 @@ class TestUnusableReplies:
         assert model.calls == []
 
 
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"cache": "sqlite:///tpo.db"}, r"not a cache: 'sqlite:///tpo.db'. Give the `cache` of"),
+        ({"database": "sqlite:///tpo.db"}, r"no setting 'database'; .* cache=store.cache"),
+        ({"prompts": 3}, r"not a prompt set: 3"),
+        ({"policies": ["fast"]}, r"policies=\['fast'\]: give a mapping"),
+        ({"strategies": [3]}, r"strategies=\[3\]: each needs a name"),
+    ],
+)
+def test_what_no_run_could_use_is_refused_when_the_graph_is_made(wrong: Any, why: str):
+    with pytest.raises(ConfigurationError, match=why):
+        create_tpo_graph(ScriptedChatModel(), prefer_longer, **wrong)
+
+
 class TestContext:
+    @pytest.mark.parametrize("context", ["depth=1", 3, [("depth", 1)]])
+    def test_one_that_can_hold_no_settings_is_refused(self, context: Any):
+        with pytest.raises(ConfigurationError, match=r"context=.* give a mapping"):
+            graph_of().invoke(QUERY, context=context)
+
     def test_defaults_when_none_is_given(self):
         out = graph_of().invoke(QUERY)
         assert len(out["history"]) == 1 + TPOContext().depth

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Required, TypedDict, Unpack
 
 from tpo_graph.candidates import Candidate, Score
 from tpo_graph.conversation import Turn, response_key
+from tpo_graph.errors import ConfigurationError
 from tpo_graph.usage import Usage
 
 
@@ -129,6 +130,19 @@ class Cache(Protocol):
     async def unusable(self, run_id: str) -> list[UnusableReply]:
         """The replies of a run that are no candidates, by iteration, stage and position."""
         ...
+
+
+def need_cache(given: object) -> None:
+    """Refuse what is no `Cache`, before a run would find out.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if not callable(getattr(given, "begin", None)) or not callable(getattr(given, "record", None)):
+        raise ConfigurationError(
+            f"not a cache: {given!r:.200}. Give the `cache` of an open store "
+            "(`async with open_store(URL) as store`), or a MemoryCache()."
+        )
 
 
 class RunReader(Protocol):

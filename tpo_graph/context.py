@@ -330,6 +330,10 @@ class TPOContext(RunOptions):
             return context
         if isinstance(context, TPOContext):
             return cls.model_validate(context.model_dump(exclude_unset=True))
+        if isinstance(context, str | int | float | list):
+            raise ConfigurationError(
+                f'context={context!r:.200} has no settings: give a mapping, such as {{"depth": 2}}'
+            )
         part = part_for_tpo(context)
         if part is None and isinstance(context, Mapping):
             fields = cast("Mapping[str, Any]", context)

@@ -25,9 +25,9 @@ from pydantic import ValidationError
 
 from tpo_graph.errors import ConfigurationError
 
-Query = str | Sequence[MessageLikeRepresentation]
-"""A question, or a conversation in any form that LangChain takes: messages, dictionaries with role
-and content, pairs of role and content."""
+Query = str | BaseMessage | Mapping[str, Any] | Sequence[MessageLikeRepresentation]
+"""A question, a message, or a conversation in any form that LangChain takes: messages, dictionaries
+with role and content, pairs of role and content."""
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}
 _HEADINGS = {"user": "User", "assistant": "Assistant", "system": "System"}
@@ -50,15 +50,18 @@ def as_messages(query: Query) -> list[BaseMessage]:
     Raises:
         ConfigurationError: it has no form that LangChain takes, or nothing in it to answer.
     """
-    messages = converted([query] if isinstance(query, str) else query)
+    messages = converted(query)
     query_text(messages)
     return messages
 
 
-def converted(given: Sequence[MessageLikeRepresentation]) -> list[BaseMessage]:
+def converted(given: Query) -> list[BaseMessage]:
     """Messages in any form that LangChain takes, as its own."""
     try:
-        many = [_takeable(m) for m in given] if isinstance(given, list | tuple) else given
+        # The letters of a text and the keys of a message are sequences of texts, too.
+        one = isinstance(given, str | BaseMessage | Mapping)
+        many = [given] if one else given
+        many = [_takeable(m) for m in many] if isinstance(many, list | tuple) else many
         return convert_to_messages(cast("Sequence[MessageLikeRepresentation]", many))
     except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
         raise ConfigurationError(

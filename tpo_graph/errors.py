@@ -94,6 +94,9 @@ def nearest(name: str, known: Collection[str], *, cutoff: float = 0.6) -> str | 
 
 def instead(name: str, known: Collection[str]) -> str:
     """What an error says after a wrong name: the one that was meant, or all there are."""
+    for part in ("tpo_cache", "cache"):
+        if name == "database" and part in known:  # `optimize` has one
+            return f"a database goes in by its parts: {part}=store.cache, from open_store(URL)"
     close = nearest(name, known)
     return f"there are {', '.join(known)}" if close is None else f"did you mean {close!r}?"
 

@@ -17,7 +17,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from tpo_graph import nodes
-from tpo_graph.cache import Cache, MemoryCache
+from tpo_graph.cache import Cache, MemoryCache, need_cache
 from tpo_graph.context import TPOContext
 from tpo_graph.errors import refuse_unknown
 from tpo_graph.models.connection import connected
@@ -86,11 +86,14 @@ def create_tpo_graph(
     """
     context_schema = TPOContext
     refuse_unknown(
-        settings, {*inspect.signature(create_tpo_graph).parameters, *TPOContext.model_fields}
+        settings,
+        {*inspect.signature(create_tpo_graph).parameters, *TPOContext.model_fields} - {"settings"},
     )
     plain, objects = split_objects({**(defaults or {}), **settings})
     if plain or interrupt_at:
         context_schema = TPOContext.with_defaults({"interrupt_at": interrupt_at, **plain})
+    if cache is not None:
+        need_cache(cache)
     policy = load_chat_model(connected(model, model_options, "model"))
     critic = connected(critic, critic_options, "critic")
     reward_model = connected(reward_model, reward_model_options, "reward_model")

@@ -216,6 +216,10 @@ def _tie(path: Path, loss: Prompt) -> Prompt:
 
 def _find(name: str | Path) -> Path:
     shipped = data_folder("prompts")
+    if not isinstance(cast(object, name), str | Path):
+        raise PromptError(
+            f"not a prompt set: {name!r:.200}. Give a name such as 'tpo', or a folder."
+        )
     if isinstance(name, str) and re.fullmatch(r"[\w-]+", name) and (shipped / name).is_dir():
         return shipped / name
     folder = Path(name).expanduser()

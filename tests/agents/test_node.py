@@ -16,7 +16,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from tests.agents.fakes import ToolCallingModel
 from tpo_graph import TPOContext, create_tpo_graph
 from tpo_graph.agents.node import tpo_node
-from tpo_graph.errors import PolicyError
+from tpo_graph.errors import ConfigurationError, PolicyError
 from tpo_graph.testing import ScriptedChatModel, draft_then_improve, prefer_longer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -198,6 +198,21 @@ class TestInAnotherSchema:
         out = graph.invoke(DraftObject(ask=conversation), context=SMALL)
         assert out["reply"].startswith("Answer!")
         assert [m.text for m in model.calls[0][0]] == ["Hi", "Hello.", "And now?"]
+
+    def test_a_single_message_is_a_question(self):
+        graph = compiled(Draft, tpo_node(create_tpo_graph(ScriptedChatModel(), prefer_longer)))
+        given: Any = {"question": HumanMessage("Say hello.")}
+        assert graph.invoke(given, context=SMALL)["draft"].startswith("Answer!")
+
+    @pytest.mark.parametrize("question", [None, 3, "", {"text": "x"}, [None]])
+    def test_what_is_no_question_is_told_with_its_field(self, question: Any):
+        model = ScriptedChatModel()
+        graph = compiled(Draft, tpo_node(create_tpo_graph(model, prefer_longer)))
+        with pytest.raises(ConfigurationError, match=r"the field 'question' of the state: .*Give"):
+            graph.invoke({"question": question}, context=SMALL)
+        with pytest.raises(KeyError, match=r"field 'question' of the state, which has \['note'"):
+            graph.invoke({"note": "x"}, context=SMALL)
+        assert model.calls == []
 
     def test_it_stays_a_subgraph_for_streams_and_drawings(self):
         graph = compiled(Draft, tpo_node(create_tpo_graph(ScriptedChatModel(), prefer_longer)))

@@ -15,6 +15,7 @@ from tpo_graph.rewards import (
     Member,
     RewardModel,
     Score,
+    as_reward_model,
     checked_scores,
     score_each,
 )
@@ -57,12 +58,29 @@ async def test_good_scores_come_back_as_floats():
         ([1.0, "good"], r"'fixed-1' returned 'good' for response 1"),
         ([None, 1.0], r"'fixed-1' returned None for response 0"),
         ([Score(1.0, 3), 1.0], r"'fixed-1' gave the reason 3 for response 0"),
-        (None, r"'fixed-1' failed: TypeError"),
+        ([1.0, float("nan")], r"for response 1, 'b'"),
+        (None, r"'fixed-1' returned None for all responses: score must return a list"),
     ],
 )
 async def test_a_broken_promise_names_the_model_and_the_value(scores, message):
     with pytest.raises(RewardError, match=message):
         await checked_scores(Fixed(scores), ASKED, ["a", "b"])
+
+
+async def test_a_score_that_is_not_async_says_so():
+    class Plain:
+        name = "plain-1"
+
+        def score(self, conversation, responses):
+            return [1.0]
+
+    with pytest.raises(RewardError, match=r"'plain-1' is not async: it returned \[1.0\]. Write"):
+        await checked_scores(Plain(), ASKED, ["a"])  # pyright: ignore[reportArgumentType]
+
+
+async def test_a_function_is_told_by_its_place():
+    with pytest.raises(RewardError, match=r"function <lambda> \(test_base.py:\d+\) returned None"):
+        await checked_scores(as_reward_model(lambda q, r: None), ASKED, ["a"])
 
 
 async def test_a_foreign_error_is_wrapped_and_kept():

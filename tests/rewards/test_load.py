@@ -40,6 +40,17 @@ def test_anything_else_is_refused(what):
         as_reward_model(what)
 
 
+def test_a_class_is_told_to_be_one_and_a_name_must_be_text():
+    with pytest.raises(ConfigurationError, match="It is a class: give an object of it"):
+        as_reward_model(Own)
+
+    class Numbered(Own):
+        name = 3
+
+    with pytest.raises(ConfigurationError, match="has the name 3, and needs one that is text"):
+        as_reward_model(Numbered())
+
+
 def test_loaded_once_per_process_also_from_several_threads():
     name = f"local:{classifier('llama', seed=7)}"
     with ThreadPoolExecutor(4) as pool:

@@ -23,7 +23,7 @@ from langgraph.runtime import Runtime
 
 from tpo_graph.agents.answers import is_final_answer, refined, unrefined
 from tpo_graph.agents.structured import FittingReward, StructuredForm, form_of, with_value
-from tpo_graph.cache import Cache, MemoryCache
+from tpo_graph.cache import Cache, MemoryCache, need_cache
 from tpo_graph.concurrency.background import run_in_background
 from tpo_graph.concurrency.callbacks import settled
 from tpo_graph.context import NamedSettings, RunOptions, TPOContext, part_for_tpo
@@ -139,8 +139,8 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         cache: Cache | None = None,
         **settings: Unpack[MoreSettings],
     ) -> None:
-        known = inspect.signature(TPOMiddleware).parameters
-        refuse_unknown(settings, {*known, *TPOContext.model_fields})
+        known = {*inspect.signature(TPOMiddleware).parameters, *TPOContext.model_fields}
+        refuse_unknown(settings, known - {"settings"})
         super().__init__()
         self.tools = []
         if on_error not in ("keep", "raise"):
@@ -163,6 +163,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         self._prompts = prompts if isinstance(prompts, PromptSet) else load_prompts(prompts)
         check_criteria(self._defaults.criteria, self._prompts)
         self._cache = MemoryCache() if cache is None else cache
+        need_cache(self._cache)
         self._when = when
         self._on_error = on_error
         self._graph: tuple[BaseChatModel, TPOGraph] | None = None

@@ -5,10 +5,11 @@ A graph with `messages` in its state needs none of this: `builder.add_node("refi
 
 from typing import Any, cast
 
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AnyMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 from langgraph.graph.state import CompiledStateGraph
 
+from tpo_graph.conversation import as_messages
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.graph import TPOGraph
 from tpo_graph.state import TPOInput, TPOState
@@ -24,12 +25,13 @@ def tpo_node(
 
     Args:
         graph: from `create_tpo_graph`, compiled without a checkpointer of its own.
-        query: the field with the question, or with a conversation as LangChain messages.
+        query: the field with the question, or with a message or a conversation of LangChain.
         answer: the field that takes the text of the answer.
 
     Raises:
         ConfigurationError: `graph` is none, or has a checkpointer of its own (when it is made).
         KeyError, AttributeError: the parent's state has no such field (when the node runs).
+        ConfigurationError: what is in it is no question.
     """
 
     if not isinstance(graph, CompiledStateGraph):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -43,8 +45,11 @@ def tpo_node(
         )
 
     def ask(state: Any) -> TPOInput:
-        asked = _field(state, query)
-        return TPOInput(messages=[HumanMessage(asked)] if isinstance(asked, str) else [*asked])
+        try:
+            messages = as_messages(_field(state, query))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"the field {query!r} of the state: {error}") from error
+        return TPOInput(messages=cast("list[AnyMessage]", messages))
 
     def read(state: TPOState) -> dict[str, str]:
         return {answer: state["messages"][-1].text}
@@ -54,4 +59,12 @@ def tpo_node(
 
 
 def _field(state: Any, name: str) -> Any:
-    return cast("dict[str, Any]", state)[name] if isinstance(state, dict) else getattr(state, name)
+    if not isinstance(state, dict):
+        return getattr(state, name)
+    fields = cast("dict[str, Any]", state)
+    if name not in fields:
+        raise KeyError(
+            f"nothing has written the field {name!r} of the state, which has {sorted(fields)!r}. "
+            "tpo_node(graph, query=...) names the field with the question."
+        )
+    return fields[name]

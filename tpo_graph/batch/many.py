@@ -4,12 +4,13 @@ Queries come from the caller, results go back in the same order. How many runs a
 caller's word or found out from the servers' answers (`concurrency.py`, `knee.py`).
 """
 
-from collections.abc import AsyncGenerator, Iterable, Sized
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sized
 from contextlib import aclosing
 from functools import partial
 from typing import Unpack
 from uuid import uuid4
 
+from langchain_core.messages import BaseMessage
 from langgraph.runtime import RunControl
 
 from tpo_graph.batch.engine import awaited, need_positive
@@ -65,7 +66,8 @@ async def aoptimize_many(
     need_callable("on_event", on_event, "event")
     setup, context = Setup.given(inputs)
     need_positive(max_in_flight)
-    if isinstance(queries, str) or not hasattr(queries, "__iter__"):
+    one = isinstance(queries, str | Mapping | BaseMessage)
+    if one or not hasattr(queries, "__iter__"):
         raise ConfigurationError(
             f"queries={queries!r:.200} are not a list. For one query there is aoptimize(...)."
         )

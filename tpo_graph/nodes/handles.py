@@ -7,7 +7,7 @@ stands here, is made once by `create_tpo_graph`, and is given to every node.
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from langchain_core.language_models import BaseChatModel
 
@@ -67,8 +67,13 @@ class Handles:
         check_criteria(context.criteria, self.prompts)
         self.strategies_for(context)
         for kind, choices in _CHOICES.items():
+            given: object = getattr(self, choices)
+            if not isinstance(given, Mapping):
+                raise ConfigurationError(
+                    f"{choices}={given!r:.200}: give a mapping, from names to what they stand for"
+                )
             if (name := getattr(context, kind)) is not None:
-                _choice(getattr(self, choices), kind, name)
+                _choice(cast("Mapping[str, Any]", given), kind, name)
 
     async def names_for(self, context: TPOContext) -> dict[Role, str]:
         """What the models of this run are called."""

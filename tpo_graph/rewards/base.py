@@ -1,8 +1,9 @@
 """`RewardModel`: what scores candidates, and the calls through which everything else asks it."""
 
+import inspect
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from numbers import Real
 from typing import Protocol, cast, runtime_checkable
@@ -170,7 +171,7 @@ async def _asked(
     early: dict[str, float] = {}
     try:
         with keeping() as early:
-            scores = list(await model.score(conversation, responses))
+            scores = await _listed(model, model.score(conversation, responses))
     except (RewardError, ServerAwayError):
         raise
     except Exception as error:
@@ -178,32 +179,49 @@ async def _asked(
             f"reward {title_of(model)} failed: {type(error).__name__}: {error}"
         ) from error
     finally:
-        kept.update(_sound(model.name, dict(early)))
+        kept.update(_sound(model, dict(early)))
     if len(scores) != len(responses):
         raise RewardError(
             f"reward {title_of(model)} returned {len(scores)} scores for {len(responses)} "
             "responses: score must return one per response, in order."
         )
-    checked = [_checked(model.name, i, score) for i, score in enumerate(scores)]
+    told = [f"{i}, {response[:80]!r}" for i, response in enumerate(responses)]
+    checked = [_checked(model, *pair) for pair in zip(told, scores, strict=True)]
     pairs = zip(responses, checked, strict=True)
     kept.update((response, score) for response, score in pairs if isinstance(score, Score))
     return checked
 
 
-def _sound(name: str, scores: Mapping[str, object]) -> dict[str, Score]:
+async def _listed(model: RewardModel, given: object) -> list[object]:
+    """The scores that a call of `score` has given, as a list; they are not checked yet."""
+    if not inspect.isawaitable(given):
+        raise RewardError(
+            f"score of the reward {title_of(model)} is not async: it returned {given!r:.200}. "
+            "Write `async def score(self, conversation, responses)`, and return a list."
+        )
+    scores: object = await given
+    if not isinstance(scores, Iterable):
+        raise RewardError(
+            f"reward {title_of(model)} returned {scores!r:.200} for all responses: score must "
+            "return a list, with one number per response."
+        )
+    return list(cast("Iterable[object]", scores))
+
+
+def _sound(model: RewardModel, scores: Mapping[str, object]) -> dict[str, Score]:
     """Those that keep the promises of `RewardModel.score`; who breaks them is told elsewhere."""
     found: dict[str, Score] = {}
     for response, score in scores.items():
         with suppress(RewardError):
-            if isinstance(checked := _checked(name, 0, score), Score):
+            if isinstance(checked := _checked(model, "", score), Score):
                 found[response] = checked
     return found
 
 
-def _checked(name: str, index: int, score: object) -> Score | RewardInputError:
+def _checked(model: RewardModel, which: str, score: object) -> Score | RewardInputError:
     if not isinstance(score, Real):
         raise RewardError(
-            f"reward model {name!r} returned {score!r} for response {index}: "
+            f"reward {title_of(model)} returned {score!r:.200} for response {which}: "
             "scores must be plain numbers, such as float(tensor), or `Score`."
         )
     try:
@@ -212,13 +230,13 @@ def _checked(name: str, index: int, score: object) -> Score | RewardInputError:
         value = math.inf if cast(float, score) > 0 else -math.inf
     if not math.isfinite(value):
         return RewardInputError(
-            f"reward model {name!r} returned {value!r} for response {index}: a score that is not "
-            "finite cannot be compared. Score that response by hand to see why."
+            f"reward {title_of(model)} returned {value!r} for response {which}: a score that is "
+            "not finite cannot be compared. Score that response by hand to see why."
         )
     reason = cast(object, score.reason if isinstance(score, Score) else "")
     if not isinstance(reason, str):
         raise RewardError(
-            f"reward model {name!r} gave the reason {reason!r} for response {index}: "
+            f"reward {title_of(model)} gave the reason {reason!r:.200} for response {which}: "
             "reasons are text."
         )
     return Score(value, well_formed(reason))

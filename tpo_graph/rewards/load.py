@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from tpo_graph.errors import ConfigurationError
@@ -40,13 +40,24 @@ def as_reward_model(given: str | RewardModel | RewardFunction) -> RewardModel:
         return load_reward_model(given)
     if not isinstance(given, type):
         if isinstance(given, RewardModel):
+            _need_name(given)
             return given
         if callable(given):
             return FunctionReward(given)
+    made = " It is a class: give an object of it." if isinstance(cast(object, given), type) else ""
     raise ConfigurationError(
         f"not a reward model: {given!r}. Give a name such as 'local:PATH_OR_HUB_ID', a function of "
-        "(query, response), or an object with a name and an async score method."
+        f"(query, response), or an object with a name and an async score method.{made}"
     )
+
+
+def _need_name(model: RewardModel) -> None:
+    name = cast(object, model.name)
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(
+            f"the reward model {model!r:.200} has the name {name!r}, and needs one that is text, "
+            "such as 'brevity-1': stored scores are kept by it."
+        )
 
 
 def load_reward_model(name: str) -> RewardModel:

@@ -164,5 +164,14 @@ def split_objects(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[Str
 
 
 def by_name(objects: Sequence[Strategy]) -> dict[str, Strategy]:
-    """The objects by their names."""
+    """The objects by their names.
+
+    Raises:
+        ConfigurationError: one has none.
+    """
+    for one in objects:
+        if not isinstance(getattr(one, "name", None), str):
+            raise ConfigurationError(
+                f"strategies=[{one!r:.200}]: each needs a name (tpo_graph.strategies.base)."
+            )
     return {one.name: one for one in objects}
