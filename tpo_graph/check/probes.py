@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tpo_graph.conversation import Turn
-from tpo_graph.files.toml import read_toml
+from tpo_graph.files.toml import Table, read_toml
 
 _DEFAULT = Path(__file__).with_name("probes.toml")
 
@@ -29,10 +29,8 @@ Pattern = Annotated[str, AfterValidator(_pattern)]
 """A regular expression, searched for in the whole text with DOTALL and MULTILINE."""
 
 
-class Probe(BaseModel):
+class Probe(Table):
     """A request with requirements that a program can check, and an answer that breaks one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     query: str
     """The request."""
@@ -76,10 +74,8 @@ def _found(pattern: str, text: str) -> bool:
     return re.search(pattern, text, re.DOTALL | re.MULTILINE) is not None
 
 
-class Pair(BaseModel):
+class Pair(Table):
     """A question with an obviously better and an obviously worse answer."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     question: str
     better: str
@@ -91,10 +87,8 @@ class Pair(BaseModel):
         return [Turn(role="user", content=self.question)]
 
 
-class Probes(BaseModel):
+class Probes(Table):
     """All that `tpo check` asks."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     question: str
     """What the policy is asked for its first samples."""

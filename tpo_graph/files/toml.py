@@ -4,9 +4,16 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tpo_graph.errors import ConfigurationError, invalid_settings
+
+
+class Table(BaseModel):
+    """A table of such a file, or all of it: these fields and no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
 
 M = TypeVar("M", bound=BaseModel)
 

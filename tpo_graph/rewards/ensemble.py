@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError, RewardError
-from tpo_graph.files.toml import read_toml
+from tpo_graph.files.toml import Table, read_toml
 from tpo_graph.rewards.base import RewardModel, Score, checked_scores, part_scores
 from tpo_graph.rewards.together import together
 
@@ -45,19 +45,15 @@ class Member:
     weight: float = 1.0
 
 
-class _MemberEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _MemberEntry(Table):
     reward_model: str
     mean: float = Field(allow_inf_nan=False)
     std: float = Field(gt=0, allow_inf_nan=False)
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
-class _File(BaseModel):
+class _File(Table):
     """An ensemble in a TOML file."""
-
-    model_config = ConfigDict(extra="forbid")
 
     combine: Combine = "mean-std"
     penalty: float = Field(default=1.0, ge=0, allow_inf_nan=False)

@@ -11,30 +11,26 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from tpo_graph.conversation import Turn
-from tpo_graph.files.toml import read_toml
+from tpo_graph.files.toml import Table, read_toml
 from tpo_graph.models.connection import Connected
 from tpo_graph.rewards.base import Score
 from tpo_graph.rewards.together import scored_together
 from tpo_graph.rewards.verdict import Asker, shown
 
 
-class Criterion(BaseModel):
+class Criterion(Table):
     """One thing to judge an answer by."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     description: str = Field(min_length=1)
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
-class Scale(BaseModel):
+class Scale(Table):
     """The whole numbers a criterion is judged with, and what some of them mean."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     low: int = 1
     high: int = 10
@@ -70,10 +66,8 @@ CRITERIA = (
 )
 
 
-class _Rubric(BaseModel):
+class _Rubric(Table):
     """What to judge by, in a TOML file."""
-
-    model_config = ConfigDict(extra="forbid")
 
     criteria: list[Criterion] = Field(default=list(CRITERIA), min_length=1)
     scale: Scale = Scale()

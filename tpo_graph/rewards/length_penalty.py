@@ -12,26 +12,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.files.toml import read_toml
+from tpo_graph.files.toml import Table, read_toml
 from tpo_graph.rewards.base import RewardModel, Score, part_scores
 from tpo_graph.rewards.length_curve import LengthCurve
 
 
-class _Curve(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _Curve(Table):
     lengths: list[float]
     rewards: list[float] = Field(min_length=2)
 
 
-class _File(BaseModel):
+class _File(Table):
     """A length penalty in a TOML file."""
-
-    model_config = ConfigDict(extra="forbid")
 
     reward_model: str
     coefficient: float | None = Field(default=None, allow_inf_nan=False)

@@ -8,20 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from tpo_graph.conversation import Turn
 from tpo_graph.errors import ConfigurationError
-from tpo_graph.files.toml import read_toml
+from tpo_graph.files.toml import Table, read_toml
 from tpo_graph.rewards.base import Score
 
 _SHOWN = 3
 
 
-class Rule(BaseModel):
+class Rule(Table):
     """One thing that a response must contain, or must not."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     pattern: str
     """Searched anywhere in the response; flags stand in it, as in "(?im)^summary:"."""
@@ -40,9 +38,7 @@ class Rule(BaseModel):
         return pattern
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _File(Table):
     rule: list[Rule] = Field(min_length=1)
 
 

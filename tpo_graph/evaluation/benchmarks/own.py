@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.evaluation.benchmarks.base import (
@@ -27,7 +27,7 @@ from tpo_graph.evaluation.benchmarks.base import (
 from tpo_graph.evaluation.benchmarks.outcomes import Answer, Outcomes
 from tpo_graph.evaluation.benchmarks.rewarded import mean_reward
 from tpo_graph.evaluation.benchmarks.score import Score, summarize
-from tpo_graph.files.toml import read_toml
+from tpo_graph.files.toml import Table, read_toml
 from tpo_graph.rewards.python_file import run_file
 
 GROUP = "tpo_graph.benchmarks"
@@ -38,10 +38,8 @@ Rule = Callable[[Mapping[str, Any], str], float]
 """(the row's columns, the response) -> the score of the response."""
 
 
-class Own(BaseModel):
+class Own(Table):
     """What the file says."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str
     """A file (JSON, JSONL, CSV, Parquet), from the TOML file's folder; or a data set of the hub."""
