@@ -329,6 +329,13 @@ class TestCallbacks:
         own = next(e for e in events if e["event"] == "on_chat_model_start")
         assert {e["run_id"] for e in events if e["event"] == "on_custom_event"} == {own["run_id"]}
 
+    async def test_a_trace_says_what_answered_and_where_it_had_to_stop(self):
+        model = chat(stop=["END"])
+        events = [event async for event in model.astream_events("Say hello.", version="v2")]
+        own = next(e for e in events if e["event"] == "on_chat_model_start")["metadata"]
+        assert own["ls_model_name"] == model.model_name
+        assert own["ls_stop"] == ["END"]
+
     def test_usage_callbacks_see_the_inner_model_by_its_name_and_the_sum_by_ours(self):
         usage = UsageMetadataCallbackHandler()
         model = ToolCallingModel()
