@@ -95,6 +95,9 @@ def test_several_choices_are_the_best_of_the_run(server: Serving):
     assert not any("(" in text for text in texts)
 
 
+LOOK = {"type": "function", "function": {"name": "look", "parameters": {}}}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -111,7 +114,11 @@ def test_several_choices_are_the_best_of_the_run(server: Serving):
         ({"logprobs": True}, "logprobs are not available"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": " "}]}, "the query is empty"),
-        ({"temperature": 3}, "temperature"),
+        ({"temperature": 3}, "temperature=3 is not valid: it must be at most 2"),
+        ({"model": BASE, "n": 0}, "n=0 is not valid: it must be at least 1"),
+        ({"model": BASE, "n": 2, "stream": True}, "n=2: .* gives one choice per request"),
+        ({"tools": [LOOK]}, "cannot call tools"),
+        ({"model": BASE, "tools": [LOOK]}, "cannot call tools"),
         ({"n": 99}, "n=99 is more"),
         ({"model": BASE, "tpo": {"depth": 1}}, "knows no options"),
     ],
@@ -140,6 +147,12 @@ def test_numbers_and_characters_that_json_does_not_have(server: Serving, path: s
     assert reply.status_code == (200 if "half" in value else 400), reply.text
     if reply.status_code == 400:
         assert "the body is not JSON" in reply.json()["error"]["message"]
+
+
+def test_a_base_url_without_v1_is_told_what_there_is(server: Serving):
+    reply = httpx.post(f"{server.url}/chat/completions", json={}, timeout=30)
+    assert reply.status_code == 404
+    assert "base URL ends in /v1" in reply.json()["error"]["message"]
 
 
 def test_unknown_fields_outside_are_ignored(server: Serving):

@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from tests.openai_server import Behaviour, OpenAIServer
+from tests.openai_server import Behaviour, Call, OpenAIServer
 from tests.serve.serving import ASKED
 from tests.serve.test_runs import MODEL, process, respond, serving, wait_until
 
@@ -86,6 +86,45 @@ def test_a_seed_in_quotes_is_a_number():
             asked = {"model": MODEL, "messages": ASKED, "seed": "7", **JSON}
             assert server.post(asked).status_code == 200
         assert [call.params["seed"] for call in upstream.calls] == [7, 8]
+
+
+@pytest.mark.parametrize("extra", [TOOLS, JSON])
+def test_the_base_models_own_turn_is_drawn_as_the_runs_samples(extra: dict[str, Any]):
+    options = {"max_output_tokens": 50}
+    with OpenAIServer(respond) as upstream:
+        with serving(upstream, None, options=options, temperature=0.9, seed=4) as server:
+            asked = {"model": MODEL, "messages": ASKED, "max_tokens": 99, **extra}
+            assert server.post({**asked, "tpo": {"top_p": 0.5}}).status_code == 200
+        own = upstream.calls[0].params
+    assert (own["temperature"], own["top_p"], own["seed"]) == (0.9, 0.5, 4)
+    assert own["max_tokens"] == 50
+    assert "max_completion_tokens" not in own
+
+
+def test_a_model_that_takes_temperature_or_top_p_gets_one():
+    def rule(call: Call) -> Behaviour | None:
+        told = {"message": "temperature and top_p cannot both be specified"}
+        both = {"temperature", "top_p"} <= call.params.keys()
+        return Behaviour(status=400, error=told) if both else None
+
+    with OpenAIServer(respond, rule=rule) as upstream, serving(upstream, None) as server:
+        assert server.post({"model": MODEL, "messages": ASKED, **TOOLS}).status_code == 200
+        asked = [{"role": "user", "content": "What now?"}]
+        before = len(upstream.calls)
+        assert server.post({"model": MODEL, "messages": asked, **TOOLS}).status_code == 200
+        assert "top_p" not in upstream.calls[before].params  # learnt
+
+
+def test_the_operators_most_tokens_hold_for_the_base_model():
+    options = {"max_output_tokens": 5}
+    with OpenAIServer() as upstream, serving(upstream, None, options=options) as server:
+        for stream in (False, True):
+            for given in ({}, {"max_tokens": 9}, {"max_tokens": 3}):
+                asked = {"model": "policy", "messages": ASKED, "stream": stream, **given}
+                assert server.post(asked).status_code == 200
+    names = ("max_completion_tokens", "max_tokens")
+    most = [[call.params.get(name) for name in names] for call in upstream.calls]
+    assert most == [[5, None], [None, 5], [None, 3]] * 2
 
 
 STREAMS: list[tuple[str, dict[str, Any]]] = [

@@ -25,7 +25,7 @@ from tpo_graph.serve.completions import Outcome, Reply
 from tpo_graph.serve.feed import Feed
 from tpo_graph.serve.metrics import CONTENT_TYPE
 from tpo_graph.serve.options import ServeOptions
-from tpo_graph.serve.refusals import Refusal, refusal, stopped
+from tpo_graph.serve.refusals import Refusal, invalid, refusal, stopped
 from tpo_graph.serve.request import Asked, as_object, read_chat_request
 from tpo_graph.serve.response_items import chat_body
 from tpo_graph.serve.responses import Response as ResponseObject
@@ -146,6 +146,12 @@ def _asked(request: Request, service: Service, body: dict[str, Any]) -> Asked:
     """
     asked = read_chat_request(body, service.catalog, service.settings, service.options)
     request.scope["tpo_log"]["model"] = asked.model
+    if asked.turn and not service.base.calls_tools:
+        raise invalid(
+            f"{service.base.name!r} cannot call tools. Send the request without tools.",
+            "tools",
+            "unsupported_parameter",
+        )
     if asked.context is not None:
         service.admit(asked, request.headers)
     elif service.answers.draining:
@@ -296,7 +302,11 @@ async def failed(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return Response(status_code=499)
     if isinstance(error, HTTPException):
-        error = Refusal(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+        told = f"{request.method} {request.url.path}: {error.detail}."
+        if error.status_code == 404:
+            told += " A client's base URL ends in /v1, below which are: chat/completions, "
+            told += "responses, models, tpo/runs/ID."
+        error = Refusal(error.status_code, told)
     told = refusal(error)
     if told.status == 500:
         logger.error("a request failed", exc_info=error)

@@ -19,7 +19,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 
 from tpo_graph.conversation import clean, converted
 from tpo_graph.errors import ConfigurationError, PolicyError
-from tpo_graph.models.failures import fewer_samples, policy_error
+from tpo_graph.models.failures import fewer_samples, policy_error, refuses_both, server_text
 from tpo_graph.models.loops import handle
 from tpo_graph.models.sampling import finish_reason_of
 from tpo_graph.rewards.together import together
@@ -46,6 +46,11 @@ class Base:
     model: BaseChatModel
     name: str
 
+    @property
+    def calls_tools(self) -> bool:
+        """Whether the model's class can be given tools."""
+        return type(self.model).bind_tools is not BaseChatModel.bind_tools
+
     async def complete(self, body: Mapping[str, Any]) -> Completion:
         """One completion, whole.
 
@@ -65,9 +70,23 @@ class Base:
     async def several(self, body: Mapping[str, Any], n: int) -> Completion:
         """One completion with up to `n` choices, asked for in one request where that is possible.
 
+        A model that takes temperature or top_p, but not both, gets the temperature.
+
         Raises:
             PolicyError, Refusal: as `complete`.
         """
+        both = body.get("temperature") is not None and body.get("top_p") is not None
+        alone = {name: value for name, value in body.items() if name != "top_p"}
+        if both and not (await handle(self.model)).manners.takes_both:
+            return await self._several(alone, n)
+        try:
+            return await self._several(body, n)
+        except PolicyError as error:
+            if not both or not refuses_both(server_text(error.__cause__ or error)):
+                raise
+            return await self._several(alone, n)
+
+    async def _several(self, body: Mapping[str, Any], n: int) -> Completion:
         many = n > 1 and await self._client() is not None
         first = await self._as_many_as_it_gives(body, n) if many else await self.complete(body)
         missing = n - len(first["choices"])
@@ -186,7 +205,8 @@ class Base:
     def _ready(self, model: BaseChatModel, body: Mapping[str, Any]) -> Any:
         """The model with what the request says, as far as its class takes it."""
         if (body.get("n") or 1) > 1:
-            raise invalid(f"{self.name!r} gives one choice per request", "n")
+            told = f"n={body['n']}: {self.name!r} gives one choice per request. Ask several times."
+            raise invalid(told, "n")
         fields = type(model).model_fields
         given = {name: body[name] for name in _PASSED if body.get(name) is not None}
         most = given.pop("max_completion_tokens", given.get("max_tokens"))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tpo_graph.context import BUDGETS, TPOContext
 from tpo_graph.conversation import as_messages, well_formed
-from tpo_graph.errors import ConfigurationError
+from tpo_graph.errors import ConfigurationError, invalid_settings
 from tpo_graph.serve.catalog import Catalog
 from tpo_graph.serve.formats import Format
 from tpo_graph.serve.options import ServeOptions
@@ -138,7 +138,7 @@ def read_chat_request(
         custom_tools=custom_tools,
     )
     if own is None:
-        return asked
+        return replace(asked, body={**whole, **_most_tokens(chat, options)})
     if chat.logprobs or chat.top_logprobs:
         raise invalid(
             "logprobs are not available: the answer is the best of several, some of them written "
@@ -167,14 +167,23 @@ def _validated(body: Mapping[str, Any]) -> ChatRequest:
     """The fields that matter here.
 
     Raises:
-        Refusal: one is missing or of another kind; names the first.
+        Refusal: one is missing or of another kind.
     """
     try:
         return ChatRequest.model_validate(body)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise invalid(f"{where}: {first['msg']}", where or None) from None
+        where = ".".join(map(str, error.errors(include_url=False)[0]["loc"]))
+        raise invalid(str(invalid_settings(error, ChatRequest)), where or None) from None
+
+
+def _most_tokens(chat: ChatRequest, options: ServeOptions) -> dict[str, int]:
+    """What of a request to the base model is more than the operator allows, lowered to that."""
+    most = options.max_output_tokens
+    if most is None:
+        return {}
+    asked = {"max_completion_tokens": chat.max_completion_tokens, "max_tokens": chat.max_tokens}
+    given = {name: min(value, most) for name, value in asked.items() if value is not None}
+    return given or {"max_completion_tokens": most}
 
 
 def _sampling(chat: ChatRequest) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from tpo_graph.context import TPOContext
+from tpo_graph.context import Sampling, TPOContext
 from tpo_graph.conversation import conversation_key, turns
 from tpo_graph.errors import ConfigurationError, RunBusyError, RunExistsError, RunNotFoundError
 from tpo_graph.nodes.handles import check_criteria
@@ -37,6 +37,8 @@ from tpo_graph.store.runs import StoredRun, newest_run
 from tpo_graph.store.tables import now
 from tpo_graph.strategies import KINDS, named
 
+_MOST_TOKENS = ("max_completion_tokens", "max_tokens")
+"""OpenAI's names, the newer one first, for the most tokens of a reply."""
 _POLL_SECONDS = 0.5
 """How often to look whether another process has ended with a run."""
 
@@ -195,11 +197,23 @@ class Service:
             raise other_request()
 
     async def _own_turn(self, asked: Asked) -> Completion:
-        """The base model's own completion: one that may call tools, or drafts of a given form."""
-        assert asked.context is not None
-        dropped = ("stream", "stream_options", "n", "stop")
+        """The base model's own completion: one that may call tools, or drafts of a given form.
+
+        It is drawn as the run's samples are.
+        """
+        context = asked.context
+        assert context is not None
+        dropped = ("stream", "stream_options", "n", "stop", *Sampling.__annotations__)
+        most = next((n for n in _MOST_TOKENS if asked.body.get(n) is not None), _MOST_TOKENS[0])
+        drawn = {
+            "temperature": context.temperature,
+            "top_p": context.top_p,
+            "seed": context.seed,
+            most: context.max_tokens,
+        }
         body = {name: value for name, value in asked.body.items() if name not in dropped}
-        return await self.base.several(body, 1 if asked.turn else asked.context.width)
+        body |= {name: value for name, value in drawn.items() if value is not None}
+        return await self.base.several(body, 1 if asked.turn else context.width)
 
     def _context(self, asked: Asked) -> TPOContext:
         """The run's context, in which the form of the answer is one of the criteria."""
