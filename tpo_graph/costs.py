@@ -13,10 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from tpo_graph.context import RunOptions
-from tpo_graph.files.toml import read_toml
+from tpo_graph.files.toml import Table, read_toml
 from tpo_graph.usage import Ledger, Usage, add_usage, no_usage
 
 Role = Literal["policy", "critic", "reward_model"]
@@ -33,10 +33,8 @@ PAPER_PARAMETERS = 80 * (2 * 8192**2 + 2 * 8192 * 1024 + 3 * 8192 * 28_672) + 81
 """P of the paper: the linear layers of Llama 3.1 70B and its output head, 69.50e9."""
 
 
-class ModelCosts(BaseModel):
+class ModelCosts(Table):
     """One model's entry in the table. What is left out is not known, which is not the same as 0."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     input_price: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Of a million prompt tokens."""
@@ -61,10 +59,8 @@ class ModelCosts(BaseModel):
         return price(usage, self.input_price, self.cached_price, self.output_price or 0.0)
 
 
-class CostTable(BaseModel):
+class CostTable(Table):
     """Prices and sizes of models, by the names that runs are stored with."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     currency: str = ""
     models: dict[str, ModelCosts] = Field(default_factory=dict)

@@ -15,7 +15,7 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Table)
 
 
 def plain_toml(path: Path, what: str) -> dict[str, Any]:
