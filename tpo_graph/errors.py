@@ -163,6 +163,7 @@ _OUT_OF_BOUNDS = {
 _REQUIREMENTS = {
     **_OUT_OF_BOUNDS,
     "string_too_short": "it is too short (at least {min_length})",
+    "too_short": "it is too short (at least {min_length})",
     "string_too_long": "it must have at most {max_length} characters",
     "literal_error": "it must be {expected}",
 }

@@ -112,7 +112,7 @@ LOOK = {"type": "function", "function": {"name": "look", "parameters": {}}}
         ({"tools": "x"}, "tools"),
         ({"tools": -1}, "tools"),
         ({"logprobs": True}, "logprobs are not available"),
-        ({"messages": []}, "messages"),
+        ({"messages": []}, r"messages=\[\] is not valid: it is too short"),
         ({"messages": [{"role": "user", "content": " "}]}, "the query is empty"),
         ({"temperature": 3}, "temperature=3 is not valid: it must be at most 2"),
         ({"model": BASE, "n": 0}, "n=0 is not valid: it must be at least 1"),

@@ -12,8 +12,9 @@ import openai
 import pytest
 
 from tests.openai_server import Behaviour, Call, OpenAIServer
-from tests.serve.serving import ASKED
+from tests.serve.serving import ASKED, Serving
 from tests.serve.test_runs import MODEL, process, respond, serving, wait_until
+from tests.tiny_models import causal_lm
 
 JSON = {"response_format": {"type": "json_object"}}
 TOOLS = {"tools": [{"type": "function", "function": {"name": "look", "parameters": {}}}]}
@@ -86,6 +87,16 @@ def test_a_seed_in_quotes_is_a_number():
             asked = {"model": MODEL, "messages": ASKED, "seed": "7", **JSON}
             assert server.post(asked).status_code == 200
         assert [call.params["seed"] for call in upstream.calls] == [7, 8]
+
+
+def test_a_prompt_that_is_too_long_for_a_local_model_is_the_clients_fault():
+    long = [{"role": "user", "content": "Why? " * 600}]
+    with Serving(model=f"local:{causal_lm(max_positions=512)}") as server:
+        base = server.service.catalog.base
+        for asked in ({"model": "tpo"}, {"model": base}, {"model": base, "stream": True}):
+            told = server.post({"messages": long, **asked})
+            assert told.status_code == 400, told.text
+            assert told.json()["error"]["code"] == "context_length_exceeded"
 
 
 @pytest.mark.parametrize("extra", [TOOLS, JSON])

@@ -11,6 +11,7 @@ from threading import Event
 from typing import Any, NamedTuple
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
@@ -284,7 +285,7 @@ class ChatLocal(BaseChatModel):
                 f"the prompt has {prompt} tokens, {prompt - limit + 1} more than {self.model!r} "
                 f"can take and still answer (its context is {limit}). Shorten the conversation, "
                 "lower max_tokens of what it quotes, or use a model with a longer context."
-            )
+            ) from ContextOverflowError(f"{prompt} tokens")  # as a server's refusal is read
         return min(max_tokens or limit, limit - prompt)
 
     def _metadata(self, reply: Reply) -> dict[str, Any]:
