@@ -85,8 +85,8 @@ def stopped() -> Refusal:
     """What those hear whose run was stopped."""
     return Refusal(
         503,
-        "the server is shutting down. Nothing finished is lost: send the same request again, and "
-        "it resumes where it was.",
+        "the server is shutting down. Send the same request again: a stored run resumes where it "
+        "was.",
         retry_after=5,
     )
 
