@@ -79,6 +79,11 @@ def test_what_is_no_function_is_refused_before_anything_is_asked(sqlite_url: str
     assert given["model"].calls == []
 
 
+def test_a_function_of_other_arguments_is_refused_with_both():
+    with pytest.raises(ConfigurationError, match=r"on_event=<.*> takes \(\), .* take \(event\)"):
+        optimize("Hi.", on_event=lambda: None, **inputs())  # type: ignore[misc]
+
+
 async def test_an_async_on_progress_is_refused_before_a_row_is_run(sqlite_url: str):
     async def tell(*_: object) -> None: ...
 

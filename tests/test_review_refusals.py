@@ -94,8 +94,9 @@ class TestConfiguration:
     def test_a_run_that_could_never_be_resumed_is_refused_before_it_costs_anything(self):
         model = ScriptedChatModel()
         graph = create_tpo_graph(model, prefer_longer, interrupt_at="select")
-        with pytest.raises(ConfigurationError, match="checkpointer"):
-            graph.invoke(QUERY)
+        for config in (None, {"configurable": {"thread_id": "t"}}):  # a thread that nobody keeps
+            with pytest.raises(ConfigurationError, match="checkpointer"):
+                graph.invoke(QUERY, config)  # type: ignore[arg-type]
         assert model.calls == []
 
     def test_optimize_cannot_wait_for_a_person(self):

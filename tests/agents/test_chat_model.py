@@ -91,6 +91,26 @@ class TestAnswer:
         with pytest.raises(ConfigurationError, match="depth=-1"):
             chat().invoke("Say hello.", depth=-1)
 
+    @pytest.mark.parametrize("stop", [3, [3], {"a": 1}])
+    def test_a_stop_word_that_is_no_text_is_refused_before_anything_is_asked(self, stop: Any):
+        model = ToolCallingModel()
+        with pytest.raises(ConfigurationError, match=r"stop=.* must be a text or a list of texts"):
+            chat(model).invoke("Say hello.", stop=stop)
+        assert model.calls == []
+
+    def test_where_runs_are_kept_is_another_cache_than_langchains(self):
+        with pytest.raises(ConfigurationError, match="give it as tpo_cache"):
+            chat(cache=MemoryCache())
+
+    def test_tokens_are_counted_as_the_inner_model_counts_them(self):
+        model = ToolCallingModel(custom_get_token_ids=lambda text: [0] * len(text))
+        made = chat(model)
+        assert made.get_num_tokens("four") == 4
+        asked: list[BaseMessage] = [HumanMessage("four")]
+        assert made.get_num_tokens_from_messages(asked) == len("Human: four")
+        own = chat(model, custom_get_token_ids=lambda text: [0])
+        assert (own.get_num_tokens("four"), own.get_num_tokens_from_messages(asked)) == (1, 1)
+
     def test_failures_are_raised(self):
         def broken(query: str, response: str) -> float:
             raise ConnectionError("gone")
@@ -100,6 +120,23 @@ class TestAnswer:
 
 
 class TestTools:
+    def test_a_failing_reward_of_structured_output_is_told_by_its_place(self):
+        def broken(query: str, response: str) -> float:
+            raise ConnectionError("gone")
+
+        made = ChatTPO(model=ToolCallingModel(), reward_model=broken, depth=0, width=1)
+
+        class Joke(BaseModel):
+            setup: str
+
+        asks = made.with_structured_output(Joke, method="function_calling")
+        with pytest.raises(RewardError, match=r"broken \(test_chat_model.py:\d+\) failed"):
+            asks.invoke("A 'knock knock' joke.")
+
+    def test_a_model_that_knows_no_tools_is_named(self):
+        with pytest.raises(NotImplementedError, match="'ScriptedChatModel' knows no tools"):
+            chat(ScriptedChatModel()).bind_tools([weather])
+
     @pytest.mark.parametrize("way", ["sync", "async"])
     async def test_a_turn_that_calls_tools_passes_through(self, way: str):
         model = ToolCallingModel()

@@ -112,6 +112,8 @@ class TestFailures:
             TPOMiddleware(lambda response: 1.0)  # type: ignore[arg-type]
         with pytest.raises(ConfigurationError, match="when=5"):
             TPOMiddleware(prefer_longer, when=5)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match=r"takes \(draft\), .* \(request, draft\)"):
+            TPOMiddleware(prefer_longer, when=lambda draft: True)  # type: ignore[arg-type]
         with pytest.raises(ConfigurationError, match="model="):
             TPOMiddleware(prefer_longer, policy="fast")
 
@@ -121,4 +123,6 @@ class TestFailures:
         agent = agent_of(model, middleware=TPOMiddleware(prefer_longer, interrupt_at="select"))
         with pytest.raises(ConfigurationError, match="checkpointer"):
             await run(agent, way, QUESTION)
+        with pytest.raises(ConfigurationError, match="the outermost graph or agent a checkpointer"):
+            await run(agent, way, QUESTION, {"configurable": {"thread_id": "t"}})
         assert model.calls == []

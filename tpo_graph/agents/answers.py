@@ -12,7 +12,7 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata, add_usage
 
-from tpo_graph.errors import TPOError
+from tpo_graph.errors import ConfigurationError, TPOError
 from tpo_graph.models.replies import parse_reply
 from tpo_graph.state import TPOState
 from tpo_graph.usage import Ledger
@@ -54,10 +54,25 @@ def refined(draft: AIMessage, state: TPOState) -> AIMessage:
     return AIMessage(answer.text, id=draft.id and answer.id, name=draft.name, **changes)
 
 
+def stop_words(given: object) -> list[str]:
+    """What ends an answer, as a list; a text is as good as one for OpenAI.
+
+    Raises:
+        ConfigurationError: it is neither a text nor a list of texts.
+    """
+    words = [given] if isinstance(given, str) else given or []
+    if not isinstance(words, list | tuple) or not all(
+        isinstance(word, str) for word in cast("list[object]", words)
+    ):
+        raise ConfigurationError(
+            f"stop={given!r:.200} is not valid: it must be a text or a list of texts"
+        )
+    return list(cast("list[str]", words))
+
+
 def before_stop(text: str, stop: Iterable[str]) -> str:
     """The text up to the first of these words; its reward does not know that it ends there."""
-    words = [stop] if isinstance(stop, str) else stop  # a text is as good as a list for OpenAI
-    found = (at for word in words if word and (at := text.find(word)) >= 0)
+    found = (at for word in stop if word and (at := text.find(word)) >= 0)
     return text[: min(found, default=None)]
 
 

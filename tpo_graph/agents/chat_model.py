@@ -20,7 +20,7 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, 
 from langchain_core.tools import BaseTool
 from langgraph.constants import TAG_NOSTREAM
 
-from tpo_graph.agents.answers import ended, is_final_answer, refined
+from tpo_graph.agents.answers import ended, is_final_answer, refined, stop_words
 from tpo_graph.agents.callbacks import RUN, announced, beneath
 from tpo_graph.agents.parts import ChatParts
 from tpo_graph.agents.structured import FittingReward, StructuredForm, requested_form
@@ -91,6 +91,20 @@ class ChatTPO(ChatParts):
         params["ls_model_name"] = kwargs.get("model") or self.model_name
         return params
 
+    def get_token_ids(self, text: str) -> list[int]:
+        """As the inner model counts: LangChain's own count takes a tokenizer of another model."""
+        if self.custom_get_token_ids is not None:
+            return super().get_token_ids(text)
+        return self.model.get_token_ids(text)
+
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
+    ) -> int:
+        """As the inner model counts."""
+        if self.custom_get_token_ids is not None:
+            return super().get_num_tokens_from_messages(messages, tools)
+        return self.model.get_num_tokens_from_messages(messages, tools)
+
     def bind_tools(
         self,
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
@@ -103,7 +117,13 @@ class ChatTPO(ChatParts):
         Raises:
             NotImplementedError: the inner model knows no tools.
         """
-        bound = self.model.bind_tools(tools, tool_choice=tool_choice, **kwargs)
+        try:
+            bound = self.model.bind_tools(tools, tool_choice=tool_choice, **kwargs)
+        except NotImplementedError as error:
+            raise NotImplementedError(
+                f"{self.model_name!r} knows no tools: give ChatTPO a model that does, or leave "
+                "the tools out."
+            ) from error
         if not isinstance(bound, RunnableBinding):
             raise ConfigurationError(
                 f"{self.model_name!r} binds tools in a way of its own ({type(bound).__name__}), "
@@ -248,7 +268,7 @@ class ChatTPO(ChatParts):
         """One turn: the inner model's own if it must stay as it is, else a run's answer."""
         options = {name: given.pop(name) for name in RunOptions.model_fields if name in given}
         context = self._context(options)
-        stop = stop or self.stop
+        stop = stop_words(stop or self.stop)
         if unknown := given.keys() - _OF_A_TURN:
             if any(nearest(name, RunOptions.model_fields, cutoff=0.75) for name in unknown):
                 refuse_unknown(sorted(unknown), RunOptions.model_fields)
@@ -260,7 +280,7 @@ class ChatTPO(ChatParts):
         if given:
             config = RunnableConfig(callbacks=callbacks, tags=[TAG_NOSTREAM], run_name="draft")
             inner = (await handle(self.model)).model
-            draft = await inner.ainvoke(messages, config, stop=stop, **given)
+            draft = await inner.ainvoke(messages, config, stop=stop or None, **given)
             if not is_final_answer(draft):
                 return draft
         form = requested_form(given.get("response_format"))
@@ -294,7 +314,7 @@ class ChatTPO(ChatParts):
         answer = refined(draft or AIMessage(""), cast(TPOState, state))
         answer = answer.model_copy(update={"id": answer_id})
         answer.response_metadata["model_name"] = f"tpo:{self.model_name}"
-        return ended(answer, stop or ())
+        return ended(answer, stop)
 
 
 def _configuration(model: BaseChatModel) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from tpo_graph.agents.answers import is_final_answer, refined, unrefined
 from tpo_graph.agents.structured import FittingReward, StructuredForm, form_of, with_value
 from tpo_graph.cache import Cache, MemoryCache, need_cache
 from tpo_graph.concurrency.background import run_in_background
-from tpo_graph.concurrency.callbacks import settled
+from tpo_graph.concurrency.callbacks import need_callable, settled
 from tpo_graph.context import NamedSettings, RunOptions, TPOContext, part_for_tpo
 from tpo_graph.errors import ConfigurationError, TPOError, instead, refuse_unknown
 from tpo_graph.graph import TPOGraph
@@ -145,8 +145,7 @@ class TPOMiddleware(AgentMiddleware[TPOAgentState, Any, Any]):
         self.tools = []
         if on_error not in ("keep", "raise"):
             raise ConfigurationError(f'on_error={on_error!r} is not valid: "keep" or "raise"')
-        if when is not None and not callable(when):
-            raise ConfigurationError(f"when={when!r} is not a function of (request, draft)")
+        need_callable("when", when, "request, draft")
         on_failure = "raise" if on_error == "raise" else "answer"
         plain, strategies = split_objects(settings)
         self._settings = {"depth": depth, "width": width, "on_failure": on_failure, **plain}

@@ -17,7 +17,7 @@ from pydantic import (
 
 from tpo_graph.agents.inputs import ChatInputs
 from tpo_graph.context import RunOptions, TPOContext
-from tpo_graph.errors import TPOError, invalid_settings, refuse_unknown
+from tpo_graph.errors import ConfigurationError, TPOError, invalid_settings, refuse_unknown
 from tpo_graph.graph import TPOGraph
 from tpo_graph.models.load import load_chat_model
 from tpo_graph.session.setup import Choices, Setup, make_context
@@ -65,6 +65,11 @@ class ChatParts(BaseChatModel):
 
         def __init__(self, **values):
             own = _settings_of(type(self))
+            if callable(getattr(values.get("cache"), "record", None)):
+                raise ConfigurationError(
+                    f"cache={values['cache']!r:.200} is where runs are kept: give it as tpo_cache. "
+                    "The cache of a chat model is LangChain's, for whole answers."
+                )
             if settings := {name: values.pop(name) for name in own & values.keys()}:
                 values["settings"] = {**values.get("settings", {}), **settings}
             try:

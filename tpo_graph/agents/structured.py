@@ -17,6 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from tpo_graph.conversation import Turn, well_formed
 from tpo_graph.errors import ConfigurationError, RewardInputError
 from tpo_graph.rewards import RewardModel
+from tpo_graph.rewards.base import title_of
 
 _FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _ASKED = (
@@ -178,6 +179,7 @@ class FittingReward:
         self._inner = reward_model
         self._form = form
         self.name = reward_model.name
+        self.title = title_of(reward_model)
         self.nameless = getattr(reward_model, "nameless", None)
 
     async def score(self, conversation: Sequence[Turn], responses: Sequence[str]) -> list[float]:

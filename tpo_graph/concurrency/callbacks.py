@@ -29,13 +29,25 @@ def need_callable(name: str, given: object, of: str) -> None:
     Args:
         name: of the argument that it was given as.
         given: the callback; None for none.
-        of: what it is called with, for the error.
+        of: what it is called with, as in "request, draft".
 
     Raises:
-        ConfigurationError: it is no function.
+        ConfigurationError: it is no function, or one of other arguments.
     """
-    if given is not None and not callable(given):
+    if given is None:
+        return
+    if not callable(given):
         raise ConfigurationError(f"{name}={given!r:.200} is not a function: give one of ({of})")
+    try:
+        signature = inspect.signature(given)
+    except (TypeError, ValueError):  # written in C: the first call will tell
+        return
+    try:
+        signature.bind(*of.split(", "))
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{name}={given!r:.200} takes {signature}, and must take ({of}): {error}"
+        ) from error
 
 
 def need_plain(name: str, given: object, returned: object = None) -> None:

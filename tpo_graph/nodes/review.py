@@ -9,6 +9,7 @@ asked for again, with the reason. Without `interrupt_at` nobody is asked and not
 from collections.abc import Callable
 from typing import Any, Literal, NotRequired, TypedDict, TypeVar
 
+from langgraph.config import get_config
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -114,12 +115,21 @@ A = TypeVar("A", bound=_Answer)
 
 def can_wait(context: TPOContext, runtime: Runtime[TPOContext]) -> None:
     """Refuse, before anything is paid for, a run that would wait without a thread to resume."""
+    if not context.interrupt_at:
+        return
     info = runtime.execution_info
-    if context.interrupt_at and (info is None or info.thread_id is None):
+    if info is None or info.thread_id is None or not _has_checkpointer():
         raise ConfigurationError(
-            f"interrupt_at={context.interrupt_at!r} needs a checkpointer and a thread: give "
-            'create_tpo_graph a checkpointer, and invoke with {"configurable": {"thread_id": ...}}.'
+            f"interrupt_at={context.interrupt_at!r} needs a checkpointer and a thread: give the "
+            "outermost graph or agent a checkpointer (checkpointer=InMemorySaver()), and invoke it "
+            'with {"configurable": {"thread_id": ...}}.'
         )
+
+
+def _has_checkpointer() -> bool:
+    """Whether the graph has one, as far as LangGraph tells its subgraphs."""
+    told = get_config().get("configurable", {})
+    return told.get("__pregel_checkpointer", True) is not None
 
 
 def review_pair(state: TPOState, runtime: Runtime[TPOContext], tpo: Handles) -> Review | None:
