@@ -101,6 +101,24 @@ def test_show_tells_how_the_answer_came_about():
     assert whole["usage"]["sample"]["requests"] == 1
 
 
+def test_a_pipe_gets_whole_lines_that_end_with_their_last_word():
+    words = " ".join(["because"] * 60)  # longer than any line of a terminal
+    optimize(
+        "Why?",
+        model=ScriptedChatModel(replies=["short", words]),
+        reward_model=prefer_longer,
+        database=DATABASE,
+        run_id="first",
+        depth=0,
+        width=2,
+    )
+    shown = runs("show", "first", "--full").stdout
+    assert shown.startswith("run first  finished (depth)\n")
+    assert f"\n  {words}\n" in shown
+    for text in (shown, runs("list").stdout, runs("show", "first").stdout):
+        assert [line for line in text.splitlines() if line != line.rstrip()] == []
+
+
 @pytest.mark.usefixtures("stored")
 def test_an_unknown_run_is_named():
     for command in ("show", "resume", "export"):

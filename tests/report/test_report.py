@@ -3,16 +3,19 @@
 import asyncio
 import re
 import sys
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from langgraph.runtime import RunControl
 
 from tests.evaluation.values import full_comparison
 from tests.report.hostile import store_runs
 from tpo_graph import open_store, optimize
+from tpo_graph.batch.engine import Done, Job
 from tpo_graph.batch.job import run_batch
 from tpo_graph.cli import tpo
 from tpo_graph.costs import read_costs
@@ -95,6 +98,19 @@ def test_a_batch_is_named_by_itself_or_by_its_file(
     assert report.sources == ["batch trial", "batch out.jsonl"]
 
 
+def test_a_row_that_failed_before_its_run_began_says_why(tmp_path: Path, output: Path):
+    class Unable:
+        async def run(self, jobs: Iterable[Job], *, control: RunControl) -> AsyncGenerator[Done]:
+            for job in jobs:
+                yield Done(job.position, error="the cluster is gone")
+
+    database = f"sqlite:///{tmp_path / 'tpo.db'}"
+    models = {"model": "openai:m", "reward_model": "local:r"}
+    run_batch(make_rows(["One?"]), name="b", database=database, engine=Unable(), **models)
+    (series,) = write_report(["b"], output, database=database).series
+    assert [(run.query, run.error) for run in series.runs] == [("One?", "the cluster is gone")]
+
+
 def test_a_comparison_is_drawn_even_where_its_runs_are_not(database: str, output: Path):
     notes = ["a note", "No <rewrite> (see `tpo check`).", "It said `x"]
     compared = replace(full_comparison(), notes=notes)
@@ -110,6 +126,29 @@ def test_a_comparison_is_drawn_even_where_its_runs_are_not(database: str, output
     charts = re.findall(r"<title id=\"[^\"]*\">([^<]*)", text)
     assert "Win rates" in charts
     assert "Reward of the samples, step by step" in charts
+
+
+def test_long_names_of_methods_stand_in_the_charts_in_full(database: str, output: Path):
+    first, second = "TPO with the short prompts D2-N5", "best-of-15 of the same model"
+    some = full_comparison()
+    methods = [
+        replace(some.methods[0], method=replace(some.methods[0].method, name=name, label=label))
+        for name, label in (("tpo", first), ("best-of-n", second))
+    ]
+    folder = dump(replace(some, methods=methods), output.parent / "trial").parent
+    write_report([str(folder)], output, database=database)
+    drawn = {
+        unescape(title): re.findall("<text[^>]*>(.*?)</text>", unescape(svg))
+        for title, svg in re.findall("(?s)<title id=[^>]*>([^<]*)(.*?)</svg>", output.read_text())
+    }
+    for title, label in [
+        ("Reward by method", f"{first} {second}"),
+        ("Differences in reward", f"{first} – {second}"),
+        ("Win rates", f"{first} – {second} by the judge"),
+    ]:
+        assert label in " ".join(drawn[title])
+    # A prompt has a run for each seed, and the bars count those.
+    assert "% of the runs" in drawn["Win rates"]
 
 
 def test_a_comparison_brings_its_methods_trajectories(tmp_path: Path, output: Path):

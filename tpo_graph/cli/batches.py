@@ -78,16 +78,16 @@ def show(name: str, as_json: bool, database: str) -> None:
         print_json({**batch, **counted}, indent=2)
         return
     console = for_tables()
-    console.print(Text(batch["name"], "bold"))
+    console.print(Text(batch["name"], "bold"), soft_wrap=True)
     for title, values in (("settings", batch["settings"]), ("given", batch["launch"])):
         said = ", ".join(f"{k}={v!r}" for k, v in values.items() if v is not None and k != "names")
-        console.print(Text(f"{title}: {said}"))
+        console.print(Text(f"{title}: {said}"), soft_wrap=True)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(totals.counts.items()))
     console.print(Text(f"rows: {counts or 'none'}"))
     tokens = sum(u["prompt_tokens"] + u["completion_tokens"] for u in totals.usage.values())
     console.print(Text(f"tokens: {tokens:,}"))
     for error, count in errors.most_common(_ERRORS):
-        console.print(Text(f"{count} x {error}", "red"))
+        console.print(Text(f"{count} x {error}", "red"), soft_wrap=True)
 
 
 @batches.command()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import rich.console
 from rich.padding import Padding
@@ -20,7 +20,20 @@ if TYPE_CHECKING:
 
 
 class Console(rich.console.Console):
-    """A console on which control characters of a text are visible, and do nothing."""
+    """A console on which control characters of a text are visible, and do nothing.
+
+    Where there is no terminal, lines are not filled up with spaces to some width.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich does, less the spaces that it puts behind the last word of a line in a pipe."""
+        if self.is_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as printed:
+            super().print(*objects, **options)
+        self.file.write("\n".join(line.rstrip(" ") for line in printed.get().split("\n")))
+        self.file.flush()
 
     def render(
         self,

@@ -1,5 +1,7 @@
 """How stored runs look on standard output: the list, the trajectory, rewards of several models."""
 
+from textwrap import indent
+
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -43,10 +45,12 @@ def print_stored_run(trajectory: Trajectory, *, iteration: int | None, full: boo
     """The query, then per iteration the pair, loss, gradient and samples, then what it cost."""
     console = for_tables()
     run = trajectory["run"]
-    console.print(Text(f"run {run['run_id']}  {run['stop_reason'] or run['status']}", "bold"))
+    state = _state(run["status"], run["stop_reason"])
+    console.print(Text(f"run {run['run_id']}  {state}", "bold"))
     if run["error"]:
-        console.print(Text(run["error"], "red"))
-    console.print(Text(f"policy {run['policy']}, reward model {run['reward_model']}"))
+        console.print(Text(run["error"], "red"), soft_wrap=True)
+    models = Text(f"policy {run['policy']}, reward model {run['reward_model']}")
+    console.print(models, soft_wrap=True)
     for turn in run["conversation"]:
         _text(console, turn["role"], turn["content"], full)
     steps = {step["iteration"]: step for step in trajectory["steps"]}
@@ -65,7 +69,7 @@ def _iteration(
     console: Console, number: int, samples: list[ScoredCandidate], step: Step | None, full: bool
 ) -> None:
     title = f"iteration {number}" if number >= 0 else "sampled again: an earlier attempt"
-    console.rule(title, align="left")
+    _heading(console, title)
     for candidate in samples:
         reward = f"sample {candidate['position'] + 1}  reward {candidate['reward']:.3f}"
         if candidate.get("finish_reason") == "length":
@@ -99,9 +103,19 @@ def _line(console: Console, title: str, text: str, full: bool) -> None:
 def _text(console: Console, title: str, text: str, full: bool) -> None:
     if not full and len(text) > _SHORT:
         text = f"{text[:_SHORT]}… ({len(text)} characters; --full shows all)"
-    console.print(Text(title, style="bold"))
+    console.print(Text(title, style="bold"), soft_wrap=True)
     # As Text, never as markup: model output may contain anything.
-    console.print(Padding(Text(text), (0, 0, 0, 2)))
+    if console.is_terminal:
+        console.print(Padding(Text(text), (0, 0, 0, 2)))
+    else:  # a break in the middle of a sentence would hide it from a grep
+        console.print(Text(indent(text, "  ")), soft_wrap=True)
+
+
+def _heading(console: Console, title: str) -> None:
+    if console.is_terminal:
+        console.rule(title, align="left")
+    else:
+        console.print(Text(f"── {title} ──"))
 
 
 def _usage(console: Console, trajectory: Trajectory) -> None:
@@ -118,7 +132,7 @@ def _usage(console: Console, trajectory: Trajectory) -> None:
             str(usage["score_cache_hits"]),
             f"{usage['seconds']:.1f}",
         )
-    console.rule("usage", align="left")
+    _heading(console, "usage")
     console.print(table)
 
 

@@ -7,12 +7,15 @@ from tpo_graph.evaluation.results import Comparison, Curve, Estimate, WinRate
 from tpo_graph.report.charts import MARKERS, key
 from tpo_graph.report.figures import Figure, Table, figure
 from tpo_graph.report.svg import INK, MUTED, SERIES, Drawing
-from tpo_graph.report.wording import between, number, one_line, percent
+from tpo_graph.report.wording import between, in_lines, number, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Row = tuple[str, Estimate]
+
+_LABEL = 26
+"""Characters in a line of a row's label: about 40% of a chart's width."""
 
 
 def intervals(
@@ -33,6 +36,8 @@ def intervals(
         content: the numbers, where they are more than what is drawn.
     """
 
+    labels = [in_lines(label, _LABEL) for label, _ in rows]
+
     def draw(axes: "Axes") -> None:
         for place, (_, each) in enumerate(rows):
             colour = SERIES[0]
@@ -41,7 +46,7 @@ def intervals(
             axes.plot([each.value], [place], "o", color=colour, markersize=7)
         if zero:
             axes.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        axes.set_yticks(range(len(rows)), [one_line(label, 26) for label, _ in rows])
+        axes.set_yticks(range(len(rows)), labels, fontsize=10)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlabel(what)
         axes.spines["left"].set_visible(False)
@@ -52,7 +57,7 @@ def intervals(
         [label, number(each.value), number(each.low), number(each.high)] for label, each in rows
     ]
     return figure(
-        Drawing(draw, height=_height(len(rows))),
+        Drawing(draw, height=_height(labels)),
         name=name,
         title=title,
         description="; ".join(f"{label}: {between(each)}" for label, each in rows) + ".",
@@ -63,6 +68,7 @@ def intervals(
 
 def win_rates(rows: Sequence[tuple[str, WinRate]], name: str) -> Figure:
     """Bars of wins, ties and losses."""
+    labels = [in_lines(label, _LABEL) for label, _ in rows]
 
     def draw(axes: "Axes") -> None:
         left = [0.0] * len(rows)
@@ -80,11 +86,10 @@ def win_rates(rows: Sequence[tuple[str, WinRate]], name: str) -> Figure:
             axes.barh(range(len(rows)), shares, 0.6, left, color=colour)
             left = [a + b for a, b in zip(left, shares, strict=True)]
         axes.axvline(50, color=INK, linewidth=1)
-        labels = ["\n".join(one_line(line, 32) for line in label.split("\n")) for label, _ in rows]
         axes.set_yticks(range(len(rows)), labels, fontsize=10)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0, 100)
-        axes.set_xlabel("% of the prompts")
+        axes.set_xlabel("% of the runs")
         axes.spines["left"].set_visible(False)
         axes.grid(visible=False)
 
@@ -95,11 +100,12 @@ def win_rates(rows: Sequence[tuple[str, WinRate]], name: str) -> Figure:
     ]
     said = [f"{row[0]}: {row[2]}" for row in content]
     return figure(
-        Drawing(draw, height=_height(len(rows))),
+        Drawing(draw, height=_height(labels)),
         name=name,
         title="Win rates",
         description="; ".join(said) + ".",
-        caption="How often the first method's answer is the better one. Ties count half.",
+        caption="How often the first method's answer is the better one, among the runs of the same "
+        "prompt and seed that both finished. Ties count half.",
         content=Table(
             ["pair", "scorer", "win rate", "wins", "ties", "losses", "inconsistent", "no verdict"],
             content,
@@ -210,5 +216,7 @@ def grid(comparison: Comparison, name: str) -> Figure:
     )
 
 
-def _height(rows: int) -> int:
-    return 80 + 34 * max(2, rows)
+def _height(labels: Sequence[str]) -> int:
+    """For rows of these labels, all as high as the one of most lines."""
+    lines = max((label.count("\n") + 1 for label in labels), default=1)
+    return 80 + max(34, 15 * lines + 8) * max(2, len(labels))

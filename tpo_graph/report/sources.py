@@ -98,8 +98,8 @@ class Reader:
         """The rows of a batch, in its order; those without a run say why."""
         runs = [
             (None, _row_only(item))
-            if item.run_id is None or item.status == "waiting"
-            else self._run(await read_trajectory(self._store, item.run_id), item)
+            if item.stored_run_id is None
+            else self._run(await read_trajectory(self._store, item.stored_run_id), item)
             async for item in read_batch(self._store, name)
         ]
         return [self._made(short(name), runs)] if runs else []

@@ -1,6 +1,7 @@
 """How texts and numbers are written on a page: what cannot be seen is named, lines are cut."""
 
 import re
+import textwrap
 from math import floor, log10
 from pathlib import PurePath
 
@@ -28,6 +29,21 @@ def one_line(text: str, most: int) -> str:
     """The text on one line, cut to at most `most` characters."""
     line = " ".join(text[: 4 * most].split())
     return line if len(line) <= most and len(text) <= 4 * most else line[: most - 1] + "…"
+
+
+def in_lines(text: str, width: int) -> str:
+    """A label of a chart in lines of at most `width` characters.
+
+    Where two names do not fit on one line, the second begins a line. Only what is longer than six
+    lines is cut.
+    """
+    found: list[str] = []
+    for line in text.split("\n"):
+        parts = [line] if len(line) <= width else line.replace(" – ", " –\n").split("\n")
+        found += [
+            short for part in parts for short in textwrap.wrap(one_line(part, 6 * width), width)
+        ]
+    return "\n".join(found)
 
 
 def number(value: float | None, *, signed: bool = False) -> str:
