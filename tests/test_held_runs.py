@@ -41,7 +41,9 @@ async def test_a_live_run_is_refused_to_others(sqlite_url: str) -> None:
         )
         await asyncio.to_thread(begun.wait, 10)
         for store in (ours, theirs):
-            with pytest.raises(RunBusyError, match=r"'r' is being worked on by process \d+"):
+            with pytest.raises(
+                RunBusyError, match=r"'r' is being worked on by process \d+ on '[^' ]+'"
+            ):
                 await aresume("r", database=store, model=model(), reward_model=prefer_longer)
         go_on.set()
         result = await running

@@ -154,6 +154,10 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(wrong: list[str], tmp_pa
     assert file.read_text() == "paid for"
     end = runs("export", "--output", "no/folder/pairs.jsonl")
     assert isinstance(end.exception, ConfigurationError)
+    folder = repr(str(tmp_path / "no/folder"))
+    assert str(end.exception).endswith(
+        f"there is no folder {folder}. Make it, or name another file."
+    )
 
 
 @pytest.mark.usefixtures("stored")

@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import create_engine, event, text
 
 from tests.databases import make_candidates, make_run
+from tpo_graph.cli import tpo
 from tpo_graph.errors import ConfigurationError, StoreError
 from tpo_graph.store import open_store
 from tpo_graph.store import urls as urls_module
@@ -102,11 +105,33 @@ async def test_a_server_without_that_database(postgres_server: str) -> None:
             pass
 
 
+async def test_a_user_who_may_not_create_tables(postgres_url: str) -> None:
+    user = f"limited_{uuid4().hex[:12]}"
+    url = postgres_url.replace("//postgres:", f"//{user}:")
+    admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE USER {user}"))
+        with pytest.raises(StoreError, match="no right to create tables there"):
+            await fill(url)
+        result = CliRunner().invoke(tpo, ["db", "upgrade", "--database", postgres_url])
+        assert result.exit_code == 0, result.output
+        with pytest.raises(StoreError, match="Grant SELECT, INSERT, UPDATE and DELETE on all"):
+            await fill(url)
+        rights = f"SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}"
+        connection.execute(text(f"GRANT {rights}"))
+        await fill(url)  # as LangGraph's setup, which asks for the right each time, would not
+        connection.execute(text(f"DROP OWNED BY {user}"))
+        connection.execute(text(f"DROP USER {user}"))
+    admin.dispose()
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [
         ("mysql://u:hunter2@h/d", "'mysql' is not supported"),
         ("tpo.db hunter2", "not a URL"),
+        ("runs/tpo.db", r"'runs/tpo\.db' is a file's name.* Write sqlite:///runs/tpo\.db"),
+        ("postgresql://u:hunter2@h:port/d", r"the port in .*'postgresql://\*\*\*@h:port/d'"),
         ("sqlite://", "plain file"),
         ("sqlite:///:memory:", "plain file"),
     ],

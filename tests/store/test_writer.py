@@ -2,13 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from tpo_graph.errors import StoreError
+from tpo_graph.store import patience
+from tpo_graph.store import writer as writer_module
 from tpo_graph.store.urls import make_engine, parse_url
 from tpo_graph.store.writer import Writer
 
@@ -88,9 +90,12 @@ async def test_a_caller_that_went_away_does_not_stop_the_writer(
     assert 2 in numbers(engine)
 
 
-async def test_a_lost_server_is_waited_for(postgres_url: str) -> None:
+async def test_a_lost_server_is_waited_for_and_that_is_said(
+    postgres_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import psycopg
 
+    monkeypatch.setattr(writer_module, "_SILENT_SECONDS", 0.0)
     engine = make_engine(parse_url(postgres_url))
     writer = Writer(engine)
     tries: list[int] = []
@@ -103,6 +108,40 @@ async def test_a_lost_server_is_waited_for(postgres_url: str) -> None:
 
     assert await writer.run(work) == "done"
     assert len(tries) == 3
+    waits, answers = caplog.messages
+    assert "terminating" in waits
+    assert waits.endswith("It is waited for, for 60 s in all.")
+    assert answers.endswith("answers again")
+    await asyncio.to_thread(writer.close)
+    engine.dispose()
+
+
+async def test_an_outage_is_one_for_all_who_write(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
+    engine = make_engine(parse_url(postgres_url))
+    writer = Writer(engine)
+    tries: dict[int, int] = {}
+
+    def failing(n: int) -> Callable[[Connection], None]:
+        def work(_: Connection) -> None:
+            tries[n] = tries.get(n, 0) + 1
+            raise OperationalError("x", {}, psycopg.errors.AdminShutdown("terminating"))
+
+        return work
+
+    for n in range(3):
+        with pytest.raises(StoreError, match="terminating"):
+            await writer.run(failing(n))
+    assert tries[0] > 1
+    assert (tries[1], tries[2]) == (1, 1)  # those who come later do not wait as long again
+    await writer.run(lambda _: None)
+    with pytest.raises(StoreError, match="terminating"):
+        await writer.run(failing(3))  # a new outage
+    assert tries[3] > 1
     await asyncio.to_thread(writer.close)
     engine.dispose()
 

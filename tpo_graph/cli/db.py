@@ -14,9 +14,10 @@ def db() -> None:
 @database_option
 def upgrade(database: str) -> None:
     """Migrate to the newest revision, creating the tables in a blank database."""
-    from tpo_graph.store.migrate import database_revision, upgrade_database
+    from tpo_graph.store.databases import prepare_database
+    from tpo_graph.store.migrate import database_revision
 
-    upgrade_database(database)
+    prepare_database(database)
     click.echo(database_revision(database))
 
 

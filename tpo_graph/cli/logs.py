@@ -15,7 +15,9 @@ _ALWAYS = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "task
 
 def guard_logs() -> None:
     """Make warnings of the library, which Python prints where nobody configures logging, visible
-    text without secrets as well."""
+    text without secrets as well; psycopg's own, which come at every attempt to connect, are left
+    out: the library says once that it waits for a server."""
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Line())
 

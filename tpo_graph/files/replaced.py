@@ -34,6 +34,10 @@ def replaced(path: str | Path) -> Generator[IO[bytes]]:
             os.fsync(file.fileno())
         part.replace(place)
     except OSError as e:
-        raise ConfigurationError(f"the output {str(path)!r} cannot be written: {e}") from e
+        if not place.parent.is_dir():
+            why = f"there is no folder {str(place.parent)!r}. Make it, or name another file."
+        else:  # without the file's name, which might be that of `part`
+            why = e.strerror or str(e)
+        raise ConfigurationError(f"the output {str(path)!r} cannot be written: {why}") from e
     finally:
         part.unlink(missing_ok=True)

@@ -18,20 +18,23 @@ from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Engine, text
 from tenacity import AsyncRetrying, retry_if_exception_message, stop_after_attempt, wait_fixed
 
 from tpo_graph.concurrency.shielded import shielded
 from tpo_graph.errors import ConfigurationError, StoreError
 from tpo_graph.extras import extra
+from tpo_graph.store.failures import explained
 from tpo_graph.store.migrate import alone
+from tpo_graph.store.patience import Patience
 from tpo_graph.store.urls import BUSY_SECONDS, openable, shown, sqlite_pragmas
-from tpo_graph.store.writer import PATIENCE_SECONDS
 
 T = TypeVar("T")
 
 KEY_VARIABLE = "LANGGRAPH_AES_KEY"
 _SETUP_TRIES = 20
+_TRY_SECONDS = 2.0
+"""How long the pool has for one attempt to connect to PostgreSQL."""
 
 
 def strict_serializer() -> SerializerProtocol:
@@ -86,7 +89,7 @@ class _Cipher(CipherProtocol):
 
 
 def open_checkpointer(
-    url: URL, synchronous: str
+    url: URL, synchronous: str, writer: Patience
 ) -> AbstractAsyncContextManager[BaseCheckpointSaver[str]]:
     """The official saver for `url`, closed at the end; on PostgreSQL its tables must be there.
 
@@ -94,8 +97,10 @@ def open_checkpointer(
 
     Args:
         synchronous: SQLite's pragma of that name (`urls.make_engine`).
+        writer: patience of those who write beside it: when that is over, so is the saver's.
     """
-    return _sqlite(url, synchronous) if url.get_backend_name() == "sqlite" else _postgres(url)
+    sqlite = url.get_backend_name() == "sqlite"
+    return _sqlite(url, synchronous) if sqlite else _postgres(url, writer)
 
 
 @asynccontextmanager
@@ -184,27 +189,57 @@ class _SqliteSaver(_OncePerStep, _ToItsEnd):
 
 
 @asynccontextmanager
-async def _postgres(url: URL) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
+async def _postgres(url: URL, writer: Patience) -> AsyncGenerator[BaseCheckpointSaver[Any]]:
     with extra("postgres", f"the database {shown(url)!r}"):
         from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
         from psycopg.rows import dict_row
-        from psycopg_pool import AsyncConnectionPool
+        from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
     class PostgresSaver(_OncePerStep, AsyncPostgresSaver):
         pass
 
-    pool: Any = AsyncConnectionPool(
+    patience = Patience()
+
+    class Pool(AsyncConnectionPool[Any]):
+        async def getconn(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+            while True:
+                try:
+                    connection = await super().getconn(timeout)
+                except PoolTimeout:
+                    patience.fails()
+                    if patience.is_over() or writer.is_over():
+                        await _reach(url)
+                else:
+                    patience.answers()
+                    return connection
+
+    pool: Any = Pool(
         _conninfo(url),
         min_size=0,  # listing runs needs none
         max_size=1,  # the saver does one thing at a time
         open=False,
-        timeout=PATIENCE_SECONDS,
+        # A lost connection is asked for again and again; of itself the pool would do so ever less.
+        timeout=_TRY_SECONDS,
+        reconnect_timeout=_TRY_SECONDS / 2,
         # How LangGraph's savers want their connections.
         kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
         check=_is_open,
     )
     async with pool:
         yield PostgresSaver(pool, serde=strict_serializer())
+
+
+async def _reach(url: URL) -> None:
+    """Connect once to a server that the pool did not reach, which does not say why.
+
+    Raises:
+        StoreError: it cannot be reached; not what psycopg raises, so that nobody tries again.
+    """
+    from psycopg import AsyncConnection
+
+    with explained(url):
+        reached = await AsyncConnection.connect(_conninfo(url), connect_timeout=int(_TRY_SECONDS))
+    await reached.close()
 
 
 async def _is_open(connection: Any) -> None:
@@ -224,14 +259,17 @@ def set_up_postgres(engine: Engine) -> None:
     """Make LangGraph's tables where they are missing. Blocks; many processes may do so at once."""
     with extra("postgres", f"the database {shown(engine.url)!r}"):
         from langgraph.checkpoint.postgres import PostgresSaver
-    # LangGraph's migrations collide when two processes run them at once.
-    address = _conninfo(engine.url)
-    with (
-        engine.connect() as connection,
-        alone(connection),
-        PostgresSaver.from_conn_string(address) as saver,
-    ):
-        saver.setup()
+    with engine.connect() as connection:
+        newest = len(PostgresSaver.MIGRATIONS) - 1
+        if connection.scalar(text("SELECT to_regclass('checkpoint_migrations')")) is not None:
+            reached = connection.scalar(text("SELECT max(v) FROM checkpoint_migrations"))
+            if reached is not None and reached >= newest:
+                # LangGraph would still ask for the right to create tables.
+                return
+        # LangGraph's migrations collide when two processes run them at once.
+        address = _conninfo(engine.url)
+        with alone(connection), PostgresSaver.from_conn_string(address) as saver:
+            saver.setup()
 
 
 def _conninfo(url: URL) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import URL, Engine
 
 from tpo_graph.store.checkpoints import set_up_postgres
+from tpo_graph.store.failures import explained
 from tpo_graph.store.migrate import upgrade
-from tpo_graph.store.urls import make_engine
+from tpo_graph.store.urls import make_engine, parse_url
 from tpo_graph.store.writer import Writer
 
 
@@ -71,3 +72,16 @@ def open_database(url: URL, synchronous: str) -> Generator[Database]:
         if not database.users:
             database.writer.close()
             database.engine.dispose()
+
+
+def prepare_database(url: str) -> None:
+    """Make all tables of a database, or migrate it to the newest revision. Blocks.
+
+    Raises:
+        ConfigurationError: `url` is not a database URL that tpo_graph supports.
+        DatabaseVersionError: a newer tpo_graph has written it.
+        StoreError: it cannot be opened, or its user may not make tables.
+    """
+    parsed = parse_url(url)
+    with explained(parsed), open_database(parsed, "FULL") as database:
+        database.prepare()

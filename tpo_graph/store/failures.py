@@ -24,10 +24,22 @@ _MEANINGS = (
     ("not a database", "the file is not a SQLite database. Name another file."),
     ("malformed", "the file is damaged. Restore it from a backup, or name another file."),
     ("disk i/o error", "the disk failed to read or write. Check it, and the free space."),
-    ("password authentication failed", "user or password is wrong. Check them in the URL."),
+    (
+        "password authentication failed",
+        "user or password is wrong. Check them in the URL, in PGPASSWORD or in ~/.pgpass.",
+    ),
     ("no password supplied", "the server wants a password. Put it in the URL or in PGPASSWORD."),
     ("does not exist", "the server lacks it. Create it, or check the URL."),
-    ("permission denied", "the user has too few rights. Grant them on this schema."),
+    (
+        "permission denied for schema",
+        "the user has no right to create tables there. Grant CREATE on the schema, or run `tpo db "
+        "upgrade` once as a user who has it.",
+    ),
+    (
+        "permission denied",
+        "the user has too few rights. Grant SELECT, INSERT, UPDATE and DELETE on all tables of "
+        "this schema.",
+    ),
     ("name or service not known", "no such host. Check the URL."),
     ("connection refused", "no server answers there. Start it, or check host and port."),
     ("connection failed", "the server cannot be reached. Start it, or check the URL."),

@@ -198,8 +198,9 @@ def refuse_if_alive(what: str, owner: str | None, seen_at: datetime | None) -> N
     silent = now() - seen_at
     if silent < timedelta(seconds=STALE_SECONDS):
         machine, process = owner.split("|")[:2]
+        host = machine.partition(" pid:[")[0]
         raise RunBusyError(
-            f"{what} is being worked on by process {process} on {machine!r}, which gave a sign of "
+            f"{what} is being worked on by process {process} on {host!r}, which gave a sign of "
             f"life {silent.total_seconds():.0f} s ago. Wait for it, or end it; it can be taken "
             f"over after {STALE_SECONDS:.0f} s of silence."
         )

@@ -137,12 +137,6 @@ def alone(connection: Connection) -> Generator[None]:
         connection.commit()
 
 
-def upgrade_database(url: str) -> None:
-    """Migrate the database at `url` to the newest revision."""
-    with _engine(url) as engine:
-        upgrade(engine)
-
-
 def database_revision(url: str) -> str | None:
     """The revision of the database at `url`; None for one without our tables, or without a file."""
     parsed = parse_url(url)

@@ -73,7 +73,7 @@ async def open_store(
             stack.push_async_callback(asyncio.to_thread, database.writer.close)
         with explained(parsed):
             await asyncio.to_thread(database.prepare)
-            saver = open_checkpointer(parsed, synchronous)
+            saver = open_checkpointer(parsed, synchronous, database.writer.patience)
             checkpointer = await stack.enter_async_context(saver)
         leases = await stack.enter_async_context(Leases(database.writer))
         yield Store(

@@ -1,6 +1,7 @@
 """A database URL: which back ends there are, their engines, and a form of it safe to show."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -10,9 +11,11 @@ from sqlalchemy.exc import ArgumentError
 
 from tpo_graph.errors import ConfigurationError
 from tpo_graph.extras import extra
-from tpo_graph.redaction import AMBIGUOUS, is_ambiguous
+from tpo_graph.redaction import AMBIGUOUS, is_ambiguous, redacted
 
 _POSTGRES = ("postgresql+psycopg", "postgresql", "postgres")
+_FILE = re.compile(r"[\w./-]+\.(db|sqlite3?)")
+"""What is surely no secret, and wants to be a file of SQLite's."""
 ELSEWHERE = "Give the database that runs were stored in with --database URL or --config FILE."
 BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another process to finish its write."""
@@ -33,9 +36,16 @@ def parse_url(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError:
         # No `from e`: SQLAlchemy quotes the whole text, which may hold a password.
+        if _FILE.fullmatch(url):
+            fix = f"the database {url!r} is a file's name and not a URL. Write sqlite:///{url}."
+            raise ConfigurationError(fix) from None
         raise ConfigurationError(
             "the database is not a URL. Write sqlite:///FILE (or sqlite:////ABSOLUTE/FILE) or "
             "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
+        ) from None
+    except ValueError:  # that is how it says that the port is no number
+        raise ConfigurationError(
+            f"the port in the database's URL {redacted(url)!r:.200} is not a number"
         ) from None
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         if not parsed.database or ":memory:" in parsed.database:

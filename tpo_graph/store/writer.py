@@ -6,6 +6,7 @@ a commit waits a moment for more of them, alone there is no delay.
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -15,11 +16,13 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from tpo_graph.errors import StoreError
 from tpo_graph.store.failures import in_our_words, is_passing
+from tpo_graph.store.patience import PATIENCE_SECONDS, Patience
 from tpo_graph.store.upserts import Statement, execute
+from tpo_graph.store.urls import shown
 
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
@@ -27,8 +30,9 @@ Work = Callable[[Connection], Any]
 _MOST_AT_ONCE = 256
 _GATHERING_SECONDS = 0.003
 """How long a commit waits for company when the one before had some."""
-PATIENCE_SECONDS = 60.0
-"""How long a server that restarts is waited for."""
+_SILENT_SECONDS = 1.0
+"""An outage that is shorter is not worth a line in a log."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,12 @@ class Writer:
         self._again = Retrying(
             retry=retry_if_exception(is_passing),
             wait=wait_exponential(0.05, max=2.0),
-            stop=stop_after_delay(PATIENCE_SECONDS),
+            stop=self._is_over,
             reraise=True,
         )
+        self.patience = Patience()
+        """With the server; LangGraph's saver has no more of it."""
+        self._told = False
         self._thread.start()
 
     @property
@@ -126,7 +133,7 @@ class Writer:
 
     def _commit(self, batch: list[_Task]) -> None:
         try:
-            results: list[Any] = self._again(self._once, batch)
+            results = self._transact(batch)
         except Exception as e:
             if len(batch) > 1:  # one of them is at fault: the others must not suffer
                 for task in batch:
@@ -137,6 +144,24 @@ class Writer:
                 _settle(batch, error=told or e)
         else:
             _settle(batch, results)
+
+    def _transact(self, batch: list[_Task]) -> list[Any]:
+        results: list[Any] = self._again(self._once, batch)
+        self.patience.answers()
+        if self._told:
+            self._told = False
+            _log.warning("the database %r answers again", shown(self._engine.url))
+        return results
+
+    def _is_over(self, state: RetryCallState) -> bool:
+        """Whether a transaction that failed is not tried again; a wait is told once."""
+        failed = self.patience.fails()
+        error = state.outcome and state.outcome.exception()
+        if failed > _SILENT_SECONDS and not self._told and error is not None:
+            self._told = True
+            reason = in_our_words(error, self._engine.url)
+            _log.warning("%s It is waited for, for %.0f s in all.", reason, PATIENCE_SECONDS)
+        return self.patience.is_over()
 
     def _once(self, batch: list[_Task]) -> list[Any]:
         try:
