@@ -36,7 +36,7 @@ def parse_url(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError:
         # No `from e`: SQLAlchemy quotes the whole text, which may hold a password.
-        if _FILE.fullmatch(url):
+        if isinstance(url, str) and _FILE.fullmatch(url):  # pyright: ignore[reportUnnecessaryIsInstance]
             fix = f"the database {url!r} is a file's name and not a URL. Write sqlite:///{url}."
             raise ConfigurationError(fix) from None
         raise ConfigurationError(
