@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,6 +72,17 @@ async def test_a_server_that_restarts_in_mid_run(server: Any) -> None:
         server.stop()  # while nothing is under way
         server.start()
         assert (await aresume(result.run_id, database=store)).response == result.response
+
+
+async def test_reading_waits_for_a_server_that_restarts_too(server: Any) -> None:
+    """A batch reads before each of its runs, and after."""
+    async with open_store(address(server)) as store:
+        for look in (list_runs(store), store.cache.candidates("r")):
+            server.stop()
+            starting = threading.Timer(0.3, server.start)
+            starting.start()
+            assert await look == []
+            starting.join()
 
 
 @pytest.mark.parametrize("call", [12, 30])

@@ -16,9 +16,10 @@ from rich.console import Console
 from tests.kills.harness import respond
 from tests.openai_server import Behaviour, Call, OpenAIServer
 from tpo_graph.cli import batch_progress, tpo
-from tpo_graph.errors import ConfigurationError, RunNotFoundError
+from tpo_graph.errors import ConfigurationError, RunNotFoundError, StoreError
 from tpo_graph.rewards import load
 from tpo_graph.rewards.function import FunctionReward
+from tpo_graph.store.cache import SqlCache
 from tpo_graph.testing import prefer_longer
 
 
@@ -121,7 +122,21 @@ def test_mistakes_are_found_before_anything_is_asked(server: OpenAIServer) -> No
     assert Path("theirs.json").read_text() == "precious"
 
 
-@pytest.mark.usefixtures("server", "source")
+@pytest.mark.usefixtures("source", "server")
+def test_a_database_that_fails_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise StoreError("the database failed: the disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlCache, "record", full)
+        error = batch("in.csv").exception
+    assert type(error) is StoreError
+    assert str(error).endswith("Finished steps are kept. Run the same command again to resume.")
+    wrong = batch("in.csv", "--database", "sqlite:///no/folder/tpo.db").exception
+    assert "resume" not in str(wrong)
+
+
+@pytest.mark.usefixtures("source", "server")
 def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(stderr=True, force_terminal=True, width=120, highlight=False)
     monkeypatch.setattr(batch_progress, "console", terminal)

@@ -14,6 +14,7 @@ from tpo_graph.cli.display import Console, console, loading
 from tpo_graph.cli.output import say
 from tpo_graph.context import RunOptions
 from tpo_graph.costs import Bill, CostTable, Role, bill, ledger_table
+from tpo_graph.errors import StoreError
 from tpo_graph.usage import total_tokens
 
 
@@ -37,6 +38,7 @@ class BatchDisplay:
         self._options = options
         self._log_seconds = log_seconds
         self._logged = float("-inf")
+        self._begun = False
         self._shown: tuple[int, str | None] | None = None
         """Rows ended, and what was waited for, in the last line."""
         self._bar = Progress(
@@ -61,9 +63,13 @@ class BatchDisplay:
         traceback: TracebackType | None,
     ) -> None:
         self._bar.stop()
+        if self._begun and type(error) is StoreError:
+            resume = "Finished steps are kept. Run the same command again to resume."
+            raise StoreError(f"{error} {resume}") from error
 
     def show(self, progress: BatchProgress) -> None:
         """Take note of how far the batch is."""
+        self._begun = True
         ended = progress.done + progress.failed
         said = self._said(progress)
         self._bar.update(self._task, total=progress.total, completed=ended, description=said)

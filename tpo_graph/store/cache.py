@@ -15,6 +15,7 @@ from tpo_graph.candidates import Candidate, Score
 from tpo_graph.conversation import conversation_key, response_key
 from tpo_graph.redaction import redacted, redacted_row
 from tpo_graph.store.failures import explained
+from tpo_graph.store.patience import again
 from tpo_graph.store.tables import (
     Base,
     CandidateRow,
@@ -119,11 +120,12 @@ class SqlCache:
         return await self._read(work)
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        def in_thread() -> T:
-            with explained(self._engine.url), self._engine.connect() as connection:
+        def once() -> T:
+            with self._engine.connect() as connection:
                 return work(connection)
 
-        return await asyncio.to_thread(in_thread)
+        with explained(self._engine.url):
+            return await asyncio.to_thread(again, once, self._writer.patience)
 
 
 def earlier_attempt(connection: Connection, run_id: str) -> int:

@@ -14,6 +14,7 @@ from tpo_graph.store.checkpoints import open_checkpointer
 from tpo_graph.store.databases import Database, open_database, place
 from tpo_graph.store.failures import explained
 from tpo_graph.store.leases import Leases
+from tpo_graph.store.patience import Patience
 from tpo_graph.store.urls import parse_url, shown
 from tpo_graph.store.writer import Writer
 
@@ -38,6 +39,11 @@ class Store:
     """For reading with SQLAlchemy."""
     writer: Writer
     """For writing: all rows of this process go through it."""
+
+    @property
+    def patience(self) -> Patience:
+        """How long a server that restarts is waited for."""
+        return self.writer.patience
 
 
 @asynccontextmanager

@@ -1,6 +1,14 @@
 """How long a database server that restarts is waited for, by all who wait for it together."""
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from tenacity import Retrying, retry_if_exception, wait_exponential
+
+from tpo_graph.store.failures import is_passing
+
+T = TypeVar("T")
 
 PATIENCE_SECONDS = 60.0
 
@@ -31,3 +39,22 @@ class Patience:
     def answers(self) -> None:
         """Note that the server answers."""
         self._since = None
+
+
+def again(work: Callable[[], T], others: Patience | None) -> T:
+    """The result of `work`, which is called again while the server is away. Blocks.
+
+    Args:
+        others: patience of those who write: when that is over, so is this. None: nobody waits.
+    """
+    if others is None:
+        return work()
+    own = Patience()
+
+    def is_over(_: object) -> bool:
+        own.fails()
+        return own.is_over() or others.is_over()
+
+    wait = wait_exponential(0.05, max=2.0)
+    retrying = Retrying(retry=retry_if_exception(is_passing), wait=wait, stop=is_over, reraise=True)
+    return retrying(work)

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from tpo_graph.store.failures import explained
 from tpo_graph.store.migrate import check_current
+from tpo_graph.store.patience import Patience
 from tpo_graph.store.urls import make_reading_engine, parse_url, shown
 
 
@@ -25,6 +26,11 @@ class Readable(Protocol):
         """For reading with SQLAlchemy."""
         ...
 
+    @property
+    def patience(self) -> Patience | None:
+        """How long a server that restarts is waited for; None: it is not."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ReadOnly:
@@ -32,6 +38,8 @@ class ReadOnly:
 
     url: str
     engine: Engine
+    patience: Patience | None = None
+    """Who watches asks again anyway."""
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from tpo_graph.conversation import storable
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.redaction import redacted, redacted_row
 from tpo_graph.store.failures import explained
+from tpo_graph.store.patience import again
 from tpo_graph.store.reading import Readable
 from tpo_graph.store.tables import BatchItemRow, CandidateRow, RunRow
 
@@ -49,13 +50,17 @@ _COLUMNS = [getattr(RunRow, name) for name in StoredRun.__annotations__]
 
 
 async def read(store: Readable, work: Callable[[Connection], T]) -> T:
-    """The result of `work(connection)`, off the event loop; failures are `StoreError`s."""
+    """The result of `work(connection)`, off the event loop; failures are `StoreError`s.
 
-    def in_thread() -> T:
-        with explained(store.engine.url), store.engine.connect() as connection:
+    Where the store is open for writing, a server that restarts is waited for.
+    """
+
+    def once() -> T:
+        with store.engine.connect() as connection:
             return work(connection)
 
-    return await asyncio.to_thread(in_thread)
+    with explained(store.engine.url):
+        return await asyncio.to_thread(again, once, store.patience)
 
 
 async def get_run(store: Readable, run_id: str) -> StoredRun:
