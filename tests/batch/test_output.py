@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage
 from tests.batch.test_job import Counting
 from tpo_graph.batch.job import run_batch
 from tpo_graph.batch.output import prepare_output, write_output
-from tpo_graph.cli.batches import batches
+from tpo_graph.cli import tpo
 from tpo_graph.errors import ConfigurationError, RunNotFoundError
 from tpo_graph.rows import make_rows
 from tpo_graph.testing import ScriptedChatModel, prefer_longer
@@ -167,7 +167,7 @@ def test_a_run_that_has_not_begun_is_not_named(url: str, tmp_path: Path) -> None
     assert [(row["error"], row["run_id"]) for row in rows] == [("not run", None)] * 2 + [
         (None, None)
     ]
-    shown = CliRunner().invoke(batches, ["show", "b", "--json", "--database", url])
+    shown = CliRunner().invoke(tpo, ["batches", "show", "b", "--json", "--database", url])
     assert [each["run_id"] for each in json.loads(shown.stdout)["errors"]] == [None, None]
 
 
