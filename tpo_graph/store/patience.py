@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from tpo_graph.store.failures import is_passing
 
@@ -41,6 +41,12 @@ class Patience:
         self._since = None
 
 
+def retrying(is_over: Callable[[RetryCallState], bool]) -> Retrying:
+    """Calls again what fails because the server is away, until that `is_over`."""
+    passing, wait = retry_if_exception(is_passing), wait_exponential(0.05, max=2.0)
+    return Retrying(retry=passing, wait=wait, stop=is_over, reraise=True)
+
+
 def again(work: Callable[[], T], others: Patience | None) -> T:
     """The result of `work`, which is called again while the server is away. Blocks.
 
@@ -51,10 +57,8 @@ def again(work: Callable[[], T], others: Patience | None) -> T:
         return work()
     own = Patience()
 
-    def is_over(_: object) -> bool:
+    def is_over(_: RetryCallState) -> bool:
         own.fails()
         return own.is_over() or others.is_over()
 
-    wait = wait_exponential(0.05, max=2.0)
-    retrying = Retrying(retry=retry_if_exception(is_passing), wait=wait, stop=is_over, reraise=True)
-    return retrying(work)
+    return retrying(is_over)(work)

@@ -16,11 +16,11 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
+from tenacity import RetryCallState
 
 from tpo_graph.errors import StoreError
-from tpo_graph.store.failures import in_our_words, is_passing
-from tpo_graph.store.patience import PATIENCE_SECONDS, Patience
+from tpo_graph.store.failures import in_our_words
+from tpo_graph.store.patience import PATIENCE_SECONDS, Patience, retrying
 from tpo_graph.store.upserts import Statement, execute
 from tpo_graph.store.urls import shown
 
@@ -57,12 +57,7 @@ class Writer:
         self._closed = False
         self._connection: Connection | None = None
         """The thread's own, kept: a checkout for each commit would cost PostgreSQL a journey."""
-        self._again = Retrying(
-            retry=retry_if_exception(is_passing),
-            wait=wait_exponential(0.05, max=2.0),
-            stop=self._is_over,
-            reraise=True,
-        )
+        self._again = retrying(self._is_over)
         self.patience = Patience()
         """With the server; LangGraph's saver has no more of it."""
         self._told = False
